@@ -1,0 +1,239 @@
+"""From a representation to a response: preconditions, then range, then the head.
+
+The order is RFC 9110 section 13.2.2's, and Range comes last (section 14.2). Every response that
+leaves the node is put together here.
+"""
+
+from typing import Final
+
+from edge.clock import Clock
+from edge.errors import RETRY_AFTER_STATUSES, Refusal
+from edge.http.body import FileSlice
+from edge.http.conditional import Preconditions, Verdict, evaluate
+from edge.http.date import format_date
+from edge.http.messages import Body, Request, Response
+from edge.http.range import (
+    UNSATISFIABLE,
+    ByteRange,
+    content_range,
+    frame_multipart,
+    if_range_holds,
+    select_ranges,
+    unsatisfied_range,
+)
+from edge.http.writer import field_lines, status_line
+from edge.representation import Facts, Representation
+
+# Request fields that can make of a 200 something else. A request with none of them, on a picture
+# in memory, is answered with the head that the representation keeps.
+CONDITIONAL_FIELDS: Final = frozenset(
+    (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"range")
+)
+SERVER: Final = "Server: halftone\r\n"
+NOSNIFF: Final = "X-Content-Type-Options: nosniff\r\n"
+
+
+class Deliverer:
+    """Builds responses; name stands in Cache-Status, boundaries make multipart delimiters."""
+
+    def __init__(self, clock: Clock, boundary: str) -> None:
+        self._clock = clock
+        self._boundary = boundary
+
+    def deliver(
+        self, request: Request, representation: Representation, facts: Facts, *, cache: str
+    ) -> Response:
+        """The answer to GET or HEAD. cache is the access line's word."""
+        verdict = Verdict.PROCEED
+        fields = request.fields
+        is_plain = fields.keys().isdisjoint(CONDITIONAL_FIELDS)
+        if not is_plain:
+            verdict = evaluate(
+                Preconditions(
+                    if_match=request.field(b"if-match"),
+                    if_none_match=request.field(b"if-none-match"),
+                    if_modified_since=request.field(b"if-modified-since"),
+                    if_unmodified_since=request.field(b"if-unmodified-since"),
+                ),
+                is_safe=True,
+                etag=representation.etag,
+                last_modified=representation.last_modified,
+            )
+        if verdict is Verdict.PRECONDITION_FAILED:
+            head = self._head(412, representation, facts, "Content-Length: 0\r\n")
+            return Response(412, head, cache=cache)
+        if verdict is Verdict.NOT_MODIFIED:
+            # RFC 9110 section 15.4.5: what the 200 would say of caching, nothing of the body.
+            head = self._head(304, representation, facts, "")
+            return Response(304, head, cache=cache)
+        if not is_plain and request.method == b"GET":
+            ranged = self._deliver_range(request, representation, facts, cache)
+            if ranged is not None:
+                return ranged
+        head = self._head(200, representation, facts, _entity(representation))
+        return _with_body(200, head, request, (representation.body,), representation.length, cache)
+
+    def deliver_ready(self, request: Request, representation: Representation) -> Response | None:
+        """deliver() of a hit whose head was made in this second; None when it must be made."""
+        if representation.head_second != self._clock.wall or not request.fields.keys().isdisjoint(
+            CONDITIONAL_FIELDS
+        ):
+            return None
+        body = (representation.body,)
+        return _with_body(200, representation.head, request, body, representation.length, "HIT")
+
+    def make_ready(self, representation: Representation, facts: Facts) -> None:
+        """Put the 200's head together, for deliver_ready() in this second."""
+        representation.head = self._head(200, representation, facts, _entity(representation))
+        representation.head_second = self._clock.wall
+
+    def _deliver_range(
+        self,
+        request: Request,
+        representation: Representation,
+        facts: Facts,
+        cache: str,
+    ) -> Response | None:
+        """A 206 or 416, None when the whole is the answer. RFC 9110 sections 14.2 and 13.1.5."""
+        field = request.field(b"range")
+        if field is None:
+            return None
+        if_range = request.field(b"if-range")
+        if if_range is not None and not if_range_holds(
+            if_range, representation.etag, representation.last_modified, self._clock.wall
+        ):
+            return None
+        length = representation.length
+        ranges = select_ranges(field, length)
+        if ranges is None:
+            return None
+        if ranges is UNSATISFIABLE:
+            entity = f"Content-Range: {unsatisfied_range(length)}\r\nContent-Length: 0\r\n"
+            head = self._head(416, representation, facts, entity)
+            return Response(416, head, cache=cache)
+        if len(ranges) == 1:
+            one = ranges[0]
+            entity = (
+                f"Content-Type: {representation.media_type}\r\n"
+                f"Content-Range: {content_range(one.first, one.last, length)}\r\n"
+                f"Content-Length: {one.size}\r\n"
+            )
+            head = self._head(206, representation, facts, entity)
+            part = _part(representation.body, one)
+            return Response(206, head, (part,), one.size, cache=cache)
+        frame = frame_multipart(representation.media_type, length, ranges, self._boundary)
+        body: list[bytes | FileSlice] = []
+        for part_head, one in zip(frame.heads, frame.ranges, strict=True):
+            body += (part_head, _part(representation.body, one))
+        body.append(frame.closing)
+        entity = (
+            f"Content-Type: {frame.content_type}\r\n"
+            f"Content-Length: {frame.content_length}\r\n"
+        )
+        head = self._head(206, representation, facts, entity)
+        return Response(206, head, body, frame.content_length, cache=cache)
+
+    def _head(self, status: int, representation: Representation, facts: Facts, entity: str) -> bytes:
+        age = "" if facts.age_s is None else f"Age: {facts.age_s}\r\n"
+        timing = f"Server-Timing: {facts.timing}\r\n" if facts.timing else ""
+        text = (
+            f"{SERVER}{entity}"
+            f"ETag: {representation.etag}\r\n"
+            f"Last-Modified: {format_date(representation.last_modified)}\r\n"
+            "Accept-Ranges: bytes\r\n"
+            f"Cache-Control: {facts.cache_control}\r\n"
+            f"{age}{NOSNIFF}Cache-Status: {facts.cache_status}\r\n{timing}"
+        )
+        return (
+            status_line(status)
+            + self._clock.date_line
+            + text.encode("latin-1")
+            + field_lines(representation.fields)
+        )
+
+    def pass_on(
+        self,
+        request: Request,
+        status: int,
+        fields: tuple[tuple[str, str], ...],
+        body: FileSlice,
+        cache_status: str,
+    ) -> Response:
+        """An origin's answer that is not ours to keep, with the fields that may be passed on."""
+        length = len(body)
+        head = (
+            status_line(status)
+            + self._clock.date_line
+            + f"{SERVER}Content-Length: {length}\r\n"
+            f"{NOSNIFF}Cache-Status: {cache_status}\r\n".encode()
+            + field_lines(fields)
+        )
+        return _with_body(status, head, request, (body,) if length else (), length, "PASS")
+
+    def redirect(self, location: str, cache_status: str) -> Response:
+        """To the canonical spelling, or to the step that is served. location is our own building."""
+        lines = field_lines((("Location", location),))
+        head = (
+            status_line(302)
+            + self._clock.date_line
+            + f"{SERVER}Content-Length: 0\r\nCache-Control: public, max-age=600\r\n"
+            f"Cache-Status: {cache_status}\r\n".encode()
+            + lines
+        )
+        return Response(302, head)
+
+    def refuse(
+        self,
+        request: Request | None,
+        refusal: Refusal,
+        request_id: str,
+        cache_status: str,
+        *,
+        retry_after_s: int = 0,
+        allow: str = "",
+        close: bool = False,
+    ) -> Response:
+        """A fixed sentence with the id under which the log has the rest. Never stored by anyone."""
+        body = f"{refusal.sentence} (request {request_id})\n".encode()
+        text = (
+            f"{SERVER}Content-Type: text/plain; charset=utf-8\r\n"
+            f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\n{NOSNIFF}"
+            f"X-Request-Id: {request_id}\r\nCache-Status: {cache_status}\r\n"
+        )
+        if refusal.status in RETRY_AFTER_STATUSES:
+            text += f"Retry-After: {max(1, retry_after_s)}\r\n"
+        if allow:
+            text += f"Allow: {allow}\r\n"
+        head = status_line(refusal.status) + self._clock.date_line + text.encode("latin-1")
+        if request is not None and request.method == b"HEAD":
+            return Response(refusal.status, head, cache="ERROR", close=close)
+        return Response(refusal.status, head, (body,), len(body), cache="ERROR", close=close)
+
+    def options(self, allow: str) -> Response:
+        """RFC 9110 section 9.3.7."""
+        head = (
+            status_line(204) + self._clock.date_line + f"{SERVER}Allow: {allow}\r\n".encode()
+        )
+        return Response(204, head)
+
+
+def _entity(representation: Representation) -> str:
+    return (
+        f"Content-Type: {representation.media_type}\r\n"
+        f"Content-Length: {representation.length}\r\n"
+    )
+
+
+def _part(body: bytes | FileSlice, one: ByteRange) -> bytes | FileSlice:
+    if isinstance(body, FileSlice):
+        return body.part(one.first, one.last)
+    return body[one.first : one.last + 1]
+
+
+def _with_body(
+    status: int, head: bytes, request: Request, body: Body, length: int, cache: str
+) -> Response:
+    """RFC 9110 section 9.3.2: HEAD has the fields of GET and no body."""
+    if request.method == b"HEAD" or length == 0:
+        return Response(status, head, cache=cache)
+    return Response(status, head, body, length, cache=cache)

@@ -1,0 +1,153 @@
+"""The one table from what went wrong to what a client is told.
+
+A public sentence is fixed: it never repeats a word of the request, of a path or of an exception.
+The detail goes to the log, with the request id that the sentence carries. Whose fault it is decides
+the level: a user's mistake is INFO, a source's WARNING, ours ERROR.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from cache.errors import IndexUnavailable
+from edge.http.parser import ParseError
+from edge.origin.errors import (
+    NotAllowed,
+    OriginBroken,
+    OriginError,
+    OriginOverloaded,
+    OriginRefused,
+    OriginTimeout,
+    OriginTruncated,
+)
+from edge.urls.derivative import BadUrl
+from resizer.errors import (
+    CorruptPicture,
+    DeadlineExceeded,
+    ImpossibleTransform,
+    PictureBarred,
+    PictureTooLarge,
+    QueueFull,
+    ResizerUnavailable,
+    UnsupportedFormat,
+    WorkerCrashed,
+)
+from resizer.transform import BadTransform
+
+
+class RequestError(Exception):
+    """Base of the refusals that edge itself decides on. The text is for the log."""
+
+
+class NotFound(RequestError):
+    """Neither docroot nor origin has the original."""
+
+
+class MethodNotAllowed(RequestError):
+    pass
+
+
+class WidthNotAllowed(RequestError):
+    """The width is no step of this site."""
+
+
+class UnknownHost(RequestError):
+    """No site has this host and there is no default site."""
+
+
+class OriginSaidNo(RequestError):
+    """The origin refused the original (401, 403, 451), or sent what is no answer to a GET."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """status, a token for Cache-Status and counters, the public sentence, the log level."""
+
+    status: int
+    detail: str
+    sentence: str
+    level: int
+
+
+def _refusal(status: int, detail: str, sentence: str, level: int = logging.INFO) -> Refusal:
+    return Refusal(status, detail, sentence, level)
+
+
+# Searched along the method resolution order of an exception: the most particular class decides.
+REFUSALS: Final[dict[type[BaseException], Refusal]] = {
+    BadUrl: _refusal(400, "bad-url", "This address does not ask for a picture in a known way."),
+    BadTransform: _refusal(400, "bad-url", "This address asks for an impossible picture."),
+    ImpossibleTransform: _refusal(
+        400, "bad-transform", "This picture cannot be made in the way that was asked for."
+    ),
+    WidthNotAllowed: _refusal(
+        429, "off-step", "This width is not served here; ask for one of the site's steps."
+    ),
+    UnknownHost: _refusal(404, "unknown-host", "No site of this name is served here."),
+    NotFound: _refusal(404, "not-found", "There is no picture at this address."),
+    MethodNotAllowed: _refusal(405, "method", "This method is not allowed here."),
+    NotAllowed: _refusal(403, "forbidden", "This file may not be read."),
+    OriginSaidNo: _refusal(403, "forbidden", "The original may not be read."),
+    UnsupportedFormat: _refusal(415, "unsupported", "The original is not a picture we can read."),
+    CorruptPicture: _refusal(
+        422, "corrupt", "The original is a damaged picture.", logging.WARNING
+    ),
+    PictureTooLarge: _refusal(413, "too-large", "The original is too large to be resized."),
+    PictureBarred: _refusal(422, "poison", "The original cannot be resized.", logging.WARNING),
+    QueueFull: _refusal(
+        503, "queue-full", "Too many pictures are being made; try again.", logging.WARNING
+    ),
+    DeadlineExceeded: _refusal(
+        503, "deadline", "Making this picture took too long; try again.", logging.WARNING
+    ),
+    WorkerCrashed: _refusal(500, "crash", "Making this picture failed.", logging.ERROR),
+    ResizerUnavailable: _refusal(
+        503, "resizer", "No picture can be made at the moment; try again.", logging.ERROR
+    ),
+    OriginTimeout: _refusal(
+        504, "origin-timeout", "The original did not arrive in time.", logging.WARNING
+    ),
+    OriginRefused: _refusal(
+        502, "origin-refused", "The original could not be fetched.", logging.WARNING
+    ),
+    OriginBroken: _refusal(
+        502, "origin-broken", "The original could not be fetched.", logging.WARNING
+    ),
+    OriginTruncated: _refusal(
+        502, "origin-truncated", "The original could not be fetched.", logging.WARNING
+    ),
+    OriginOverloaded: _refusal(
+        503, "origin-overloaded", "The origin is busy; try again.", logging.WARNING
+    ),
+    OriginError: _refusal(
+        502, "origin", "The original could not be fetched.", logging.WARNING
+    ),
+    IndexUnavailable: _refusal(
+        503, "index", "This cannot be recorded at the moment; try again.", logging.ERROR
+    ),
+}
+UNEXPECTED: Final = _refusal(500, "bug", "Something went wrong here.", logging.ERROR)
+
+_PARSE_SENTENCES: Final = {
+    400: "This is not a request that we understand.",
+    408: "The request did not arrive in time.",
+    414: "This address is too long.",
+    431: "The request's head is too large.",
+    501: "This method is not known here.",
+    505: "Only HTTP/1.1 and HTTP/1.0 are spoken here.",
+}
+
+# What may be repeated later with hope; jitter keeps the repeaters apart.
+RETRY_AFTER_STATUSES: Final = frozenset((429, 503))
+
+
+def refusal_of(error: BaseException) -> Refusal:
+    """The table's row for an exception; UNEXPECTED for one that nobody foresaw."""
+    if isinstance(error, ParseError):
+        sentence = _PARSE_SENTENCES.get(error.status, _PARSE_SENTENCES[400])
+        return Refusal(error.status, "parse", sentence, logging.INFO)
+    for kind in type(error).__mro__:
+        refusal = REFUSALS.get(kind)
+        if refusal is not None:
+            return refusal
+    return UNEXPECTED

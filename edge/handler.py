@@ -1,0 +1,548 @@
+"""The life of a request, as named steps; each step asks the part that does the work.
+
+    receive   site, grammar -> Route (what is asked for, under which key)
+    lookup    memory, else disk
+    miss      one flight a key: the original's bytes -> resizer -> store
+    deliver   preconditions, range, head
+
+receive() answers from memory inside the readable callback; everything that may wait is serve().
+"""
+
+import asyncio
+import dataclasses
+import logging
+import os
+import random
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import xxhash
+
+from cache.entry import Draft, Entry
+from cache.errors import DamagedEntry, DoesNotFit, NoSpace, StaleToken
+from cache.flight import Flights
+from cache.key import Key
+from cache.memory import Memory
+from cache.store import Fill, Store
+from edge.access import AccessLog, Record
+from edge.clock import Clock
+from edge.deliver import Deliverer
+from edge.errors import (
+    MethodNotAllowed,
+    NotFound,
+    WidthNotAllowed,
+    refusal_of,
+)
+from edge.http.body import Descriptor, FileSlice
+from edge.http.cache_status import Forward, build_forward, build_hit
+from edge.http.etag import derivative_etag
+from edge.http.messages import Request, Response
+from edge.http.parser import ParseError
+from edge.policy.steps import Allowed, Redirect, Rejected, Rounded, apply
+from edge.representation import Facts, Representation
+from edge.site import Site, Sites
+from edge.source import (
+    RETRY_ORIGIN_S,
+    Home,
+    Passed,
+    Source,
+    Sources,
+    fields_of_original,
+    raise_for_status,
+)
+from edge.urls.derivative import Derivative
+from edge.urls.grammars import build_target, claim_target
+from edge.urls.path import split_target
+from resizer.errors import QueueFull
+from resizer.job import Result
+from resizer.pool import Pool
+from resizer.transform import Transform
+
+log = logging.getLogger("halftone.handler")
+
+ALLOW: Final = "GET, HEAD, OPTIONS"
+# Targets whose meaning is remembered, and how long one may be to be worth it: at 512 bytes a route
+# and 256 of target this bounds the table at some 40 MB.
+MAX_ROUTES: Final = 50_000
+MAX_ROUTE_BYTES: Final = 256
+# Room reserved for a derivative before its size is known; what it really takes is accounted after.
+EXPECTED_BYTES: Final = 64 * 1024
+
+T = TypeVar("T")
+
+
+class Route:
+    """What a target asks for. source and key are filled in when the source has been found."""
+
+    __slots__ = ("derivative", "key", "redirect", "site", "source", "variant")
+
+    def __init__(self, site: Site, derivative: Derivative, redirect: str = "") -> None:
+        self.site = site
+        self.derivative = derivative
+        self.variant = derivative.transform.canonical()
+        self.redirect = redirect
+        self.source: Source | None = None
+        self.key: Key | None = None
+
+
+@dataclass(slots=True)
+class Stats:
+    """lookups == hits_memory + hits_disk + misses, for derivatives and kept originals alike."""
+
+    hits_memory: int = 0
+    hits_disk: int = 0
+    misses: int = 0
+    requests: dict[int, int] = dataclasses.field(default_factory=dict)
+    sent_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Outcome of a flight: what to send, and whether it was kept."""
+
+    representation: Representation
+    stored: bool
+    source_ms: float
+    queue_ms: float
+    render_ms: float
+
+
+class Handler:
+    def __init__(
+        self,
+        *,
+        name: str,
+        sites: Sites,
+        sources: Sources,
+        store: Store,
+        memory: Memory[Representation],
+        flights: Flights[Made],
+        pool: Pool,
+        encoder: str,
+        deliverer: Deliverer,
+        access: AccessLog | None,
+        clock: Clock,
+        disk_threads: Executor,
+        chance: random.Random,
+    ) -> None:
+        self._name = name
+        self._sites = sites
+        self._sources = sources
+        self._store = store
+        self._memory = memory
+        self._flights = flights
+        self._pool = pool
+        self._encoder = encoder
+        self._deliverer = deliverer
+        self._access = access
+        self._clock = clock
+        self._threads = disk_threads
+        self._chance = chance
+        self._routes: dict[tuple[bytes, bytes], Route] = {}
+        # Request ids: distinct over workers and restarts, and no secret.
+        self._id_prefix = f"{chance.getrandbits(40):010x}"
+        self._ids = 0
+        self.stats = Stats()
+
+    # connection.Handler
+
+    def receive(self, request: Request, peer: str) -> Response | None:
+        if request.method not in (b"GET", b"HEAD"):
+            return self._other_method(request)
+        route = self._routes.get((request.authority, request.target))
+        if route is None or route.source is None or route.key is None:
+            return None
+        source = route.source
+        if self._clock.wall >= source.fresh_until:
+            return None
+        representation = self._memory.get(route.key.digest)
+        if representation is None or representation.validator != source.record.validator:
+            return None
+        self.stats.hits_memory += 1
+        return self._deliver_from_memory(request, representation, route.site, source)
+
+    async def serve(self, request: Request, peer: str) -> Response:
+        try:
+            return await self._serve(request)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            # The one place where what went wrong becomes an answer (errors.py has the table).
+            return self.answer_error(request, error)
+
+    def refuse(self, error: ParseError) -> Response:
+        return self.answer_error(None, error, close=True)
+
+    def record(
+        self, peer: str, request: Request | None, response: Response, sent: int, started: float
+    ) -> None:
+        status = response.status
+        self.stats.requests[status] = self.stats.requests.get(status, 0) + 1
+        self.stats.sent_bytes += sent
+        if self._access is not None:
+            took = 0.0
+            if started:
+                took = (asyncio.get_running_loop().time() - started) * 1000
+            self._access.append(
+                Record(self._clock.wall, peer, request, status, sent, response.cache, took)
+            )
+
+    # receive
+
+    def _other_method(self, request: Request) -> Response:
+        if request.method == b"OPTIONS":
+            return self._deliverer.options(ALLOW)
+        return self.answer_error(
+            request, MethodNotAllowed(request.method.decode("latin-1")), close=not request.keep_alive
+        )
+
+    def _route(self, request: Request) -> Route:
+        """What the target asks for. Raises BadUrl, BadTransform, NotFound, WidthNotAllowed."""
+        memo = (request.authority, request.target)
+        route = self._routes.get(memo)
+        if route is not None:
+            return route
+        site = self._sites.find(request.authority)
+        target = split_target(request.target)
+        claim = claim_target(target, site.grammars, site.prefix)
+        if claim is None:
+            raise NotFound("outside of the site's prefix")
+        derivative, redirect = claim.derivative, ""
+        if not derivative.transform.is_identity and not derivative.named_size:
+            match apply(site.steps, derivative.transform):
+                case Allowed():
+                    pass
+                case Rounded(transform):
+                    derivative = dataclasses.replace(derivative, transform=transform)
+                case Redirect(transform):
+                    derivative = dataclasses.replace(derivative, transform=transform)
+                    assert claim.grammar is not None
+                    redirect = build_target(derivative, claim.grammar, site.prefix)
+                case Rejected(nearest):
+                    raise WidthNotAllowed(f"nearest step is {nearest}")
+        route = Route(site, derivative, redirect)
+        if len(request.target) <= MAX_ROUTE_BYTES:
+            if len(self._routes) >= MAX_ROUTES:
+                del self._routes[next(iter(self._routes))]
+            self._routes[memo] = route
+        return route
+
+    async def _serve(self, request: Request) -> Response:
+        route = self._route(request)
+        if route.redirect:
+            status = build_forward(self._name, Forward.BYPASS, detail="step")
+            return self._deliverer.redirect(route.redirect, status)
+        found = await self._find(route)
+        if isinstance(found, Passed):
+            return await self._pass(request, route, found)
+        route.source = found
+        route.key = Key(found.id, route.variant)
+        if not route.variant:
+            return await self._serve_original(request, route.site, found, route.key)
+        return await self._serve_derivative(request, route, found, route.key)
+
+    async def _find(self, route: Route) -> Source | Passed:
+        """The source, trying the endings of a grammar that names originals without one."""
+        derivative = route.derivative
+        if not derivative.extensions:
+            return await self._sources.open(route.site, derivative.source)
+        if route.source is not None:
+            # Found before: it is asked first, and the others only when it is gone.
+            try:
+                return await self._sources.open(route.site, route.source.id.path)
+            except NotFound:
+                route.source = None
+        for extension in derivative.extensions:
+            try:
+                found = await self._sources.open(route.site, f"{derivative.source}.{extension}")
+            except NotFound:
+                continue
+            if isinstance(found, Source) or found.status == 200:
+                return found
+        raise NotFound(f"no ending of {derivative.source!a} is there")
+
+    # lookup
+
+    def _from_memory(self, request: Request, site: Site, source: Source, key: Key) -> Response | None:
+        representation = self._memory.get(key.digest)
+        if representation is None or representation.validator != source.record.validator:
+            return None
+        self.stats.hits_memory += 1
+        return self._deliver_from_memory(request, representation, site, source)
+
+    def _deliver_from_memory(
+        self, request: Request, representation: Representation, site: Site, source: Source
+    ) -> Response:
+        response = self._deliverer.deliver_ready(request, representation)
+        if response is not None:
+            return response
+        facts = self._facts_of_hit(site, source, "memory")
+        self._deliverer.make_ready(representation, facts)
+        return self._deliverer.deliver(request, representation, facts, cache="HIT")
+
+    async def _serve_original(
+        self, request: Request, site: Site, source: Source, key: Key
+    ) -> Response:
+        response = self._from_memory(request, site, source, key)
+        if response is not None:
+            return response
+        entry, body = await self._sources.open_body(site, source)
+        record = source.record
+        representation = Representation(
+            validator=record.validator,
+            etag=record.etag,
+            last_modified=record.last_modified,
+            media_type=record.media_type,
+            body=body,
+            fields=fields_of_original(record) + (entry.headers if entry is not None else ()),
+        )
+        self.stats.hits_disk += 1
+        await self._remember(key, representation)
+        facts = self._facts_of_hit(site, source, source.home.value)
+        return self._deliverer.deliver(request, representation, facts, cache="HIT")
+
+    async def _pass(self, request: Request, route: Route, passed: Passed) -> Response:
+        """An origin's answer that is not kept: as it is, or rendered for this request alone."""
+        status = build_forward(
+            self._name, Forward.URI_MISS, status=passed.status, detail=passed.storability.value
+        )
+        if not route.variant:
+            return self._deliverer.pass_on(
+                request, passed.status, passed.fields, passed.body, status
+            )
+        raise_for_status(passed)
+        result, body = await self._render_unstored(
+            passed.body, route.derivative.transform, passed.body_digest
+        )
+        representation = Representation(
+            validator="",
+            etag=f'"{xxhash.xxh3_128_hexdigest(body)}"',
+            last_modified=self._clock.wall,
+            media_type=result.media_type,
+            body=body,
+        )
+        facts = Facts("no-store", status)
+        return self._deliverer.deliver(request, representation, facts, cache="PASS")
+
+    async def _serve_derivative(
+        self, request: Request, route: Route, source: Source, key: Key
+    ) -> Response:
+        response = self._from_memory(request, route.site, source, key)
+        if response is not None:
+            return response
+        hit = await self._lookup(source, key)
+        if hit is not None:
+            self.stats.hits_disk += 1
+            facts = self._facts_of_hit(route.site, source, "disk")
+            return self._deliverer.deliver(request, hit, facts, cache="HIT")
+        self.stats.misses += 1
+        landing = await self._flights.do(
+            key.digest, source.token, lambda: self._miss(route.site, source, key, route.derivative)
+        )
+        made = landing.value
+        status = build_forward(
+            self._name,
+            Forward.URI_MISS,
+            stored=made.stored,
+            collapsed=landing.joined,
+            detail="render" if made.stored else "not-stored",
+        )
+        timing = (
+            f"queue;dur={made.queue_ms:.1f}, source;dur={made.source_ms:.1f}, "
+            f"render;dur={made.render_ms:.1f}"
+        )
+        facts = self._facts(route.site, source, status, timing)
+        return self._deliverer.deliver(request, made.representation, facts, cache="MISS")
+
+    async def _lookup(self, source: Source, key: Key) -> Representation | None:
+        """From disk. A file of another version of the source, or of the encoder, is a miss."""
+        stored = await self._store.lookup(key, source.token)
+        if stored is None:
+            return None
+        entry = stored.entry
+        etag = derivative_etag(source.record.validator, key.variant, self._encoder)
+        if entry.etag != etag:
+            stored.close()
+            return None
+        file = Descriptor(stored.detach())
+        start = stored.body_offset
+        representation = Representation(
+            validator=source.record.validator,
+            etag=etag,
+            last_modified=source.record.last_modified,
+            media_type=entry.media_type,
+            body=FileSlice(file, start, start + entry.length),
+        )
+        try:
+            await self._remember(key, representation, entry)
+        except DamagedEntry as error:
+            log.warning("%a: %s; it is made again", key.source.path, error)
+            await self._store.discard(key)
+            return None
+        return representation
+
+    # miss
+
+    async def _miss(self, site: Site, source: Source, key: Key, derivative: Derivative) -> Made:
+        """Inside a flight. The store is asked once more: the flight before may just have landed."""
+        hit = await self._lookup(source, key)
+        if hit is not None:
+            return Made(hit, True, 0.0, 0.0, 0.0)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        _, original = await self._sources.open_body(site, source)
+        source_ms = (loop.time() - began) * 1000
+        # The bytes in hand may be newer than those that were asked for; they name themselves.
+        record = source.record
+        etag = derivative_etag(record.validator, key.variant, self._encoder)
+        draft = Draft(
+            key=key,
+            token=source.token,
+            validator=record.validator,
+            etag=etag,
+            media_type="",
+            last_modified=record.last_modified,
+            stored_at=self._clock.wall,
+        )
+        began = loop.time()
+        try:
+            fill = await self._store.reserve(draft, EXPECTED_BYTES)
+        except (DoesNotFit, NoSpace) as error:
+            log.warning("%a is served without being stored: %s", key.source.path, error)
+            result, body = await self._render_unstored(
+                original, derivative.transform, key.source.digest
+            )
+            stored = False
+        else:
+            result, body, stored = await self._render_into(fill, original, derivative.transform, key)
+        queue_ms = max((loop.time() - began) * 1000 - result.render_ms, 0.0)
+        representation = Representation(
+            validator=record.validator,
+            etag=etag,
+            last_modified=record.last_modified,
+            media_type=result.media_type,
+            body=body,
+        )
+        if stored:
+            await self._remember(key, representation)
+        return Made(representation, stored, source_ms, queue_ms, result.render_ms)
+
+    async def _render_into(
+        self, fill: Fill, original: FileSlice, transform: Transform, key: Key
+    ) -> tuple[Result, bytes, bool]:
+        """Render into a file of the store and publish it; True when it was published."""
+        try:
+            result = await self._render(original, fill.fd, transform, key.source.digest)
+            body = await self._in_thread(lambda: os.pread(fill.fd, result.length, fill.body_offset))
+            if len(body) != result.length:
+                raise NoSpace(f"{len(body)} of {result.length} bytes reached the disk")
+            entry = fill.complete(
+                length=result.length,
+                body_hash=xxhash.xxh3_128_digest(body),
+                media_type=result.media_type,
+                cost_ms=round(result.render_ms),
+                width=result.width,
+                height=result.height,
+            )
+        except BaseException:
+            await self._store.abort(fill)
+            raise
+        try:
+            (await self._store.commit(fill, entry)).close()
+        except (StaleToken, NoSpace) as error:
+            # Whoever asked before a purge still gets the bytes; nobody gets them later.
+            log.info("%a was rendered and not stored: %s", key.source.path, error)
+            return result, body, False
+        return result, body, True
+
+    async def _render(
+        self, original: FileSlice, sink_fd: int, transform: Transform, digest: bytes
+    ) -> Result:
+        return await self._pool.run(
+            original.file.fd,
+            sink_fd,
+            transform,
+            digest=digest,
+            offset=original.start,
+            length=len(original),
+        )
+
+    async def _render_unstored(
+        self, original: FileSlice, transform: Transform, digest: bytes
+    ) -> tuple[Result, bytes]:
+        """Render for the requests at hand, into memory."""
+        sink = Descriptor(os.memfd_create("derivative"))
+        result = await self._render(original, sink.fd, transform, digest)
+        return result, os.pread(sink.fd, result.length, 0)
+
+    # deliver
+
+    async def _remember(
+        self, key: Key, representation: Representation, entry: Entry | None = None
+    ) -> None:
+        """Into the memory tier, if it is small enough to be worth it."""
+        body = representation.body
+        if len(body) > self._memory.cutoff:
+            return
+        if isinstance(body, FileSlice):
+            piece = body
+            data = await self._in_thread(lambda: os.pread(piece.file.fd, len(piece), piece.start))
+            if len(data) != len(piece):
+                raise DamagedEntry("it is shorter than its length")
+            if entry is not None and xxhash.xxh3_128_digest(data) != entry.body_hash:
+                raise DamagedEntry("it does not match its checksum")
+            representation.body = data
+        self._memory.put(key.digest, representation, len(body))
+
+    def _facts(self, site: Site, source: Source, cache_status: str, timing: str = "") -> Facts:
+        if source.home is Home.DOCROOT:
+            return Facts(site.cache_control, cache_status, None, timing)
+        record = source.record
+        age_s = max(self._clock.wall - record.stored_at, 0)
+        if source.is_stale:
+            # The caches in front shall soon ask again, whatever lifetime it once had.
+            return Facts(f"max-age={RETRY_ORIGIN_S}", cache_status, age_s, timing)
+        span = max(record.fresh_until - record.stored_at, 0)
+        return Facts(f"public, max-age={span}", cache_status, age_s, timing)
+
+    def _facts_of_hit(self, site: Site, source: Source, detail: str) -> Facts:
+        if source.home is Home.DOCROOT:
+            ttl = site.max_age_s
+        else:
+            ttl = source.record.fresh_until - self._clock.wall
+            if source.is_stale:
+                detail = "stale-if-error"
+        return self._facts(site, source, build_hit(self._name, ttl, detail))
+
+    def answer_error(
+        self, request: Request | None, error: Exception, *, close: bool = False
+    ) -> Response:
+        refusal = refusal_of(error)
+        self._ids += 1
+        request_id = f"{self._id_prefix}{self._ids:06x}"
+        kind = type(error).__name__
+        log.log(
+            refusal.level,
+            "%s: %d %s: %s: %s",
+            request_id,
+            refusal.status,
+            refusal.detail,
+            kind,
+            error,
+            exc_info=error if refusal.status == 500 and refusal.detail == "bug" else None,
+        )
+        retry_after_s = getattr(error, "retry_after_s", 0) or self._chance.randint(1, 3)
+        return self._deliverer.refuse(
+            request,
+            refusal,
+            request_id,
+            build_forward(self._name, Forward.MISS, detail=refusal.detail),
+            retry_after_s=retry_after_s,
+            allow=ALLOW if refusal.status == 405 else "",
+            close=close,
+        )
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)

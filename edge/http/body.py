@@ -1,0 +1,37 @@
+"""Bodies as slices: bytes in memory, or a stretch of an open file. A range is arithmetic on them."""
+
+import os
+from dataclasses import dataclass
+
+
+class Descriptor:
+    """An open file, closed with its last reference.
+
+    Several responses may be sending from one descriptor while the cache has already unlinked the
+    file; whoever finishes last closes it. Reference counting says exactly when that is.
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """Bytes start to stop (exclusive) of an open file."""
+
+    file: Descriptor
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def part(self, first: int, last: int) -> "FileSlice":
+        """Bytes first to last (both inclusive, as in Content-Range), counted from start."""
+        assert 0 <= first <= last < len(self)
+        return FileSlice(self.file, self.start + first, self.start + last + 1)

@@ -1,0 +1,73 @@
+"""Requests and responses as values, RFC 9110 section 6.
+
+Field names are lower-case bytes, field values bytes without surrounding white space: what came from
+the wire stays bytes until one place checks and decodes it.
+"""
+
+from collections.abc import Sequence
+
+from edge.http.body import FileSlice
+
+
+class Request:
+    """One parsed request head. Plain slots and no freezing: one is made per request on the loop.
+
+    fields maps a lower-case name to its value; repeated field lines are joined by ", " in order
+    (RFC 9110 section 5.3). target is in origin form, starting with "/", or b"*". authority is the
+    Host, or what an absolute target named in its place, or b"" in HTTP/1.0 without Host.
+    """
+
+    __slots__ = ("authority", "fields", "keep_alive", "method", "minor", "target")
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        minor: int,
+        fields: dict[bytes, bytes],
+        authority: bytes,
+        keep_alive: bool,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.fields = fields
+        self.authority = authority
+        self.keep_alive = keep_alive
+
+    def field(self, name: bytes) -> str | None:
+        """A field's value as text (latin-1 keeps every byte apart), None when absent."""
+        value = self.fields.get(name)
+        return None if value is None else value.decode("latin-1")
+
+
+# What follows a head on the wire, in order: bytes in memory or slices of open files.
+Body = Sequence[bytes | FileSlice]
+
+
+class Response:
+    """A head, complete but for what belongs to the connection, and the slices of its body.
+
+    head ends with the last field's CRLF: the connection adds "Connection: close" where it closes,
+    and the empty line. length counts the body bytes on the wire. For the access line: status, and
+    cache, one word such as "HIT" or "MISS".
+    """
+
+    __slots__ = ("body", "cache", "close", "head", "length", "status")
+
+    def __init__(
+        self,
+        status: int,
+        head: bytes,
+        body: Body = (),
+        length: int = 0,
+        *,
+        cache: str = "-",
+        close: bool = False,
+    ) -> None:
+        self.status = status
+        self.head = head
+        self.body = body
+        self.length = length
+        self.cache = cache
+        self.close = close

@@ -1,0 +1,44 @@
+"""Response heads as bytes, built from checked tokens only, RFC 9112 section 4.
+
+Nothing of a request is ever written into a field here; values that came from an origin pass
+check_value() first.
+"""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Final
+
+REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+_STATUS_LINES: Final = {
+    code: f"HTTP/1.1 {code} {reason}\r\n".encode() for code, reason in REASONS.items()
+}
+_TOKEN: Final = frozenset(
+    "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+
+# 204, 304 and 1xx have no body (RFC 9110 section 6.4.1).
+BODILESS_STATUSES: Final = frozenset((204, 304))
+
+
+class BadField(ValueError):
+    """A field that must not be written: the name is no token or the value could end its line."""
+
+
+def status_line(status: int) -> bytes:
+    line = _STATUS_LINES.get(status)
+    return line if line is not None else b"HTTP/1.1 %d \r\n" % status
+
+
+def field_lines(fields: Iterable[tuple[str, str]]) -> bytes:
+    """Field lines with their CRLFs. Raises BadField."""
+    lines = []
+    for name, value in fields:
+        if not name or not _TOKEN.issuperset(name):
+            raise BadField("field name is no token")
+        if any(char < " " and char != "\t" or char == "\x7f" for char in value):
+            raise BadField(f"control character in the value of {name}")
+        lines.append(f"{name}: {value}\r\n")
+    try:
+        return "".join(lines).encode("latin-1")
+    except UnicodeEncodeError:
+        raise BadField("character beyond latin-1 in a field value") from None

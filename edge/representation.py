@@ -1,0 +1,56 @@
+"""What a 200 would carry: validators, media type and body, before the request's fields choose.
+
+A representation whose body is in memory is what the memory tier keeps: it is ready to send, and its
+head is put together at most once a second (Date, Age and ttl in it change no oftener).
+"""
+
+from dataclasses import dataclass
+
+from edge.http.body import FileSlice
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a response says beside its representation, true at the moment it is sent.
+
+    age_s None: this node is where the content comes from, so it has no Age. timing is the value of
+    Server-Timing, "" for none.
+    """
+
+    cache_control: str
+    cache_status: str
+    age_s: int | None = None
+    timing: str = ""
+
+
+class Representation:
+    """Not frozen: its head is cached in it, and its body may move from a file into memory.
+
+    validator is that of the source it was made from; the representation holds as long as the
+    source's is the same.
+    """
+
+    __slots__ = (
+        "body", "etag", "fields", "head", "head_second", "last_modified", "length", "media_type",
+        "validator",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        validator: str,
+        etag: str,
+        last_modified: int,
+        media_type: str,
+        body: bytes | FileSlice,
+        fields: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.validator = validator
+        self.etag = etag
+        self.last_modified = last_modified
+        self.media_type = media_type
+        self.body = body
+        self.length = len(body)
+        self.fields = fields  # further fields of the 200, such as Content-Disposition
+        self.head = b""  # of a hit in memory, made in head_second
+        self.head_second = -1

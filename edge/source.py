@@ -1,0 +1,534 @@
+"""Originals: where one is, how fresh what we know of it is, and its bytes.
+
+A source is asked for in the docroot first, then at the origin. What was learnt is kept in a table of
+this worker, so a hit neither touches the disk nor the index until its time is up; then a docroot
+file is looked at again (a stat), and an origin is asked with the validators that it gave.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import enum
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import xxhash
+
+from cache.entry import Draft, Entry
+from cache.errors import CacheError, DoesNotFit, IndexUnavailable, NoSpace, StaleToken
+from cache.flight import Flights
+from cache.index.interface import SourceRecord, Token
+from cache.key import Key, SourceId
+from cache.store import Store
+from edge.clock import Clock
+from edge.errors import NotFound, OriginSaidNo
+from edge.http.body import Descriptor, FileSlice
+from edge.http.date import format_date, parse_date
+from edge.http.directives import effective_control
+from edge.http.etag import original_etag
+from edge.http.freshness import (
+    StaleWindows,
+    Storability,
+    initial_age,
+    lifetime,
+    may_store,
+    stale_windows,
+)
+from edge.http.media_types import media_type_of
+from edge.origin.errors import OriginBroken, OriginError
+from edge.origin.files import FileStatus, OpenedFile
+from edge.origin.messages import Headers, OriginRequest, OriginResponse
+from edge.site import Site
+from edge.urls.path import build_path
+
+# A docroot file is looked at again after this time, as lighttpd's stat cache does.
+STAT_TTL_S: Final = 1
+# Sources that a worker remembers; beyond it the one not asked for longest is forgotten.
+MAX_SOURCES: Final = 200_000
+# How long a stale original that an origin failed to refresh is taken for good before it is asked
+# again; short, so that recovery shows, and long enough that a dead origin is not asked per request.
+RETRY_ORIGIN_S: Final = 10
+# What a dead origin once gave is served for a day unless it forbade it (must-revalidate and kin):
+# RFC 9111 section 4.2.4 allows it to a cache that is disconnected.
+STALE_DEFAULT: Final = StaleWindows(if_error_s=86_400)
+# Fields of an origin's answer that describe the body or its use, and are replayed with it. What
+# speaks of the exchange or of freshness is ours to say.
+REPLAYED: Final = frozenset(
+    ("content-disposition", "content-language", "content-security-policy", "link", "x-robots-tag")
+)
+# A page served beside pictures must not run with the site's rights (facts of SVG as a document).
+_SVG_FIELDS: Final = (("Content-Security-Policy", "default-src 'none'; sandbox"),)
+
+T = TypeVar("T")
+
+
+class Home(enum.Enum):
+    DOCROOT = "docroot"
+    ORIGIN = "origin"
+
+
+class Source:
+    """What this worker knows of one original; renewed in place, so that every variant sees it."""
+
+    __slots__ = ("fresh_until", "home", "id", "is_stale", "record", "token")
+
+    def __init__(self, source_id: SourceId, home: Home, token: Token | None, record: SourceRecord):
+        self.id = source_id
+        self.home = home
+        self.token = token  # None: the index could not say
+        self.record = record
+        self.fresh_until = 0  # seconds since 1970; until then record is taken for true
+        self.is_stale = False  # the origin failed to answer; record is past its lifetime
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """An origin's answer that is not kept: its status, the fields to pass on, its body."""
+
+    status: int
+    fields: Headers
+    body: FileSlice
+    body_digest: bytes  # xxh3-128
+    storability: Storability
+
+    @property
+    def is_shareable(self) -> bool:
+        """May requests that came meanwhile have it too? Not what was made for one client."""
+        return self.storability is Storability.NO_LIFETIME or (
+            self.storability is Storability.STORABLE
+        )
+
+
+@dataclass(slots=True)
+class Stats:
+    """lookups == known + opened + joined (+ those under way)."""
+
+    known: int = 0
+    opened: int = 0
+    stale: int = 0
+    fetches: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What the node says of itself to an origin."""
+
+    name: str
+    address: str
+    port: int
+
+
+class Sources:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        disk_threads: Executor,
+        flights: Flights["Source | Passed"],
+        node: Node,
+        spool: str,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._threads = disk_threads
+        self._flights = flights
+        self._node = node
+        self._spool = spool
+        self._known: OrderedDict[SourceId, Source] = OrderedDict()
+        self.stats = Stats()
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def known(self, source_id: SourceId) -> Source | None:
+        return self._known.get(source_id)
+
+    async def open(self, site: Site, path: str) -> "Source | Passed":
+        """The source, fresh. Raises NotFound, NotAllowed, OriginError.
+
+        A failing origin does not fail what it once gave: then the source is_stale.
+        """
+        source_id = SourceId(site.name, path)
+        known = self._known.get(source_id)
+        if known is not None and self._clock.wall < known.fresh_until:
+            self.stats.known += 1
+            return known
+        landing = await self._flights.do(
+            source_id.digest, None, lambda: self._open(site, source_id, known)
+        )
+        found = landing.value
+        if landing.joined and isinstance(found, Passed) and not found.is_shareable:
+            return await self._open(site, source_id, known)
+        return found
+
+    async def _open(
+        self, site: Site, source_id: SourceId, known: Source | None
+    ) -> "Source | Passed":
+        self.stats.opened += 1
+        record: SourceRecord | None
+        if known is not None and known.token is not None:
+            token, record = known.token, known.record
+        else:
+            token, record = await self._recall(source_id)
+        if site.docroot is not None:
+            docroot = site.docroot
+            status = await self._in_thread(lambda: docroot.stat(source_id.path))
+            if status is not None:
+                source = self._remember(source_id, Home.DOCROOT, token, record_of_file(status, source_id))
+                source.fresh_until = self._clock.wall + STAT_TTL_S
+                return source
+        if site.origin is None:
+            self._known.pop(source_id, None)
+            raise NotFound(f"not in the docroot: {source_id.path!a}")
+        if record is not None and self._clock.wall < record.fresh_until:
+            return self._remember(source_id, Home.ORIGIN, token, record)
+        return await self._ask_origin(site, source_id, token, record)
+
+    async def _recall(self, source_id: SourceId) -> tuple[Token | None, SourceRecord | None]:
+        """What the index knows; without an index, what the stored original says of itself."""
+        token: Token | None = None
+        try:
+            token, record = await self._store.open_source(source_id)
+            if record is not None:
+                return token, record
+        except IndexUnavailable:
+            pass
+        stored = await self._store.lookup(Key(source_id, ""), token)
+        if stored is None:
+            return token, None
+        try:
+            return token, record_of_entry(stored.entry)
+        finally:
+            stored.close()
+
+    def _remember(
+        self, source_id: SourceId, home: Home, token: Token | None, record: SourceRecord
+    ) -> Source:
+        source = self._known.get(source_id)
+        if source is None:
+            source = Source(source_id, home, token, record)
+            self._known[source_id] = source
+            if len(self._known) > MAX_SOURCES:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(source_id)
+        source.home = home
+        source.token = token
+        source.record = record
+        source.is_stale = False
+        # An unknown token is asked for again soon, whatever the record's lifetime.
+        horizon = self._clock.wall + STAT_TTL_S if token is None else record.fresh_until
+        source.fresh_until = min(record.fresh_until, horizon)
+        return source
+
+    # The origin
+
+    async def _ask_origin(
+        self, site: Site, source_id: SourceId, token: Token | None, record: SourceRecord | None
+    ) -> "Source | Passed":
+        try:
+            return await self._fetch(site, source_id, token, record)
+        except OriginError:
+            if record is None or self._clock.wall >= record.stale_until:
+                raise
+            # Losing the origin does not turn what can be served into an error (RFC 5861 section 4).
+            self.stats.stale += 1
+            source = self._remember(source_id, Home.ORIGIN, token, record)
+            source.is_stale = True
+            source.fresh_until = self._clock.wall + RETRY_ORIGIN_S
+            return source
+
+    async def _fetch(
+        self, site: Site, source_id: SourceId, token: Token | None, record: SourceRecord | None
+    ) -> "Source | Passed":
+        origin = site.origin
+        assert origin is not None
+        asked_at = self._clock.wall
+        response = await origin.fetch(self._request(site, source_id, record))
+        try:
+            answered_at = self._clock.wall
+            if response.status == 304 and record is not None:
+                record = refreshed(record, response, asked_at, answered_at)
+                return await self._renew(source_id, token, record)
+            if response.status >= 500:
+                raise OriginBroken(f"origin {origin.name} answered {response.status}")
+            fields = folded(response.headers)
+            control = effective_control(fields)
+            storability = may_store("GET", response.status, fields, False, control)
+            if response.status != 200 or storability is not Storability.STORABLE:
+                return await self._pass(response, storability)
+            return await self._keep(source_id, token, response, asked_at, answered_at)
+        finally:
+            await response.aclose()
+
+    def _request(self, site: Site, source_id: SourceId, record: SourceRecord | None) -> OriginRequest:
+        target = build_path(source_id.path)
+        host = site.hosts[0] if site.hosts else self._node.address
+        headers = [("host", host), ("via", f"1.1 {self._node.name}"), ("cdn-loop", "halftone")]
+        if record is not None:
+            headers += conditional_fields(record.validator)
+        return OriginRequest(
+            method="GET",
+            target=target,
+            path=source_id.path,
+            query="",
+            headers=tuple(headers),
+            host=host,
+            scheme="http",
+            remote_addr=self._node.address,
+            remote_port=0,
+            server_addr=self._node.address,
+            server_port=self._node.port,
+            server_protocol="HTTP/1.1",
+        )
+
+    async def _renew(
+        self, source_id: SourceId, token: Token | None, record: SourceRecord
+    ) -> Source:
+        """Record what an origin confirmed. A purge meanwhile makes the confirmation worthless."""
+        if token is not None:
+            with contextlib.suppress(IndexUnavailable):
+                if not await self._store.put_source(source_id, token, record):
+                    raise StaleToken(f"{source_id.path!a} was purged while it was revalidated")
+        return self._remember(source_id, Home.ORIGIN, token, record)
+
+    async def _keep(
+        self,
+        source_id: SourceId,
+        token: Token | None,
+        response: OriginResponse,
+        asked_at: int,
+        answered_at: int,
+    ) -> "Source | Passed":
+        """Store an original while it arrives; what does not fit is passed on instead."""
+        record = record_of_response(source_id, response, asked_at, answered_at)
+        draft = Draft(
+            key=Key(source_id, ""),
+            token=token,
+            validator=record.validator,
+            etag="",
+            media_type=record.media_type,
+            last_modified=record.last_modified,
+            stored_at=record.stored_at,
+            fresh_until=record.fresh_until,
+            stale_until=record.stale_until,
+            headers=replayed_fields(response.headers),
+        )
+        try:
+            fill = await self._store.reserve(draft, response.content_length or 0)
+        except (DoesNotFit, NoSpace):
+            return await self._pass(response, Storability.STORABLE)
+        try:
+            length, digest = await self._write_body(response, fill.fd)
+            # Without a validator there is nothing to ask with later; the bytes tell versions apart.
+            validator = record.validator or f"hash {digest.hex()}"
+            etag = etag_of_original(validator, digest)
+            record = dataclasses.replace(record, length=length, validator=validator, etag=etag)
+            entry = fill.complete(length=length, body_hash=digest, etag=etag, validator=validator)
+            stored = await self._store.commit(fill, entry)
+            stored.close()
+        except NoSpace as error:
+            raise OriginBroken(f"no room for the original: {error}") from error
+        except CacheError:
+            await self._store.abort(fill)
+            raise
+        except BaseException:
+            await self._store.abort(fill)
+            raise
+        return await self._renew(source_id, token, record)
+
+    async def _write_body(self, response: OriginResponse, fd: int) -> tuple[int, bytes]:
+        """Body bytes written at fd's offset; their count and xxh3-128."""
+        hasher = xxhash.xxh3_128()
+        length = 0
+        while piece := await response.read():
+            await self._in_thread(lambda piece=piece: write_all(fd, piece))  # type: ignore[misc]
+            hasher.update(piece)
+            length += len(piece)
+        return length, hasher.digest()
+
+    async def _pass(self, response: OriginResponse, storability: Storability) -> Passed:
+        """A body that is not kept goes into a file without a name: gone with its last reader."""
+        fd = await self._in_thread(lambda: os.open(self._spool, os.O_TMPFILE | os.O_RDWR, 0o600))
+        file = Descriptor(fd)
+        length, digest = await self._write_body(response, fd)
+        body = FileSlice(file, 0, length)
+        return Passed(
+            response.status, passed_fields(response.headers), body, digest, storability
+        )
+
+    # Bytes
+
+    async def open_body(self, site: Site, source: Source) -> tuple[Entry | None, FileSlice]:
+        """The original's bytes as they are now known, and its entry where it is a stored one.
+
+        A docroot file that changed since it was looked at is taken as it is: source is renewed.
+        Raises what open() raises.
+        """
+        if source.home is Home.DOCROOT:
+            assert site.docroot is not None
+            docroot = site.docroot
+            opened = await self._in_thread(lambda: docroot.open(source.id.path))
+            if opened is None:
+                self._known.pop(source.id, None)
+                raise NotFound(f"gone from the docroot: {source.id.path!a}")
+            if opened.validator != source.record.validator:
+                source.record = record_of_file(opened, source.id)
+            return None, FileSlice(Descriptor(opened.fd), 0, opened.size)
+        stored = await self._store.lookup(Key(source.id, ""), source.token)
+        if stored is None:
+            # Evicted, while the record is still fresh: the bytes are fetched again, all of them.
+            found = await self._fetch(site, source.id, source.token, None)
+            if isinstance(found, Passed):
+                raise_for_status(found)
+                raise OriginSaidNo("the original may no longer be stored")
+            stored = await self._store.lookup(Key(source.id, ""), found.token)
+            if stored is None:
+                raise OriginBroken("the original was stored and is gone again")
+        file = Descriptor(stored.detach())
+        start = stored.body_offset
+        return stored.entry, FileSlice(file, start, start + stored.entry.length)
+
+
+def raise_for_status(passed: Passed) -> None:
+    """The refusal that an origin's answer means for a derivative, if it means one."""
+    if passed.status in (404, 410):
+        raise NotFound(f"the origin answered {passed.status}")
+    if passed.status != 200:
+        raise OriginSaidNo(f"the origin answered {passed.status}")
+
+
+def write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+# Records. A validator of an origin's original is a word and a value:
+#     etag "abc"          asked with If-None-Match
+#     etag W/"abc"        likewise; the tag we send is then made of the bytes
+#     modified 1700000000 asked with If-Modified-Since
+#     hash 0123abcd       nothing to ask with
+
+
+def record_of_file(status: FileStatus | OpenedFile, source_id: SourceId) -> SourceRecord:
+    modified = status.mtime_ns // 1_000_000_000
+    return SourceRecord(
+        validator=status.validator,
+        etag=original_etag(status.validator),
+        media_type=media_type_of(source_id.path),
+        length=status.size,
+        last_modified=max(modified, 0),
+        stored_at=0,
+        fresh_until=0,
+    )
+
+
+def folded(headers: Headers) -> dict[str, list[str]]:
+    """Field lines by lower-case name, kept apart."""
+    fields: dict[str, list[str]] = {}
+    for name, value in headers:
+        fields.setdefault(name, []).append(value)
+    return fields
+
+
+def _validator_of(fields: dict[str, list[str]], last_modified: int | None) -> str:
+    tags = fields.get("etag", [])
+    if len(tags) == 1 and len(tags[0]) <= 256:
+        return f"etag {tags[0]}"
+    return "" if last_modified is None else f"modified {last_modified}"
+
+
+def conditional_fields(validator: str) -> list[tuple[str, str]]:
+    """The precondition with which an origin is asked whether this version still holds."""
+    word, _, value = validator.partition(" ")
+    match word:
+        case "etag":
+            return [("if-none-match", value)]
+        case "modified":
+            return [("if-modified-since", format_date(int(value)))]
+        case _:
+            return []
+
+
+def etag_of_original(validator: str, digest: bytes) -> str:
+    """The origin's own tag where it is strong, else one of the bytes (RFC 9110 section 8.8.3)."""
+    word, _, value = validator.partition(" ")
+    return value if word == "etag" and not value.startswith("W/") else f'"{digest.hex()}"'
+
+
+def record_of_response(
+    source_id: SourceId, response: OriginResponse, asked_at: int, answered_at: int
+) -> SourceRecord:
+    fields = folded(response.headers)
+    control = effective_control(fields)
+    stored_at = answered_at - initial_age(fields, asked_at, answered_at)
+    fresh_until = stored_at + lifetime(response.status, fields, control, answered_at)
+    modified = fields.get("last-modified", [])
+    last_modified = parse_date(modified[0], answered_at) if len(modified) == 1 else None
+    types = fields.get("content-type", [])
+    return SourceRecord(
+        validator=_validator_of(fields, last_modified),
+        etag="",  # known with the last byte
+        media_type=types[0] if len(types) == 1 else media_type_of(source_id.path),
+        length=response.content_length or 0,
+        # RFC 9110 section 8.8.2.1: never later than the time of the response.
+        last_modified=min(last_modified, answered_at) if last_modified is not None else stored_at,
+        stored_at=stored_at,
+        fresh_until=fresh_until,
+        stale_until=fresh_until + stale_windows(control, STALE_DEFAULT).if_error_s,
+    )
+
+
+def refreshed(
+    record: SourceRecord, response: OriginResponse, asked_at: int, answered_at: int
+) -> SourceRecord:
+    """RFC 9111 section 4.3.4: a 304 brings a new lifetime to the stored response."""
+    fields = folded(response.headers)
+    control = effective_control(fields)
+    stored_at = answered_at - initial_age(fields, asked_at, answered_at)
+    if not {"cache-control", "expires", "cdn-cache-control"} & fields.keys():
+        span = max(record.fresh_until - record.stored_at, 0)
+    else:
+        span = lifetime(200, fields, control, answered_at)
+    fresh_until = stored_at + span
+    return dataclasses.replace(
+        record,
+        stored_at=stored_at,
+        fresh_until=fresh_until,
+        stale_until=fresh_until + stale_windows(control, STALE_DEFAULT).if_error_s,
+    )
+
+
+def record_of_entry(entry: Entry) -> SourceRecord:
+    return SourceRecord(
+        validator=entry.validator,
+        etag=entry.etag,
+        media_type=entry.media_type,
+        length=entry.length,
+        last_modified=entry.last_modified,
+        stored_at=entry.stored_at,
+        fresh_until=entry.fresh_until,
+        stale_until=entry.stale_until,
+        width=entry.width,
+        height=entry.height,
+        tags=entry.tags,
+    )
+
+
+def replayed_fields(headers: Headers) -> Headers:
+    return tuple((name, value) for name, value in headers if name in REPLAYED)
+
+
+def passed_fields(headers: Headers) -> Headers:
+    """An uncacheable answer goes through with its own fields, but for those we write ourselves."""
+    ours = ("date", "server", "content-length", "x-content-type-options", "cache-status")
+    return tuple((name, value) for name, value in headers if name not in ours)
+
+
+def fields_of_original(record: SourceRecord) -> Headers:
+    return _SVG_FIELDS if record.media_type.startswith("image/svg") else ()
