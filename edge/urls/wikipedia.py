@@ -39,8 +39,10 @@ LOW_QUALITY: Final = 40
 _THUMBNAIL: Final = re.compile(
     r"(?P<qlow>qlow-)?(?P<lossy>lossy-)?(?P<lossless>lossless-)?"
     r"(?:page(?P<page>[0-9]*)-)?(?:lang(?P<lang>[0-9A-Za-z-]{1,20})-)?"
-    r"(?P<width>[0-9]+)px-(?:seek(?:=|%3D)(?P<seek>[0-9]+)-)?(?P<end>.+)"
+    r"(?P<width>[0-9]+)px-(?P<end>.+)"
 )
+# Read only where END is no name of the source: a file may be called "seek=1-X.jpg".
+_SEEK: Final = re.compile(r"seek(?:=|%3D)[0-9]+-.+")
 _TIME_STAMP: Final = re.compile(r"[0-9]{14}!")
 _SHARDS: Final = re.compile(r"[0-9a-f]/[0-9a-f]{2}")
 _LOSSLESS: Final = frozenset((Format.PNG, Format.GIF))
@@ -132,11 +134,13 @@ def _output(base: str, end: str) -> Format:
             if wanted is None:
                 raise BadUrl("no conversion to that extension")
             return wanted
+    if _SEEK.fullmatch(end):
+        raise BadUrl("seek is not supported for this format")
     raise BadUrl("the end is not the name of the source")
 
 
 def _check_prefixes(match: re.Match[str], wanted: Format) -> None:
-    for prefix in ("page", "lang", "seek"):
+    for prefix in ("page", "lang"):
         if match[prefix] is not None:
             raise BadUrl(f"{prefix} is not supported for this format")
     if match["lossy"] and match["lossless"]:
