@@ -9,15 +9,22 @@ class BadUrl(ValueError):
     """A grammar claims this URL and finds it wrong; the text is for the log. Status 400."""
 
 
+class NotExpressible(ValueError):
+    """A grammar has no URL for this derivative; the text says what it cannot say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Derivative:
     """A transform of a source.
 
     source is the canonical, decoded path of the original, starting with "/". Where a grammar names
     originals without their extension (youtube), extensions lists what to try, in order, each joined
-    to source by a dot; empty means that source is complete.
+    to source by a dot; empty means that source is complete. named_size says that the size came from
+    the grammar's own short table, so a site's steps have nothing to bound: hqdefault is 480 wide
+    whether or not 480 is a step.
     """
 
     source: str
     transform: Transform
     extensions: tuple[str, ...] = ()
+    named_size: bool = False
