@@ -18,10 +18,12 @@ class Site:
     docroot: Docroot | None
     origin: OriginPool | None
     grammars: tuple[Grammar, ...]
+    extensions: tuple[str, ...]  # tried where a grammar names originals without one
     prefix: str
     steps: Steps
     max_age_s: int  # how long caches in front may keep what comes from the docroot
     cache_control: str
+    max_source_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,11 @@ class Sites:
     by_host: dict[str, Site]
     default: Site | None = None
     _by_authority: dict[bytes, Site] = field(default_factory=dict)
+
+    def all(self) -> tuple[Site, ...]:
+        """Every site, once."""
+        sites = [*self.by_host.values(), *([self.default] if self.default else [])]
+        return tuple({site.name: site for site in sites}.values())
 
     def find(self, authority: bytes) -> Site:
         """The site of a Host field. Raises UnknownHost."""

@@ -72,7 +72,8 @@ class RequestParser:
         if self.error is not None:
             return
         if self._in_head:
-            # The tokenizer keeps a name or value that has not ended, so what it was fed counts.
+            # The tokenizer keeps a name or value that has not ended, so what it was fed counts. A
+            # receive in which a head begins may hold others before it, and counts from the next on.
             self._kept_bytes += len(data)
             if self._kept_bytes > 2 * MAX_HEAD_BYTES:
                 self.error = ParseError(431, "head does not end")
