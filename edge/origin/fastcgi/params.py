@@ -1,0 +1,190 @@
+"""FastCGI name-value pairs (FastCGI 1.0 section 3.4) and the CGI variables of a request. Pure.
+
+The variables are those of RFC 3875 section 4.1 with the additions that php-fpm needs, in
+lighttpd's order. SCRIPT_FILENAME comes from the configuration, never from the request.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from edge.origin.errors import OriginBroken, UnsendableRequest
+from edge.origin.messages import HOP_BY_HOP, OriginRequest, named_by_connection
+
+# lighttpd's bound; one PARAMS record holds as much.
+MAX_PARAMS_BYTES: Final = 65_535
+_LONG: Final = 0x80  # bit 7 of the first length byte: the length takes four bytes
+_MAX_LENGTH: Final = 0x7FFF_FFFF
+
+# Have variables of their own, or belong to our side of the exchange.
+_NOT_AS_HTTP: Final = HOP_BY_HOP | {"host", "content-type", "content-length", "expect"}
+# HTTP_PROXY in the environment redirects the application's own requests (httpoxy, CVE-2016-5385).
+_DROPPED: Final = frozenset({"proxy"})
+_PORT: Final = re.compile(r":[0-9]*\Z", re.ASCII)
+
+Pairs = tuple[tuple[bytes, bytes], ...]
+
+
+def _build_length(length: int) -> bytes:
+    if length < _LONG:
+        return bytes((length,))
+    if length > _MAX_LENGTH:
+        raise ValueError(f"{length} bytes in a name-value pair")
+    return (length | 1 << 31).to_bytes(4, "big")
+
+
+def build_pairs(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(
+        part
+        for name, value in pairs
+        for part in (_build_length(len(name)), _build_length(len(value)), name, value)
+    )
+
+
+def parse_pairs(block: bytes) -> Pairs:
+    """Inverse of build_pairs, over a whole stream: a pair may straddle records.
+
+    Raises OriginBroken when the block ends inside a pair.
+    """
+    pairs: list[tuple[bytes, bytes]] = []
+    at = 0
+    while at < len(block):
+        name_length, at = _parse_length(block, at)
+        value_length, at = _parse_length(block, at)
+        end = at + name_length + value_length
+        if end > len(block):
+            raise OriginBroken(f"name-value pair ends {end - len(block)} bytes beyond its block")
+        pairs.append((block[at : at + name_length], block[at + name_length : end]))
+        at = end
+    return tuple(pairs)
+
+
+def _parse_length(block: bytes, at: int) -> tuple[int, int]:
+    if at >= len(block):
+        raise OriginBroken("name-value pair without a length")
+    if block[at] < _LONG:
+        return block[at], at + 1
+    if at + 4 > len(block):
+        raise OriginBroken("name-value pair with half a length")
+    return int.from_bytes(block[at : at + 4], "big") & _MAX_LENGTH, at + 4
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The application as its own host sees it. extra is sent last and may override nothing.
+
+    name is the URL path of a front controller; every path of the site reaches the same script.
+    """
+
+    filename: str
+    document_root: str = ""
+    name: str = "/index.php"
+    software: str = "halftone"
+    extra: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.filename.startswith("/"):
+            raise ValueError(f"script_filename must be absolute: {self.filename!r}")
+        if not self.name.startswith("/"):
+            raise ValueError(f"script name must start with a slash: {self.name!r}")
+        for name, _ in self.extra:
+            if name in _RESERVED or name.startswith("HTTP_"):
+                raise ValueError(f"{name} comes from the request or the script")
+
+
+def build_params(request: OriginRequest, script: Script) -> bytes:
+    """The content of the PARAMS stream. Raises UnsendableRequest."""
+    block = build_pairs(cgi_variables(request, script))
+    if len(block) > MAX_PARAMS_BYTES:
+        raise UnsendableRequest(f"parameters are {len(block)} bytes, limit {MAX_PARAMS_BYTES}")
+    return block
+
+
+def cgi_variables(request: OriginRequest, script: Script) -> Pairs:
+    """Name and value in the order of lighttpd's http_cgi.c. Raises UnsendableRequest.
+
+    PATH_INFO is empty and PATH_TRANSLATED absent because a front controller has no path behind its
+    name; REDIRECT_URI is absent because nothing was rewritten. DOCUMENT_URI, which lighttpd lacks
+    and nginx has, is the decoded path, so that the application need not decode a second time.
+    """
+    types = [value for name, value in request.headers if name.lower() == "content-type"]
+    if len(types) > 1:
+        raise UnsendableRequest(f"{len(types)} Content-Type fields")
+    secure = (("HTTPS", "on"),) if request.scheme == "https" else ()
+    typed = (("CONTENT_TYPE", types[0]),) if types else ()
+    variables = (
+        ("CONTENT_LENGTH", str(len(request.body))),
+        ("QUERY_STRING", request.query),
+        ("REQUEST_URI", request.target),
+        ("REDIRECT_STATUS", "200"),
+        ("SCRIPT_NAME", script.name),
+        ("PATH_INFO", ""),
+        ("SCRIPT_FILENAME", script.filename),
+        ("DOCUMENT_URI", request.path),
+        ("DOCUMENT_ROOT", script.document_root or script.filename.rpartition("/")[0] or "/"),
+        ("REQUEST_METHOD", request.method),
+        ("SERVER_PROTOCOL", request.server_protocol),
+        ("SERVER_SOFTWARE", script.software),
+        ("GATEWAY_INTERFACE", "CGI/1.1"),
+        ("REQUEST_SCHEME", request.scheme),
+        *secure,
+        ("SERVER_PORT", str(request.server_port)),
+        ("SERVER_ADDR", request.server_addr),
+        ("SERVER_NAME", _PORT.sub("", request.host) or request.server_addr),
+        ("REMOTE_ADDR", request.remote_addr),
+        ("REMOTE_PORT", str(request.remote_port)),
+    )
+    return (
+        *((name.encode(), value.encode()) for name, value in variables),
+        *_http_variables(request),
+        *((name.encode(), value.encode("latin-1")) for name, value in typed),
+        *((name.encode(), value.encode()) for name, value in script.extra),
+    )
+
+
+_RESERVED: Final = frozenset(
+    {
+        "CONTENT_LENGTH",
+        "CONTENT_TYPE",
+        "QUERY_STRING",
+        "REQUEST_URI",
+        "REDIRECT_STATUS",
+        "SCRIPT_NAME",
+        "PATH_INFO",
+        "PATH_TRANSLATED",
+        "SCRIPT_FILENAME",
+        "DOCUMENT_URI",
+        "DOCUMENT_ROOT",
+        "REQUEST_METHOD",
+        "SERVER_PROTOCOL",
+        "SERVER_SOFTWARE",
+        "GATEWAY_INTERFACE",
+        "REQUEST_SCHEME",
+        "HTTPS",
+        "SERVER_PORT",
+        "SERVER_ADDR",
+        "SERVER_NAME",
+        "REMOTE_ADDR",
+        "REMOTE_PORT",
+    }
+)
+
+
+def _http_variables(request: OriginRequest) -> Iterable[tuple[bytes, bytes]]:
+    """RFC 3875 section 4.1.18. Two fields that would share a variable could hide one behind the
+    other (X_Real_IP from the client, X-Real-IP from a proxy), so they are refused together."""
+    dropped = _NOT_AS_HTTP | _DROPPED | named_by_connection(request.headers)
+    spelling: dict[str, str] = {"HTTP_HOST": "host"}
+    values: dict[str, str] = {"HTTP_HOST": request.host}
+    for name, value in request.headers:
+        lower = name.lower()
+        variable = "HTTP_" + "".join(c if c.isalnum() else "_" for c in lower).upper()
+        if spelling.setdefault(variable, lower) != lower:
+            raise UnsendableRequest(f"fields {lower!a:.80} and {spelling[variable]!a:.80} collide")
+        if lower in dropped:
+            continue
+        # RFC 9110 section 5.3; Cookie alone is joined otherwise (RFC 6265 section 5.4).
+        joint = "; " if lower == "cookie" else ", "
+        values[variable] = f"{values[variable]}{joint}{value}" if variable in values else value
+    return ((name.encode(), value.encode("latin-1")) for name, value in values.items())

@@ -1,0 +1,274 @@
+"""A docroot: originals in a folder, opened so that no name and no link can lead out of it.
+
+openat2(2) with RESOLVE_BENEATH lets the kernel judge the whole path in one step; where it is
+missing (before Linux 5.6, or filtered by seccomp) the path is walked one component at a time with
+O_NOFOLLOW, and links, where allowed, are resolved here. Both give the same verdicts.
+
+The folder is opened once: a rename of it does not move the docroot, a reload does. All calls block
+on the disk and belong on a disk thread.
+"""
+
+import ctypes
+import enum
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from edge.origin.errors import DocrootFailed, NotAllowed, Refusal
+
+_OPENAT2: Final = 437  # the same number on every architecture but alpha
+_RESOLVE_NO_MAGICLINKS: Final = 0x02
+_RESOLVE_NO_SYMLINKS: Final = 0x04
+_RESOLVE_BENEATH: Final = 0x08
+# RESOLVE_BENEATH answers EAGAIN when a rename raced with it (openat2(2)); renames are rare.
+_ATTEMPTS: Final = 8
+# The kernel's own bound on links in one path (path_resolution(7)).
+_MAX_LINKS: Final = 40
+# PATH_MAX with its NUL; the walk could go deeper and shall not, so that both ways agree.
+_MAX_PATH_BYTES: Final = 4095
+
+# O_NONBLOCK: the open of a FIFO must not wait for its writer; without effect on regular files.
+_READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_WALK: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+_REFUSALS: Final = {
+    errno.ELOOP: Refusal.ESCAPE,
+    errno.EXDEV: Refusal.ESCAPE,
+    errno.EACCES: Refusal.PERMISSION,
+    errno.EPERM: Refusal.PERMISSION,
+    errno.ENXIO: Refusal.NOT_REGULAR,  # a socket, or a device without a driver
+    errno.ENODEV: Refusal.NOT_REGULAR,
+}
+
+
+class Resolver(enum.Enum):
+    """Who keeps a path inside the docroot."""
+
+    OPENAT2 = "openat2"
+    COMPONENTS = "components"
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = (
+    ctypes.c_long,
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.POINTER(_OpenHow),
+    ctypes.c_size_t,
+)
+
+
+def _openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
+    how = _OpenHow(flags, 0, resolve)
+    for _ in range(_ATTEMPTS):
+        fd = int(_syscall(_OPENAT2, directory, path, ctypes.byref(how), ctypes.sizeof(how)))
+        if fd >= 0:
+            return fd
+        number = ctypes.get_errno()
+        if number not in (errno.EAGAIN, errno.EINTR):
+            break
+    raise OSError(number, os.strerror(number))
+
+
+def has_openat2() -> bool:
+    """ENOSYS on an old kernel; seccomp filters answer EPERM as well."""
+    try:
+        os.close(_openat2(-100, b".", os.O_PATH | os.O_CLOEXEC, 0))  # -100: AT_FDCWD
+    except OSError as failed:
+        return failed.errno not in (errno.ENOSYS, errno.EPERM)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    size: int
+    mtime_ns: int
+    inode: int
+    dev: int
+
+    @property
+    def validator(self) -> str:
+        """Changes when the bytes do, and is equal on two nodes that hold the same rsynced tree.
+
+        So: modification time and size, which rsync -t copies, and neither inode nor device, which
+        differ on every node and after every restore. The price: a rewrite to the same size that
+        also restores the old time is not seen, and such a writer has to purge.
+        """
+        return f"{self.mtime_ns:x}-{self.size:x}"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFile(FileStatus):
+    """A regular file inside the docroot, open for reading. The holder closes it."""
+
+    fd: int
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class Docroot:
+    """root is a folder that exists. Raises DocrootFailed when it cannot be opened.
+
+    symlinks allows links that stay inside. resolver None asks the kernel what it can.
+    """
+
+    def __init__(
+        self, root: str, *, symlinks: bool = False, resolver: Resolver | None = None
+    ) -> None:
+        self.root = root
+        self.symlinks = symlinks
+        self.resolver = resolver or (Resolver.OPENAT2 if has_openat2() else Resolver.COMPONENTS)
+        try:
+            self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as failed:
+            raise DocrootFailed(f"docroot {root!r}: {failed.strerror}") from failed
+
+    def open(self, source: str) -> OpenedFile | None:
+        """The file of a canonical decoded path; None when there is none.
+
+        Raises NotAllowed for what exists and must not be served, DocrootFailed for a sick disk.
+        """
+        path = _relative(source)
+        if path is None:
+            return None
+        try:
+            fd = self._resolve(path)
+        except OSError as failed:
+            if failed.errno in _MISSING:
+                return None
+            why = _REFUSALS.get(failed.errno or 0)
+            if why is None:
+                raise DocrootFailed(f"{source!a:.200}: {failed.strerror}") from failed
+            raise NotAllowed(f"{source!a:.200}: {failed.strerror}", why) from failed
+        try:
+            return _examine(fd, source)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def stat(self, source: str) -> FileStatus | None:
+        """As open(), closed again: what it tells is what open() would have opened."""
+        opened = self.open(source)
+        if opened is None:
+            return None
+        opened.close()
+        return FileStatus(opened.size, opened.mtime_ns, opened.inode, opened.dev)
+
+    def close(self) -> None:
+        """Files that are open stay open."""
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _resolve(self, path: bytes) -> int:
+        if self.resolver is Resolver.COMPONENTS:
+            return self._descend(path)
+        resolve = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS
+        if self.symlinks:
+            return _openat2(self._root, path, _READ, resolve)
+        return _openat2(self._root, path, _READ | os.O_NOFOLLOW, resolve | _RESOLVE_NO_SYMLINKS)
+
+    def _descend(self, path: bytes) -> int:
+        """openat2 by hand. ".." occurs only in the text of links and goes back to a folder that
+        is held open, never up through the kernel, so the root is the top whatever is renamed."""
+        pending = path.split(b"/")[::-1]
+        held: list[int] = []
+        links = 0
+        try:
+            while pending:
+                name = pending.pop()
+                here = held[-1] if held else self._root
+                if name in (b"", b"."):
+                    continue
+                if name == b"..":
+                    if not held:
+                        raise OSError(errno.EXDEV, "link leads out of the docroot")
+                    os.close(held.pop())
+                    continue
+                try:
+                    fd = os.open(name, _WALK if pending else _READ | os.O_NOFOLLOW, dir_fd=here)
+                except OSError as failed:
+                    text = _maybe_link(name, here, failed)
+                    links += 1
+                    if not self.symlinks or links > _MAX_LINKS:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from failed
+                    if text.startswith(b"/"):
+                        raise OSError(errno.EXDEV, "absolute link") from failed
+                    pending.extend(text.split(b"/")[::-1])
+                    continue
+                if not pending:
+                    return fd
+                held.append(fd)
+            # Only a link can end in a folder without a name of its own ("..", "dir/").
+            return os.open(b".", _READ, dir_fd=held[-1] if held else self._root)
+        finally:
+            for fd in held:
+                os.close(fd)
+
+
+def _maybe_link(name: bytes, directory: int, failed: OSError) -> bytes:
+    """The text of the link on which an open failed; failed itself where it was no link."""
+    if failed.errno not in (errno.ELOOP, errno.ENOTDIR):
+        raise failed
+    try:
+        return os.readlink(name, dir_fd=directory)
+    except OSError:
+        raise failed from None
+
+
+def _relative(source: str) -> bytes | None:
+    """The path below the root, checked again here: the last gate before the file system."""
+    try:
+        raw = source.encode()
+    except UnicodeEncodeError:
+        raise NotAllowed(f"{source!a:.200}: not text", Refusal.PATH) from None
+    if not raw.startswith(b"/") or b"\0" in raw:
+        raise NotAllowed(f"{source!a:.200}: not an absolute path", Refusal.PATH)
+    segments = raw[1:].split(b"/")
+    if segments[-1] == b"":
+        segments.pop()
+        if all(segment not in (b"", b".", b"..") for segment in segments):
+            raise NotAllowed(f"{source!a:.200}: names a folder", Refusal.DIRECTORY)
+    if any(segment in (b"", b".", b"..") for segment in segments):
+        raise NotAllowed(f"{source!a:.200}: not canonical", Refusal.PATH)
+    return raw[1:] if len(raw) - 1 <= _MAX_PATH_BYTES else None
+
+
+def _examine(fd: int, source: str) -> OpenedFile:
+    status = os.fstat(fd)
+    if stat.S_ISDIR(status.st_mode):
+        raise NotAllowed(f"{source!a:.200}: a folder", Refusal.DIRECTORY)
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAllowed(f"{source!a:.200}: not a regular file", Refusal.NOT_REGULAR)
+    return OpenedFile(
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        inode=status.st_ino,
+        dev=status.st_dev,
+        fd=fd,
+    )

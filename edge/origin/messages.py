@@ -1,0 +1,127 @@
+"""A request to an origin and its answer, whatever protocol lies between. Pure.
+
+Text follows HTTP's own encodings: header values are latin-1 as they came, the target is visible
+ASCII as it came, path is the target's path decoded once.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from edge.origin.errors import UnsendableRequest
+
+# What may be held in memory for one request; larger bodies need a stream.
+MAX_BODY_BYTES: Final = 1 << 20
+
+# RFC 9110 section 5.6.2 (token) and 5.5 (field values: HTAB, SP, visible and obs-text).
+TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+FIELD_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_TARGET: Final = re.compile(r"/[\x21-\x7e]*")
+_QUERY: Final = re.compile(r"[\x21-\x7e]*")
+_PATH: Final = re.compile(r"/[^\x00-\x1f\x7f\ud800-\udfff]*")
+_WORD: Final = re.compile(r"[\x21-\x7e]*")
+
+Headers = tuple[tuple[str, str], ...]
+
+# RFC 9110 section 7.6.1: fields of one connection, never passed on, with those Connection names.
+HOP_BY_HOP: Final = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+def named_by_connection(headers: Headers) -> frozenset[str]:
+    """The fields that Connection names (9110 section 7.6.1), in lower case."""
+    return frozenset(
+        option.strip(" \t").lower()
+        for name, value in headers
+        if name.lower() == "connection"
+        for option in value.split(",")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OriginRequest:
+    """What is put to an origin. A value that exists can be written into any protocol of ours.
+
+    target is the raw path?query; path the decoded path; query the raw query. host is the authority
+    (it stands for a Host field in headers), the addresses are numeric. Raises UnsendableRequest.
+    """
+
+    method: str
+    target: str
+    path: str
+    query: str
+    headers: Headers
+    host: str
+    scheme: str
+    remote_addr: str
+    remote_port: int
+    server_addr: str
+    server_port: int
+    server_protocol: str
+    body: bytes = b""
+
+    def __post_init__(self) -> None:
+        for name, grammar in _GRAMMAR.items():
+            if grammar.fullmatch(getattr(self, name)) is None:
+                raise UnsendableRequest(f"{name} has a character that no request may have")
+        for name, value in self.headers:
+            if TOKEN.fullmatch(name) is None or FIELD_VALUE.fullmatch(value) is None:
+                raise UnsendableRequest(f"malformed header field {name!a:.80}")
+        if len(self.body) > MAX_BODY_BYTES:
+            raise UnsendableRequest(f"body is {len(self.body)} bytes, limit {MAX_BODY_BYTES}")
+
+
+_GRAMMAR: Final = {
+    "method": TOKEN,
+    "target": _TARGET,
+    "path": _PATH,
+    "query": _QUERY,
+    "host": _WORD,
+    "scheme": TOKEN,
+    "remote_addr": _WORD,
+    "server_addr": _WORD,
+    "server_protocol": _WORD,
+}
+
+
+class OriginResponse(Protocol):
+    """One answer: its head is complete, its body is read piece by piece.
+
+    Header names are lower-case; hop-by-hop fields and Content-Length are not among them: the
+    length is content_length, a fact about the body (also where HEAD or 304 has none).
+    """
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Headers: ...
+
+    @property
+    def content_length(self) -> int | None: ...
+
+    @property
+    def local_redirect(self) -> str | None:
+        """Path?query to ask for instead (RFC 3875 section 6.2.2); the body is then empty."""
+
+    @property
+    def is_cacheable(self) -> bool:
+        """True once the body came to a clean end and nothing about the exchange was odd."""
+
+    async def read(self) -> bytes:
+        """The next piece; b"" at the clean end. Raises OriginTruncated, OriginTimeout."""
+
+    async def aclose(self) -> None:
+        """Give the connection up; a body not read to its end is abandoned."""
