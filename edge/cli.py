@@ -1,0 +1,295 @@
+"""The command `halftone`: reads the command line, calls one function, prints, exits.
+
+Exit: 0 ok, 1 failed, 2 usage, 78 configuration (EX_CONFIG of sysexits.h). A person's mistake is a
+sentence on standard error, never a traceback. What a command needs is imported inside it: `version`
+and `healthcheck` start without the server, and nothing here imports a picture decoder.
+"""
+
+import http.client
+import importlib
+import importlib.metadata
+import os
+import platform
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from edge.addresses import Address
+    from edge.config import Config, ConfigError
+
+FAILED: Final = 1
+BAD_CONFIGURATION: Final = 78
+
+# Docker gives a health check 30 s by default; a loop that has not turned for 3 s is not well.
+HEALTH_TIMEOUT_S: Final = 3.0
+_WILDCARD_TO_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound
+
+_EXIT: Final = "Exit status: 0 ok, 1 failed, 2 wrong usage, 78 wrong configuration."
+
+
+def _check_address(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    from edge.addresses import parse_address
+    from edge.units import BadValue
+
+    if value is not None:
+        try:
+            parse_address(value)
+        except BadValue as error:
+            raise click.BadParameter(str(error)) from None
+    return value
+
+
+def _check_addresses(
+    context: click.Context, parameter: click.Parameter, values: Sequence[str]
+) -> Sequence[str]:
+    for value in values:
+        _check_address(context, parameter, value)
+    return values
+
+
+_config_option = click.option(
+    "--config",
+    "config_path",
+    metavar="FILE",
+    envvar="HALFTONE_CONFIG",
+    type=click.Path(dir_okay=False),
+    help="The configuration, TOML. Default: /etc/halftone/halftone.toml where that exists."
+    " Also from HALFTONE_CONFIG.",
+)
+_listen_option = click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    multiple=True,
+    callback=_check_addresses,
+    help="Where clients connect; can be given several times. Port 0 picks a free one."
+    " Default with ROOT: 127.0.0.1:8080.",
+)
+_admin_option = click.option(
+    "--admin",
+    metavar="HOST:PORT",
+    callback=_check_address,
+    help="Where status page, metrics, health and purges are. Default: 127.0.0.1:8081."
+    " No password: keep it private.",
+)
+_cache_option = click.option(
+    "--cache",
+    metavar="DIR",
+    type=click.Path(file_okay=False),
+    help="Folder of the cache, made when missing. Default with ROOT: a folder for that ROOT below"
+    " ~/.cache/halftone, so that a restart is warm.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT)
+def main() -> None:
+    """The edge node of an image farm: serves, resizes, caches and purges pictures.
+
+    \b
+    Try it:            halftone serve FOLDER-OF-PICTURES
+    Set it up:         halftone config --default > halftone.toml
+    Before a reload:   halftone check --config halftone.toml
+    Is it alive:       halftone healthcheck
+    """
+
+
+@main.command(short_help="Serve pictures until a signal.", epilog=_EXIT)
+@click.argument("root", required=False, type=click.Path(exists=True, file_okay=False))
+@_listen_option
+@_admin_option
+@_cache_option
+@_config_option
+def serve(
+    root: str | None,
+    listen: Sequence[str],
+    admin: str | None,
+    cache: str | None,
+    config_path: str | None,
+) -> None:
+    """Serve pictures, in the foreground, until a signal.
+
+    With ROOT, a folder of originals, nothing needs to be configured: every URL grammar is on, on
+    loopback. Otherwise the configuration says what to serve. These options win over the
+    environment (HALFTONE__CACHE__SIZE=10GiB), the environment over the file.
+
+    When ready, one line on standard error says where it listens.
+
+    \b
+    TERM, QUIT   drain: finish what is under way, then exit 0
+    INT          drain, then stop without waiting; a second one stops at once
+    HUP          read the configuration again; a bad one is logged, the old one stays
+    USR1         reopen the log files
+    """
+    from edge.config import Config, ConfigError, load
+
+    if root is not None and _given("config_path"):
+        raise click.UsageError("ROOT and --config exclude each other: write root into [[site]]")
+    options = {"listen": ",".join(listen), "admin": admin, "cache.path": cache}
+    overrides = {name: text for name, text in options.items() if text}
+    if cache:
+        overrides["cache.path"] = os.path.abspath(cache)
+    try:
+        if root is not None:
+            config = Config.for_folder(
+                root, overrides.get("listen"), admin, overrides.get("cache.path"), os.environ
+            )
+        else:
+            path = _config_path(config_path)
+            if path is None and not any(name.startswith("HALFTONE__SITE__") for name in os.environ):
+                raise click.UsageError("nothing to serve: give ROOT, a folder, or --config FILE")
+            config = load(path, os.environ, overrides)
+    except ConfigError as error:
+        _refuse(error)
+    # The server and its loop are imported last: a refused command line stays cheap.
+    run: Callable[[Config], int] = importlib.import_module("edge.app").serve
+    sys.exit(run(config))
+
+
+@main.command(short_help="Check the configuration.", epilog=_EXIT)
+@_config_option
+def check(config_path: str | None) -> None:
+    """Check the configuration as `serve` would read it, environment included.
+
+    Prints every problem as FILE:LINE: setting: message, or "configuration OK". Looks at folders,
+    permissions and names, changes nothing. Run it as the user that will serve: what another user
+    may read says little.
+    """
+    from edge.config import ConfigError, load
+
+    try:
+        load(_config_path(config_path), os.environ, {})
+    except ConfigError as error:
+        _refuse(error)
+    click.echo("configuration OK")
+
+
+@main.command("config", short_help="Print the configuration in effect.", epilog=_EXIT)
+@click.option("--default", "is_default", is_flag=True, help="The annotated default file instead.")
+@_config_option
+def config_(is_default: bool, config_path: str | None) -> None:
+    """Print the effective configuration: file, environment and defaults in one, as TOML.
+
+    Passwords are masked. With --default, print the commented file that is the manual of every
+    setting, with its limits and its default.
+    """
+    from edge.config import ConfigError, default_text, load
+
+    if is_default:
+        click.echo(default_text(), nl=False)
+        return
+    try:
+        config = load(_config_path(config_path), os.environ, {}, is_checked=False)
+    except ConfigError as error:
+        _refuse(error)
+    click.echo(config.toml(), nl=False)
+
+
+@main.command(short_help="Ask a running node if it is alive.", epilog=_EXIT)
+@_admin_option
+@_config_option
+def healthcheck(admin: str | None, config_path: str | None) -> None:
+    """Ask a running node whether it is alive, for containers without curl.
+
+    Requests /healthz from the admin listener of --admin, or of the configuration. Exit 0 when it
+    answers 200 within 3 seconds, 1 when not.
+    """
+    from edge.addresses import TcpAddress, parse_address
+
+    address = parse_address(admin) if admin is not None else _configured(config_path).admin
+    if isinstance(address, TcpAddress) and address.port == 0:
+        raise click.UsageError("admin has port 0, which is picked at start; give --admin HOST:PORT")
+    try:
+        status = _ask(address, "/healthz")
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        click.echo(f"halftone: no answer from {address}: {reason}", err=True)
+        sys.exit(FAILED)
+    if status != http.HTTPStatus.OK:
+        click.echo(f"halftone: {address} answers {status}", err=True)
+        sys.exit(FAILED)
+    click.echo("ok")
+
+
+@main.command(short_help="Print versions for a bug report.", epilog=_EXIT)
+def version() -> None:
+    """Print the versions that a bug report needs."""
+    for name, text in (
+        ("halftone", _installed("halftone")),
+        ("python", f"{platform.python_version()} ({platform.python_implementation()})"),
+        ("pillow", _installed("pillow")),
+        ("uvloop", _installed("uvloop")),
+        ("compiled", "no"),
+    ):
+        click.echo(f"{name}: {text}")
+
+
+def _refuse(error: "ConfigError") -> NoReturn:
+    for problem in error.problems:
+        click.echo(str(problem), err=True)
+    sys.exit(BAD_CONFIGURATION)
+
+
+def _given(parameter: str) -> bool:
+    """On the command line, not by the environment."""
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _config_path(given: str | None) -> str | None:
+    from edge.config import DEFAULT_PATH
+
+    if given is not None:
+        return given
+    return DEFAULT_PATH if os.path.exists(DEFAULT_PATH) else None
+
+
+def _configured(config_path: str | None) -> "Config":
+    from edge.config import ConfigError, load
+
+    try:
+        return load(_config_path(config_path), os.environ, {}, is_checked=False)
+    except ConfigError as error:
+        _refuse(error)
+
+
+def _installed(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _ask(address: "Address", path: str) -> int:
+    """The status of a GET. Raises OSError or HTTPException when there is no answer."""
+    from edge.addresses import UnixAddress
+
+    if isinstance(address, UnixAddress):
+        connection: http.client.HTTPConnection = _UnixConnection(address.path, HEALTH_TIMEOUT_S)
+    else:
+        host = _WILDCARD_TO_LOOPBACK.get(address.host, address.host)
+        connection = http.client.HTTPConnection(host, address.port, timeout=HEALTH_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    main()

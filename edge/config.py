@@ -1,0 +1,335 @@
+# ruff: noqa: RUF009 - setting() returns a dataclass field, made once, as dataclasses.field() does
+"""The configuration: command line over environment over file over defaults, whole or refused.
+
+A Config that exists is legal: every value in its limits, every name resolved, every folder seen.
+What is wrong is collected, not only the first of it, and each Problem says where the value came
+from: FILE:LINE, `environment HALFTONE__CACHE__SIZE` or `command line`. The environment names a
+setting by its path in capitals; arrays are numbered from 0: HALFTONE__SITE__0__ROOT.
+"""
+
+import copy
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from edge import preflight
+from edge.addresses import Address, Network
+from edge.document import EMPTY, BadDocument, Document, Path, parse_document
+from edge.kinds import Number, Several
+from edge.sections import ADDRESS, NAME, NETWORK, Cache, Connection, Log, Origin, Resizer, Site
+from edge.settings import (
+    Section,
+    annotate,
+    declarations,
+    dump,
+    read_table,
+    section,
+    sections,
+    setting,
+    unknown,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+DEFAULT_PATH: Final = "/etc/halftone/halftone.toml"
+PREFIX: Final = "HALFTONE__"
+COMMAND_LINE: Final = "command line"
+# A thousand sites fit; a wrong file (a log, a picture) does not fill the memory.
+MAX_FILE_BYTES: Final = 4 * 2**20
+
+_HEAD: Final = """\
+# halftone.toml: the configuration of halftone, and its manual.
+#
+# A line that starts with "#" and no space is a setting with its default (or, in [[origin]], with an
+# example): take the "#" away to change it. Sizes are written "64MiB", times "250ms", "10s", "1h".
+# Check this file with: halftone check --config FILE
+# The environment overrides it: HALFTONE__CACHE__SIZE=10GiB, HALFTONE__SITE__0__ROOT=/srv/pictures,
+# lists separated by commas. The command line overrides both. What is unknown is an error.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """place: where the value was written. setting: its path, empty where place names it already."""
+
+    place: str
+    setting: str
+    message: str
+    order: tuple[int, int] = (0, 0)
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.place, self.setting, self.message) if part)
+
+
+class ConfigError(Exception):
+    """problems: all of them, in the order of the file, then of the environment."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The node itself."""
+
+    listen: tuple[Address, ...] = setting(
+        Several(ADDRESS, least=1),
+        ["0.0.0.0:8080"],
+        "Where clients connect: the public listeners. Port 0 picks a free port.",
+    )
+    admin: Address = setting(
+        ADDRESS,
+        "127.0.0.1:8081",
+        "Where status page, metrics, health checks and purges are answered. It asks for no"
+        " password: keep it on loopback or a private network.",
+    )
+    workers: int = setting(Number(1, 256), 1, "Serving processes. This release has one.")
+    name: str = setting(
+        NAME, "edge1", "What this node calls itself in Via and Cache-Status; unique in the farm."
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        Several(NETWORK),
+        [],
+        "Whose X-Forwarded-For and X-Forwarded-Proto are believed: the Squids in front. Empty:"
+        " nobody's.",
+        example='["10.0.0.0/8"]',
+    )
+    cache: Cache = section(Cache, "cache")
+    resizer: Resizer = section(Resizer, "resizer")
+    connection: Connection = section(Connection, "connection")
+    log: Log = section(Log, "log")
+    origins: tuple[Origin, ...] = sections(Origin, "origin")
+    sites: tuple[Site, ...] = sections(Site, "site", is_live=True)
+
+    # Reads the same sources again, for HUP: a new Config, or ConfigError and the old one stays.
+    reload: "Callable[[], Config] | None" = field(default=None, repr=False, compare=False)
+
+    @staticmethod
+    def for_folder(
+        root: str,
+        listen: str | None = None,
+        admin: str | None = None,
+        cache: str | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> "Config":
+        """Zero configuration: one default site on root, every grammar, on loopback.
+
+        The cache outlives a restart: it is named after root. Raises ConfigError.
+        """
+        environ = environ if environ is not None else {}
+        base: dict[str, object] = {
+            "listen": ["127.0.0.1:8080"],
+            "site": [{"root": os.path.abspath(root)}],
+        }
+        if cache is None and (folder := default_cache(root, environ)) is not None:
+            base["cache"] = {"path": folder}
+        given = {"listen": listen, "admin": admin, "cache.path": cache and os.path.abspath(cache)}
+        overrides = {name: text for name, text in given.items() if text is not None}
+        return _load(
+            functools.partial(_no_file, base), COMMAND_LINE, dict(environ), overrides, True
+        )
+
+    def digest(self) -> str:
+        """Short name of these very settings, for the start-up line: equal on nodes set up alike."""
+        text = "\n".join(dump(self, is_secret_shown=True))
+        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+    def toml(self) -> str:
+        """The effective configuration, with secrets masked."""
+        return "\n".join(dump(self)) + "\n"
+
+
+def default_text() -> str:
+    """The annotated default file, deploy/halftone.toml."""
+    return _HEAD + "\n".join(annotate(Config)) + "\n"
+
+
+def default_cache(root: str, environ: Mapping[str, str]) -> str | None:
+    """A folder of its own for each root, below the user's cache folder (XDG Base Directory 0.8)."""
+    base = environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # "All paths set in these environment variables must be absolute"
+        home = environ.get("HOME", "")
+        if not os.path.isabs(home):
+            return None
+        base = os.path.join(home, ".cache")
+    digest = hashlib.blake2b(os.fsencode(os.path.realpath(root)), digest_size=8).hexdigest()
+    return os.path.join(base, "halftone", digest)
+
+
+def load(
+    path: str | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, str],
+    *,
+    is_checked: bool = True,
+) -> Config:
+    """The configuration from a file (None: defaults alone), environment and command line.
+
+    overrides: dotted setting -> text, as in the environment ("cache.path", "/x"). is_checked False
+    leaves out what depends on other settings and on this machine. Raises ConfigError.
+    """
+    read = functools.partial(_no_file, {}) if path is None else functools.partial(_read_file, path)
+    return _load(read, path or "defaults", dict(environ), dict(overrides), is_checked)
+
+
+def _no_file(values: Mapping[str, object]) -> Document:
+    return Document(copy.deepcopy(values), EMPTY.lines)
+
+
+def _read_file(path: str) -> Document:
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError([Problem(path, "", f"cannot be read: {error.strerror}")]) from error
+    if len(raw) > MAX_FILE_BYTES:
+        raise ConfigError([Problem(path, "", f"is larger than {MAX_FILE_BYTES} bytes")])
+    try:
+        return parse_document(raw.decode())
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(f"{path}:{line}", "", "is not UTF-8")]) from error
+    except BadDocument as error:
+        raise ConfigError([Problem(f"{path}:{error.line}", "", str(error))]) from error
+
+
+def _load(
+    read: Callable[[], Document],
+    file: str,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, str],
+    is_checked: bool,
+) -> Config:
+    loading = _Loading(read(), file)
+    assigned = [(name, text) for name, text in environ.items() if name.startswith(PREFIX)]
+    # In order of their numbers, so that SITE__0 is there when SITE__1 comes.
+    for name, text in sorted(
+        assigned, key=lambda pair: [part.zfill(9) for part in pair[0].split("__")]
+    ):
+        loading.assign(name.removeprefix(PREFIX).lower().split("__"), text, f"environment {name}")
+    for name, text in overrides.items():
+        loading.assign(name.split("."), text, COMMAND_LINE)
+    config = read_table(Config, loading.values, (), loading.report)
+    assert config is not None  # no setting at the top is required
+    if is_checked:
+        loading.check(config)
+    if loading.problems:
+        raise ConfigError(sorted(loading.problems, key=lambda problem: problem.order))
+    again = functools.partial(_load, read, file, environ, overrides, is_checked)
+    return _with_reload(config, again)
+
+
+def _with_reload(config: Config, again: Callable[[], Config]) -> Config:
+    values = {name: getattr(config, name) for name, _, _ in declarations(Config)}
+    return Config(**values, reload=again)
+
+
+class _Loading:
+    """The values of all sources in one tree, and for each the place that it came from."""
+
+    def __init__(self, document: Document, file: str) -> None:
+        self.values: dict[str, object] = copy.deepcopy(dict(document.values))
+        self.problems: list[Problem] = []
+        self._document = document
+        self._file = file
+        self._places: dict[Path, str] = {}
+        self._reported: set[Path] = set()
+
+    def report(self, path: Path, message: str) -> None:
+        self._reported.add(path)
+        place, line = self._place(path)
+        names = ".".join(str(part) for part in path if isinstance(part, str))
+        named = place.startswith("environment ")
+        self.problems.append(Problem(place, "" if named else names, message, (named, line)))
+
+    def _place(self, path: Path) -> tuple[str, int]:
+        around = path
+        while around:
+            if around in self._places:
+                return self._places[around], 0
+            if around in self._document.lines:
+                break
+            around = around[:-1]
+        line = self._document.line(path)
+        return (f"{self._file}:{line}", line) if line is not None else (self._file, 0)
+
+    def assign(self, names: list[str], text: str, place: str) -> None:
+        """Put one setting, given as text, into the tree."""
+        cls: type[DataclassInstance] = Config
+        table: dict[str, object] = self.values
+        path: Path = ()
+        rest = list(names)
+        while rest:
+            name = rest.pop(0)
+            declared = next((d for _, toml, d in declarations(cls) if toml == name), None)
+            if declared is None:
+                self._refuse(
+                    path, place, unknown(cls, name, functools.partial(_spell, names, name))
+                )
+                return
+            path = (*path, name)
+            if not isinstance(declared, Section):
+                if rest:
+                    self._refuse(path, place, f"{name} is a setting, nothing stands below it")
+                    return
+                table[name] = declared.kind.from_text(text)
+                self._places[path] = place
+                return
+            if not declared.is_array:
+                inner = table.setdefault(name, {})
+            else:
+                tables = table.setdefault(name, [])
+                number = rest.pop(0) if rest else ""
+                if not (number.isascii() and number.isdigit() and len(number) <= 6):
+                    self._refuse(
+                        path, place, f"needs a number behind {name.upper()}: __0 is the first"
+                    )
+                    return
+                if not isinstance(tables, list):
+                    return  # the file has something else here, which is reported there
+                if int(number) > len(tables):
+                    self._refuse(path, place, f"number {len(tables)} would be the next one")
+                    return
+                if int(number) == len(tables):
+                    tables.append({})
+                    self._places[(*path, len(tables) - 1)] = place
+                path = (*path, int(number))
+                inner = tables[int(number)]
+            if not isinstance(inner, dict):
+                return  # likewise
+            cls, table = declared.cls, inner
+        self._refuse(path, place, "is a section; name one of its settings")
+
+    def _refuse(self, path: Path, place: str, message: str) -> None:
+        self._reported.add(path)
+        self.problems.append(Problem(place, "", message, (1, 0)))
+
+    def check(self, config: Config) -> None:
+        """What depends on more than one setting, where those settings themselves were right."""
+
+        def report(path: Path, message: str) -> None:
+            related = (p for p in self._reported if p[: len(path)] == path or path[: len(p)] == p)
+            if not any(related):
+                self.report(path, message)
+
+        # Names as written: an origin whose other settings are wrong is still there to be named.
+        written = self.values.get("origin")
+        tables = written if isinstance(written, list) else []
+        names = [str(table.get("name")) for table in tables if isinstance(table, dict)]
+        preflight.check_workers(config.workers, report)
+        preflight.check_sockets(config.listen, config.admin, report)
+        preflight.check_origin_names(names, report)
+        preflight.check_sites(config.sites, names, report)
+        preflight.check_roots(config.sites, config.cache, report)
+        preflight.check_cache(config.cache, report)
+        preflight.check_log(config.log, report)
+
+
+def _spell(names: list[str], wrong: str, right: str) -> str:
+    """The environment's name of a setting, with one part put right."""
+    return PREFIX + "__".join(right if name == wrong else name for name in names).upper()

@@ -1,0 +1,120 @@
+"""What no single setting can know: settings against each other, and against this machine.
+
+Nothing here changes anything: a folder that would have to be made is only asked whether it could
+be. A path that already has a problem is not reported a second time by its consequences; that is
+the caller's duty, who knows what was reported.
+"""
+
+import os
+from collections.abc import Collection, Sequence
+
+from edge.addresses import Address, TcpAddress
+from edge.document import Path
+from edge.sections import Cache, Log, Site
+from edge.settings import Report
+
+
+def check_workers(workers: int, report: Report) -> None:
+    if workers != 1:
+        report(("workers",), "more than one is not available in this release; keep 1")
+
+
+def check_sockets(listen: Sequence[Address], admin: Address, report: Report) -> None:
+    for number, address in enumerate(listen):
+        for other in listen[:number]:
+            if _collides(address, other):
+                report(("listen", number), f"{address} and {other} cannot both be bound")
+        if _collides(address, admin):
+            report(("admin",), f"{admin} is taken by listen = {address}; admin needs its own")
+
+
+def _collides(one: Address, other: Address) -> bool:
+    """The kernel would refuse the second bind(). 0.0.0.0 takes a port on every IPv4 address."""
+    if not (isinstance(one, TcpAddress) and isinstance(other, TcpAddress)):
+        return one == other
+    if one.port != other.port or one.port == 0:
+        return False
+    same_family = (":" in one.host) == (":" in other.host)
+    return one.host == other.host or (same_family and (one.is_wildcard or other.is_wildcard))
+
+
+def check_sites(sites: Sequence[Site], origins: Collection[str], report: Report) -> None:
+    if not sites:
+        report(("site",), "there is none: add [[site]] with a root or an origin, or serve a folder")
+    owners: dict[str, int] = {}
+    for number, site in enumerate(sites):
+        where: Path = ("site", number)
+        if site.root is None and site.origin is None:
+            report(where, "needs root, origin, or both")
+        if site.origin is not None and site.origin not in origins:
+            known = ", ".join(sorted(origins)) or "there is none"
+            report((*where, "origin"), f'no [[origin]] is named "{site.origin}" ({known})')
+        # "*" is the name of the site without hosts: a second default site is a duplicate too.
+        for host in site.hosts or ("*",):
+            if host not in owners:
+                owners[host] = number
+            elif host == "*":
+                report(where, "is a second default site; all but one need hosts")
+            else:
+                report((*where, "hosts"), f"{host} belongs to another site already")
+
+
+def check_origin_names(names: Sequence[str], report: Report) -> None:
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            report(("origin", number, "name"), f'"{name}" is taken by another origin')
+
+
+def check_roots(sites: Sequence[Site], cache: Cache, report: Report) -> None:
+    for number, site in enumerate(sites):
+        where: Path = ("site", number, "root")
+        if site.root is None:
+            continue
+        if not os.path.isdir(site.root):
+            kind = "is not a directory" if os.path.exists(site.root) else "does not exist"
+            report(where, f"{site.root} {kind}")
+        elif not os.access(site.root, os.R_OK | os.X_OK):
+            report(where, f"{site.root} cannot be read by this user (uid {os.geteuid()})")
+        elif _is_inside(site.root, cache.path):
+            # What lies in the cache folder may be deleted, and fsck removes what it does not know.
+            report(where, f"{site.root} lies inside the cache, {cache.path}")
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return os.path.commonpath((path, folder)) == folder
+
+
+def check_cache(cache: Cache, report: Report) -> None:
+    where: Path = ("cache", "path")
+    if (ancestor := _nearest(cache.path)) != cache.path:
+        doing = f"{cache.path} cannot be made in {ancestor}"
+    else:
+        doing = f"{cache.path} cannot be used"
+    if not os.path.isdir(ancestor):
+        report(where, f"{doing}: not a directory")
+    elif not os.access(ancestor, os.R_OK | os.W_OK | os.X_OK):
+        report(where, f"{doing}: not writable by this user (uid {os.geteuid()})")
+
+
+def check_log(log: Log, report: Report) -> None:
+    where: Path = ("log", "access")
+    if log.access in ("-", "off"):
+        return
+    folder = os.path.dirname(log.access)
+    if os.path.isdir(log.access):
+        report(where, f"{log.access} is a directory")
+    elif os.path.exists(log.access):
+        if not os.access(log.access, os.W_OK):
+            report(where, f"{log.access} is not writable by this user (uid {os.geteuid()})")
+    elif not os.path.isdir(folder):
+        report(where, f"folder {folder} does not exist")
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        report(where, f"{folder} is not writable by this user (uid {os.geteuid()})")
+
+
+def _nearest(path: str) -> str:
+    """path, or the innermost folder around it that exists."""
+    while not os.path.lexists(path) and path != "/":
+        path = os.path.dirname(path)
+    return path

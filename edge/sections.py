@@ -1,0 +1,400 @@
+# ruff: noqa: RUF009 - setting() returns a dataclass field, made once, as dataclasses.field() does
+"""The sections of the configuration: every setting, declared once. Pure.
+
+Types, limits, defaults and the sentence of the manual stand here and nowhere else; units are in
+edge/kinds.py. What needs two settings or the file system is checked in edge/preflight.py. LATER
+names what the manual promises and this release does not do: silently accepting it would be a lie.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from edge.addresses import (
+    Address,
+    IndexAddress,
+    Network,
+    RedisIndex,
+    format_network,
+    parse_address,
+    parse_index,
+    parse_network,
+    parse_peer,
+    parse_site_host,
+)
+from edge.kinds import Auto, Choice, Duration, Number, Several, Size, Switch, Written
+from edge.settings import optional, required, section, setting
+from edge.units import BadValue
+from resizer.transform import MAX_SIDE
+
+GIB: Final = 2**30
+DAY: Final = 86_400.0
+# Short enough for a test, too short for a network: below it is a slip of the unit.
+SHORTEST_S: Final = 0.01
+
+
+def _parse_path(text: str) -> str:
+    # What "/srv" means must not depend on the folder that the command was started in.
+    if not text.startswith("/"):
+        raise BadValue(f"must be an absolute path, not {text!r}")
+    if not text.isprintable():
+        raise BadValue("holds a control character")
+    return text
+
+
+def _parse_log_target(text: str) -> str:
+    if text in ("-", "off"):
+        return text
+    if not text.startswith("/"):
+        raise BadValue(f'must be an absolute path, "-" or "off", not {text!r}')
+    return _parse_path(text)
+
+
+def _parse_word(text: str) -> str:
+    """A token (RFC 9110, 5.6.2) that starts with a letter: it stands bare in Via and labels."""
+    if not (
+        text.isascii() and text[:1].isalpha() and text.replace("-", "").replace("_", "").isalnum()
+    ):
+        raise BadValue(f"must be letters, digits, - and _, and start with a letter, not {text!r}")
+    if len(text) > 63:
+        raise BadValue(f"has {len(text)} characters, 63 are the most")
+    return text
+
+
+def _parse_name(text: str) -> str:
+    """As a word, with dots: node names are often host names."""
+    _parse_word(text.replace(".", "-"))
+    return text
+
+
+def _parse_prefix(text: str) -> str:
+    if text == "":
+        return text
+    if not text.startswith("/") or text.endswith("/"):
+        raise BadValue(
+            f'must be empty or start with / and not end with it, like "/img", not {text!r}'
+        )
+    for segment in text[1:].split("/"):
+        plain = segment.replace("-", "").replace("_", "").replace(".", "").replace("~", "")
+        if segment in ("", ".", "..") or not (plain.isascii() and (plain.isalnum() or not plain)):
+            raise BadValue(f"segment {segment!r} is not made of letters, digits, - . _ ~")
+    return text
+
+
+def _parse_extension(text: str) -> str:
+    if not (text.isascii() and text.isalnum() and len(text) <= 8):
+        raise BadValue(f'must be a file name ending without its dot, like "jpg", not {text!r}')
+    return text
+
+
+def _show_index(index: IndexAddress) -> str:
+    return index.url if isinstance(index, RedisIndex) else str(index)
+
+
+PATH: Final = Written(_parse_path, "an absolute path")
+ADDRESS: Final[Written[Address]] = Written(parse_address, "HOST:PORT, [IPV6]:PORT or unix:/path")
+PEER: Final[Written[Address]] = Written(parse_peer, "HOST:PORT, [IPV6]:PORT or unix:/path")
+NETWORK: Final[Written[Network]] = Written(
+    parse_network, "a network like 10.0.0.0/8, or an address", format_network
+)
+INDEX: Final[Written[IndexAddress]] = Written(
+    parse_index,
+    '"embedded", or redis://HOST:6379/0, rediss://HOST:6379/0, unix:///path',
+    _show_index,
+    str,
+)
+NAME: Final = Written(_parse_name, "letters, digits, - . and _")
+WORD: Final = Written(_parse_word, "letters, digits, - and _")
+HOST: Final = Written(parse_site_host, "a host name")
+
+
+class Sandbox(enum.StrEnum):
+    REQUIRE = "require"
+    BEST_EFFORT = "best-effort"
+    OFF = "off"
+
+
+class LogFormat(enum.StrEnum):
+    COMBINED = "combined"
+    JSON = "json"
+
+
+class OriginKind(enum.StrEnum):
+    FASTCGI = "fastcgi"
+
+
+class Balance(enum.StrEnum):
+    LEAST_CONNECTION = "least-connection"
+    ROUND_ROBIN = "round-robin"
+    HASH = "hash"
+    STICKY = "sticky"
+
+
+class OffStep(enum.StrEnum):
+    ROUND = "round"
+    REDIRECT = "redirect"
+    REJECT = "reject"
+    ALLOW = "allow"
+
+
+class Grammar(enum.StrEnum):
+    """The ways of writing a derivative into a URL, each with its file in edge/urls."""
+
+    WIKIPEDIA = "wikipedia"
+    YOUTUBE = "youtube"
+    QUERY = "query"
+    THUMBOR = "thumbor"
+    IMGPROXY = "imgproxy"
+    IIIF = "iiif"
+    CLOUDFLARE = "cloudflare"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """What is kept, and where. All of it can be deleted while halftone is stopped."""
+
+    path: str = setting(
+        PATH,
+        "/var/cache/halftone",
+        "Folder of the cache, for halftone alone. Its parent must exist or be creatable.",
+    )
+    size: int = setting(
+        Size(64 * 2**10, 2**50),
+        "50GiB",
+        "Bytes on disk, in allocated blocks, before the least valuable entries are evicted.",
+    )
+    inodes: int = setting(
+        Number(16, 2**32),
+        2_000_000,
+        "Files on disk, likewise. A file system that runs out of inodes is as full as one without"
+        " space: see df -i.",
+    )
+    memory: int = setting(
+        Size(0, 2**40),
+        "256MiB",
+        "Bytes of hot entries kept in memory, per worker; 0 switches the memory tier off.",
+    )
+    index: IndexAddress = setting(
+        INDEX,
+        "embedded",
+        "Where generations and source records live: in this node's cache folder, or in a Redis"
+        " that the nodes of a farm share. When Redis is down, hits are still served and a purge"
+        " answers 503.",
+        example='"redis://redis.internal:6379/0"',
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resizer:
+    """The processes that decode and encode pictures. They hold no path, no socket, no secret."""
+
+    processes: int | None = setting(
+        Auto(Number(1, 256)), "auto", "Resizer processes; auto is one for each processor core."
+    )
+    deadline: float = setting(
+        Duration(0.05, 600.0),
+        "10s",
+        "A render that takes longer is killed, and its request answered 503.",
+    )
+    queue: int = setting(
+        Number(1, 100_000),
+        64,
+        "Renders that may wait for a process; beyond it the answer is 503 with Retry-After.",
+    )
+    max_pixels: int = setting(
+        Number(1, MAX_SIDE * MAX_SIDE),
+        50_000_000,
+        "Originals with more pixels, by their header, are refused before decoding. Each costs up to"
+        " 4 bytes of memory.",
+    )
+    sandbox: Sandbox = setting(
+        Choice(Sandbox),
+        "best-effort",
+        "Landlock and seccomp around each process: refuse to start without them, use what the"
+        " kernel offers and say so in the log, or neither.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Clients: the Squids in front, or browsers."""
+
+    header: float = setting(
+        Duration(SHORTEST_S, 600.0),
+        "10s",
+        "A request's head must be complete in this time; else the answer is 408, and the"
+        " connection is closed.",
+    )
+    idle: float = setting(
+        Duration(SHORTEST_S, 3600.0),
+        "75s",
+        "A kept connection without a request is closed after this time. Keep it above the"
+        " server_idle_pconn_timeout of the Squid in front (60 s by default): else Squid sends"
+        " requests into connections that are just closing.",
+    )
+    send: float = setting(
+        Duration(SHORTEST_S, 3600.0),
+        "30s",
+        "A client that takes none of its answer for this time is disconnected.",
+    )
+    max_connections: int = setting(
+        Number(1, 1_000_000),
+        10_000,
+        "Open client connections; beyond it a new one is answered 503 and closed. Each needs a file"
+        " descriptor: see ulimit -n.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """The access log; everything else goes to standard error."""
+
+    access: str = setting(
+        Written(_parse_log_target, "an absolute path, - or off"),
+        "-",
+        'One line a request, to this file, to standard output ("-") or nowhere ("off").'
+        " USR1 reopens it after rotation.",
+    )
+    format: LogFormat = setting(
+        Choice(LogFormat),
+        "combined",
+        "Apache's combined format, for the tools that know it, or one JSON object a line.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """An application that answers for what no docroot has. May be there several times."""
+
+    LATER: ClassVar[Mapping[str, str]] = {
+        "sendfile_roots": "answers with X-Sendfile or X-Accel-Redirect are refused",
+    }
+
+    name: str = required(WORD, "What sites call it, and metrics label it.", example='"app"')
+    kind: OriginKind = setting(
+        Choice(OriginKind, later=("http", "cgi")), "fastcgi", "The protocol that it speaks."
+    )
+    hosts: tuple[Address, ...] = required(
+        Several(PEER, least=1),
+        "Where it listens. A host that refuses connections is left alone for a while.",
+        example='["php1:9000", "unix:/run/php/php-fpm.sock"]',
+    )
+    balance: Balance = setting(
+        Choice(Balance), "least-connection", "Which of the hosts gets the next request."
+    )
+    script_filename: str = required(
+        PATH,
+        "SCRIPT_FILENAME for FastCGI: the program, as the application's host sees its path.",
+        example='"/srv/app/index.php"',
+    )
+    connect_timeout: float = setting(
+        Duration(SHORTEST_S, 300.0), "2s", "A host that does not accept in this time is skipped."
+    )
+    timeout: float = setting(
+        Duration(SHORTEST_S, 3600.0),
+        "30s",
+        "To the first byte of an answer, and between its bytes; then the answer is 504.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expire:
+    """How long browsers and the Squids may keep what this site serves (Cache-Control)."""
+
+    max_age: float = setting(
+        Duration(0.0, 3650 * DAY),
+        "1h",
+        "max-age of originals from the docroot and of derivatives. An origin's own Cache-Control"
+        " wins.",
+    )
+    immutable: bool = setting(
+        Switch(),
+        False,
+        "Promise that a URL's content never changes: browsers do not ask again, not even on reload."
+        " Only where a new picture gets a new name.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What this site accepts."""
+
+    max_source_bytes: int = setting(
+        Size(1024, 4 * GIB),
+        "32MiB",
+        "Larger originals are served as they are and never resized: their derivatives answer 413.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A host, its originals, and what may be asked of them. May be there several times."""
+
+    LATER: ClassVar[Mapping[str, str]] = {
+        "keys": "URLs are not signed yet, so everyone may ask for any derivative",
+        "auth": "nothing would be protected",
+        "rewrite": "URLs are taken as they come",
+        "cors": "no Access-Control header is sent",
+        "compress": "bodies are sent as they are",
+    }
+
+    hosts: tuple[str, ...] = setting(
+        Several(HOST),
+        [],
+        "Host names, without port, that this site answers to. Empty: the default site, which takes"
+        " every host that no other site names.",
+        example='["upload.example.org", "img.example.org"]',
+    )
+    root: str | None = optional(
+        PATH,
+        "Folder of originals, asked first. A site needs root, origin, or both.",
+        example='"/srv/originals"',
+        is_live=True,
+    )
+    origin: str | None = optional(
+        WORD, "Name of an [[origin]], asked for what the folder does not have.", example='"app"'
+    )
+    grammars: tuple[Grammar, ...] = setting(
+        Several(Choice(Grammar)),
+        list(Grammar),
+        "The ways in which a URL may ask for a derivative. None: originals only.",
+    )
+    prefix: str = setting(
+        Written(_parse_prefix, "empty, or a path like /img"),
+        "",
+        "Mount point: only URLs below it belong to this site's originals, and it is taken off.",
+        example='"/img"',
+    )
+    steps: tuple[int, ...] = setting(
+        Several(Number(1, MAX_SIDE), is_ascending=True, sort_key=float),
+        [],
+        "Widths that are rendered, in pixels, ascending; off_step says what happens to others. A"
+        " short list keeps the cache small and its hit ratio high. Empty: every width.",
+        example="[20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920, 3840]",
+    )
+    off_step: OffStep = setting(
+        Choice(OffStep),
+        "round",
+        "What happens to a width that is no step: the next larger one is served, redirected to,"
+        " or the request is rejected, or the width allowed.",
+    )
+    extensions: tuple[str, ...] = setting(
+        Several(Written(_parse_extension, "a file name ending without its dot")),
+        ["jpg", "jpeg", "png", "webp", "avif", "gif"],
+        "Tried in this order where a grammar names originals without their ending (youtube).",
+    )
+    purge_from: tuple[Network, ...] = setting(
+        Several(NETWORK),
+        ["127.0.0.1"],
+        "Who may send PURGE to the public listener; everyone else gets 405. Empty: nobody, which"
+        " leaves the admin listener. Mind a proxy on this machine: its clients come from"
+        " 127.0.0.1.",
+    )
+    expire: Expire = section(Expire, "expire")
+    limits: Limits = section(Limits, "limits")
+
+    @property
+    def name(self) -> str:
+        """What the cache calls it: constant while its first host is."""
+        return self.hosts[0] if self.hosts else "*"
