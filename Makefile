@@ -1,0 +1,51 @@
+# The commands of this project. `make run` and `make test` need nothing but Debian 12 and make.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+# CI runs everything and skips nothing; on a laptop what needs many megabytes is asked for.
+PYTEST_FLAGS := $(if $(filter true,$(CI)),--photographs,)
+SERVERS := redis-server php-fpm squid
+PICTURES := mate-backgrounds plasma-workspace-wallpapers
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench farm farm-down clean servers pictures
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+$(VENV)/.made: pyproject.toml
+	@sh tests/make-venv $(VENV)
+	@touch $@
+
+run: $(VENV)/.made ## Make sample pictures and serve them on http://127.0.0.1:8080
+	@$(PYTHON) deploy/gallery.py var/gallery
+	@sh deploy/run-gallery $(VENV)/bin/halftone var/gallery
+
+test: $(VENV)/.made servers $(if $(filter true,$(CI)),pictures,) ## Run every test
+	@$(MAKE) --no-print-directory check
+	@$(PYTHON) -m pytest $(PYTEST_FLAGS)
+
+check: $(VENV)/.made ## Format, lint and type check
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+
+format: $(VENV)/.made ## Put the code into its form
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+
+servers:
+	@sh tests/install-packages $(SERVERS)
+
+pictures:
+	@sh tests/install-packages $(PICTURES)
+
+farm: ## Bring up Squid, two nodes, Redis and php-fpm with docker-compose, and try them
+	@sh deploy/try-farm
+
+farm-down: ## Take the farm down, with its volumes
+	@docker-compose down --volumes --remove-orphans
+
+clean: ## Remove the environment, the gallery and its cache
+	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis
