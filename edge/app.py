@@ -45,6 +45,7 @@ from edge.origin.address import Address
 from edge.origin.errors import DocrootFailed
 from edge.origin.exchange import Deadlines
 from edge.origin.fastcgi.client import FastCGIClient
+from edge.origin.fastcgi.params import Script
 from edge.origin.files import Docroot
 from edge.origin.pool import Balance, OriginPool
 from edge.policy.steps import OffStep, Steps
@@ -57,6 +58,7 @@ from edge.urls.grammars import make_grammars
 from resizer.errors import ResizeError
 from resizer.job import Limits
 from resizer.pool import Pool, PoolSettings
+from resizer.sandbox import SandboxMode
 from resizer.version import encoder_version
 
 log = logging.getLogger("halftone")
@@ -69,7 +71,11 @@ DISK_THREADS: Final = 8
 MAX_FLIGHTS: Final = 4096
 # Longer than the slowest render and fetch together should take; beyond it clients are cut.
 DRAIN_GRACE_S: Final = 30.0
-EX_CONFIG: Final = 78
+# Counters of the resizer's Stats that halftone_renders_total tells apart.
+RENDER_RESULTS: Final = (
+    "rendered", "unsupported", "corrupt", "too_large", "impossible", "transfer_failed", "late",
+    "crashed", "withdrawn", "stopped", "refused_full", "refused_barred", "refused_stopped",
+)  # fmt: skip
 
 
 class CannotStart(Exception):
@@ -130,8 +136,8 @@ class App:
             node = _node_of(config.name, sockets[0])
             source_flights: Flights[Source | Passed] = Flights(MAX_FLIGHTS)
             render_flights: Flights[Made] = Flights(MAX_FLIGHTS)
-            stack.push_async_callback(source_flights.stop)
-            stack.push_async_callback(render_flights.stop)
+            stack.push_async_callback(source_flights.stop, DRAIN_GRACE_S)
+            stack.push_async_callback(render_flights.stop, DRAIN_GRACE_S)
             memory: Memory[Representation] = Memory(config.cache.memory, MEMORY_CUT_OFF)
             sources = Sources(
                 store, self._clock, self._threads, source_flights, node, config.cache.path
@@ -185,13 +191,16 @@ class App:
     def _build_index(self) -> Index:
         where = self._config.cache.index
         if isinstance(where, addresses.RedisIndex):
-            return RedisIndex(where.url, clock=time.time, chance=self._chance.random)
-        return EmbeddedIndex(os.path.join(self._config.cache.path, "index.sqlite"), clock=time.time)
+            return RedisIndex(
+                where.url, clock=time.time, monotonic=time.monotonic, random=self._chance
+            )
+        path = os.path.join(self._config.cache.path, "index.sqlite")
+        return EmbeddedIndex(path, clock=time.time, random=self._chance)
 
     def _build_store(self, index: Index) -> Store:
         cache = self._config.cache
         disk = Disk(cache.path, size=cache.size, inodes=cache.inodes)
-        return Store(disk, index, clock=time.time, threads=self._threads)
+        return Store(disk, index, clock=time.time, threads=DISK_THREADS)
 
     def _build_pool(self) -> Pool:
         resizer = self._config.resizer
@@ -203,7 +212,7 @@ class App:
                 deadline_s=resizer.deadline,
                 queue=resizer.queue,
                 limits=limits,
-                sandbox=resizer.sandbox.value,
+                sandbox=SandboxMode(resizer.sandbox.value),
             ),
             clock=time.monotonic,
         )
@@ -227,10 +236,13 @@ class App:
             first_byte_s=section.timeout,
             progress_s=section.timeout,
         )
+        script = Script(
+            section.script_filename, document_root=os.path.dirname(section.script_filename)
+        )
         return OriginPool(
             section.name,
             [Address.parse(str(host)) for host in section.hosts],
-            FastCGIClient(section.script_filename, deadlines, logger),
+            FastCGIClient(script, deadlines, logger),
             clock=time.monotonic,
             jitter=self._chance.random,
             logger=logger,
@@ -395,7 +407,7 @@ def metric_rows(
     )
     yield Counter(
         "halftone_renders", "Jobs of the resizer, by result.", ("result",),
-        lambda: (((result,), count) for result, count in pool.stats.results.items()),
+        lambda: (((name,), getattr(pool.stats, name)) for name in RENDER_RESULTS),
     )
     yield Counter(
         "halftone_origin_fetches", "Exchanges with origins, by name and result.",

@@ -207,6 +207,15 @@ class Connection:
         self._started = 0.0
         self.deadline = 0.0
 
+    @property
+    def is_reading_head(self) -> bool:
+        return self._parser is not None and not self._active
+
+    @property
+    def is_sending(self) -> bool:
+        """A response is under way and waits for the client to take some of it."""
+        return self._writing
+
     def start(self) -> None:
         self.deadline = self._listener.clock.monotonic + self._listener.settings.header_s
         self._reading = True

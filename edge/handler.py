@@ -20,12 +20,13 @@ from typing import Final, TypeVar
 
 import xxhash
 
-from cache.entry import Draft, Entry
-from cache.errors import DamagedEntry, DoesNotFit, NoSpace, StaleToken
-from cache.flight import Flights
+from cache.entry import Entry
+from cache.errors import DamagedEntry, NotStored
+from cache.fill import Fill
+from cache.flight import Flights, Role
 from cache.key import Key
 from cache.memory import Memory
-from cache.store import Fill, Store
+from cache.store import Store
 from edge.access import AccessLog, Record
 from edge.clock import Clock
 from edge.deliver import Deliverer
@@ -49,10 +50,11 @@ from edge.source import (
     Passed,
     Source,
     Sources,
-    fields_of_original,
     raise_for_status,
+    slice_of,
 )
 from edge.urls.derivative import Derivative
+from edge.urls.ending import resolve
 from edge.urls.grammars import build_target, claim_target
 from edge.urls.path import split_target
 from resizer.errors import QueueFull
@@ -76,13 +78,14 @@ T = TypeVar("T")
 class Route:
     """What a target asks for. source and key are filled in when the source has been found."""
 
-    __slots__ = ("derivative", "key", "redirect", "site", "source", "variant")
+    __slots__ = ("derivative", "found", "key", "query", "redirect", "site", "source")
 
-    def __init__(self, site: Site, derivative: Derivative, redirect: str = "") -> None:
+    def __init__(self, site: Site, derivative: Derivative, query: str, redirect: str) -> None:
         self.site = site
         self.derivative = derivative
-        self.variant = derivative.transform.canonical()
+        self.query = query  # of a target that no grammar claims: an origin may mean something by it
         self.redirect = redirect
+        self.found = derivative  # with the ending that was found, where the grammar leaves it open
         self.source: Source | None = None
         self.key: Key | None = None
 
@@ -206,10 +209,14 @@ class Handler:
             return route
         site = self._sites.find(request.authority)
         target = split_target(request.target)
+        if target.is_folder:
+            raise NotFound("a folder; folders are not listed")
         claim = claim_target(target, site.grammars, site.prefix)
         if claim is None:
             raise NotFound("outside of the site's prefix")
         derivative, redirect = claim.derivative, ""
+        if derivative.extensions:
+            derivative = dataclasses.replace(derivative, extensions=site.extensions)
         if not derivative.transform.is_identity and not derivative.named_size:
             match apply(site.steps, derivative.transform):
                 case Allowed():
@@ -222,7 +229,8 @@ class Handler:
                     redirect = build_target(derivative, claim.grammar, site.prefix)
                 case Rejected(nearest):
                     raise WidthNotAllowed(f"nearest step is {nearest}")
-        route = Route(site, derivative, redirect)
+        query = target.query if claim.grammar is None else ""
+        route = Route(site, derivative, query, redirect)
         if len(request.target) <= MAX_ROUTE_BYTES:
             if len(self._routes) >= MAX_ROUTES:
                 del self._routes[next(iter(self._routes))]
@@ -238,28 +246,31 @@ class Handler:
         if isinstance(found, Passed):
             return await self._pass(request, route, found)
         route.source = found
-        route.key = Key(found.id, route.variant)
-        if not route.variant:
+        transform = route.found.transform
+        route.key = Key(found.id, transform.canonical())
+        if transform.is_identity:
             return await self._serve_original(request, route.site, found, route.key)
-        return await self._serve_derivative(request, route, found, route.key)
+        return await self._serve_derivative(request, route.site, found, route.key, transform)
 
     async def _find(self, route: Route) -> Source | Passed:
         """The source, trying the endings of a grammar that names originals without one."""
-        derivative = route.derivative
+        derivative, site = route.derivative, route.site
         if not derivative.extensions:
-            return await self._sources.open(route.site, derivative.source)
+            return await self._sources.open(site, derivative.source, route.query)
         if route.source is not None:
             # Found before: it is asked first, and the others only when it is gone.
             try:
-                return await self._sources.open(route.site, route.source.id.path)
+                return await self._sources.open(site, route.found.source)
             except NotFound:
                 route.source = None
         for extension in derivative.extensions:
+            resolved = resolve(derivative, extension)
             try:
-                found = await self._sources.open(route.site, f"{derivative.source}.{extension}")
+                found = await self._sources.open(site, resolved.source)
             except NotFound:
                 continue
             if isinstance(found, Source) or found.status == 200:
+                route.found = resolved
                 return found
         raise NotFound(f"no ending of {derivative.source!a} is there")
 
@@ -288,7 +299,7 @@ class Handler:
         response = self._from_memory(request, site, source, key)
         if response is not None:
             return response
-        entry, body = await self._sources.open_body(site, source)
+        fields, body = await self._sources.open_body(site, source)
         record = source.record
         representation = Representation(
             validator=record.validator,
@@ -296,7 +307,7 @@ class Handler:
             last_modified=record.last_modified,
             media_type=record.media_type,
             body=body,
-            fields=fields_of_original(record) + (entry.headers if entry is not None else ()),
+            fields=fields,
         )
         self.stats.hits_disk += 1
         await self._remember(key, representation)
@@ -308,13 +319,13 @@ class Handler:
         status = build_forward(
             self._name, Forward.URI_MISS, status=passed.status, detail=passed.storability.value
         )
-        if not route.variant:
+        if route.found.transform.is_identity:
             return self._deliverer.pass_on(
                 request, passed.status, passed.fields, passed.body, status
             )
         raise_for_status(passed)
         result, body = await self._render_unstored(
-            passed.body, route.derivative.transform, passed.body_digest
+            passed.body, route.found.transform, passed.body_digest
         )
         representation = Representation(
             validator="",
@@ -327,38 +338,38 @@ class Handler:
         return self._deliverer.deliver(request, representation, facts, cache="PASS")
 
     async def _serve_derivative(
-        self, request: Request, route: Route, source: Source, key: Key
+        self, request: Request, site: Site, source: Source, key: Key, transform: Transform
     ) -> Response:
-        response = self._from_memory(request, route.site, source, key)
+        response = self._from_memory(request, site, source, key)
         if response is not None:
             return response
         hit = await self._lookup(source, key)
         if hit is not None:
             self.stats.hits_disk += 1
-            facts = self._facts_of_hit(route.site, source, "disk")
+            facts = self._facts_of_hit(site, source, "disk")
             return self._deliverer.deliver(request, hit, facts, cache="HIT")
         self.stats.misses += 1
         landing = await self._flights.do(
-            key.digest, source.token, lambda: self._miss(route.site, source, key, route.derivative)
+            key.digest, source.opened.token, lambda: self._miss(site, source, key, transform)
         )
         made = landing.value
         status = build_forward(
             self._name,
             Forward.URI_MISS,
             stored=made.stored,
-            collapsed=landing.joined,
+            collapsed=landing.role is Role.JOINED,
             detail="render" if made.stored else "not-stored",
         )
         timing = (
             f"queue;dur={made.queue_ms:.1f}, source;dur={made.source_ms:.1f}, "
             f"render;dur={made.render_ms:.1f}"
         )
-        facts = self._facts(route.site, source, status, timing)
+        facts = self._facts(site, source, status, timing)
         return self._deliverer.deliver(request, made.representation, facts, cache="MISS")
 
     async def _lookup(self, source: Source, key: Key) -> Representation | None:
         """From disk. A file of another version of the source, or of the encoder, is a miss."""
-        stored = await self._store.lookup(key, source.token)
+        stored = await self._store.lookup(key, source.opened.current)
         if stored is None:
             return None
         entry = stored.entry
@@ -366,26 +377,19 @@ class Handler:
         if entry.etag != etag:
             stored.close()
             return None
-        file = Descriptor(stored.detach())
-        start = stored.body_offset
         representation = Representation(
             validator=source.record.validator,
             etag=etag,
             last_modified=source.record.last_modified,
             media_type=entry.media_type,
-            body=FileSlice(file, start, start + entry.length),
+            body=slice_of(stored),
         )
-        try:
-            await self._remember(key, representation, entry)
-        except DamagedEntry as error:
-            log.warning("%a: %s; it is made again", key.source.path, error)
-            await self._store.discard(key)
-            return None
+        await self._remember(key, representation)
         return representation
 
     # miss
 
-    async def _miss(self, site: Site, source: Source, key: Key, derivative: Derivative) -> Made:
+    async def _miss(self, site: Site, source: Source, key: Key, transform: Transform) -> Made:
         """Inside a flight. The store is asked once more: the flight before may just have landed."""
         hit = await self._lookup(source, key)
         if hit is not None:
@@ -397,26 +401,24 @@ class Handler:
         # The bytes in hand may be newer than those that were asked for; they name themselves.
         record = source.record
         etag = derivative_etag(record.validator, key.variant, self._encoder)
-        draft = Draft(
+        draft = Entry(
             key=key,
-            token=source.token,
+            token=source.opened.token,
             validator=record.validator,
             etag=etag,
-            media_type="",
             last_modified=record.last_modified,
             stored_at=self._clock.wall,
         )
         began = loop.time()
         try:
             fill = await self._store.reserve(draft, EXPECTED_BYTES)
-        except (DoesNotFit, NoSpace) as error:
+        except NotStored as error:
             log.warning("%a is served without being stored: %s", key.source.path, error)
-            result, body = await self._render_unstored(
-                original, derivative.transform, key.source.digest
-            )
+            result, body = await self._render_unstored(original, transform, key.source.digest)
             stored = False
         else:
-            result, body, stored = await self._render_into(fill, original, derivative.transform, key)
+            with fill:
+                result, body, stored = await self._render_into(fill, draft, original, transform)
         queue_ms = max((loop.time() - began) * 1000 - result.render_ms, 0.0)
         representation = Representation(
             validator=record.validator,
@@ -430,30 +432,25 @@ class Handler:
         return Made(representation, stored, source_ms, queue_ms, result.render_ms)
 
     async def _render_into(
-        self, fill: Fill, original: FileSlice, transform: Transform, key: Key
+        self, fill: Fill, draft: Entry, original: FileSlice, transform: Transform
     ) -> tuple[Result, bytes, bool]:
         """Render into a file of the store and publish it; True when it was published."""
-        try:
-            result = await self._render(original, fill.fd, transform, key.source.digest)
-            body = await self._in_thread(lambda: os.pread(fill.fd, result.length, fill.body_offset))
-            if len(body) != result.length:
-                raise NoSpace(f"{len(body)} of {result.length} bytes reached the disk")
-            entry = fill.complete(
-                length=result.length,
-                body_hash=xxhash.xxh3_128_digest(body),
-                media_type=result.media_type,
-                cost_ms=round(result.render_ms),
-                width=result.width,
-                height=result.height,
-            )
-        except BaseException:
-            await self._store.abort(fill)
-            raise
+        result = await self._render(original, fill.fd, transform, draft.key.source.digest)
+        body = await self._in_thread(lambda: os.pread(fill.fd, result.length, fill.body_offset))
+        entry = dataclasses.replace(
+            draft,
+            length=result.length,
+            body_hash=xxhash.xxh3_128_digest(body),
+            media_type=result.media_type,
+            cost_ms=round(result.decode_ms + result.render_ms),
+            width=result.width,
+            height=result.height,
+        )
         try:
             (await self._store.commit(fill, entry)).close()
-        except (StaleToken, NoSpace) as error:
+        except NotStored as error:
             # Whoever asked before a purge still gets the bytes; nobody gets them later.
-            log.info("%a was rendered and not stored: %s", key.source.path, error)
+            log.info("%a was rendered and not stored: %s", draft.key.source.path, error)
             return result, body, False
         return result, body, True
 
@@ -479,20 +476,17 @@ class Handler:
 
     # deliver
 
-    async def _remember(
-        self, key: Key, representation: Representation, entry: Entry | None = None
-    ) -> None:
+    async def _remember(self, key: Key, representation: Representation) -> None:
         """Into the memory tier, if it is small enough to be worth it."""
         body = representation.body
-        if len(body) > self._memory.cutoff:
+        if len(body) > self._memory.cut_off:
             return
         if isinstance(body, FileSlice):
             piece = body
             data = await self._in_thread(lambda: os.pread(piece.file.fd, len(piece), piece.start))
             if len(data) != len(piece):
-                raise DamagedEntry("it is shorter than its length")
-            if entry is not None and xxhash.xxh3_128_digest(data) != entry.body_hash:
-                raise DamagedEntry("it does not match its checksum")
+                # Cut off behind our back: nothing that can be sent as what its head says.
+                raise DamagedEntry(f"{key.source.path!a} is shorter than its length")
             representation.body = data
         self._memory.put(key.digest, representation, len(body))
 

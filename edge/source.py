@@ -6,9 +6,10 @@ file is looked at again (a stat), and an origin is asked with the validators tha
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import enum
+import functools
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,12 +19,13 @@ from typing import Final, TypeVar
 
 import xxhash
 
-from cache.entry import Draft, Entry
-from cache.errors import CacheError, DoesNotFit, IndexUnavailable, NoSpace, StaleToken
-from cache.flight import Flights
-from cache.index.interface import SourceRecord, Token
+from cache.entry import Entry
+from cache.errors import NotStored
+from cache.flight import Flights, Role
+from cache.index.interface import UNKNOWN_TOKEN, SourceRecord
 from cache.key import Key, SourceId
-from cache.store import Store
+from cache.store import Opened, Store
+from cache.stored import StoredFile
 from edge.clock import Clock
 from edge.errors import NotFound, OriginSaidNo
 from edge.http.body import Descriptor, FileSlice
@@ -63,6 +65,15 @@ REPLAYED: Final = frozenset(
 # A page served beside pictures must not run with the site's rights (facts of SVG as a document).
 _SVG_FIELDS: Final = (("Content-Security-Policy", "default-src 'none'; sandbox"),)
 
+# Between the path and the query of a source's id; split_target() lets no control character through.
+QUERY_MARK: Final = "\x1f"
+# Room reserved for an original whose length the origin does not tell.
+EXPECTED_BYTES: Final = 1024 * 1024
+# A "hash" validator is known with the last byte only; the draft's head keeps room for it.
+NO_VALIDATOR_YET: Final = f"hash {bytes(16).hex()}"
+
+log = logging.getLogger("halftone.source")
+
 T = TypeVar("T")
 
 
@@ -74,12 +85,12 @@ class Home(enum.Enum):
 class Source:
     """What this worker knows of one original; renewed in place, so that every variant sees it."""
 
-    __slots__ = ("fresh_until", "home", "id", "is_stale", "record", "token")
+    __slots__ = ("fresh_until", "home", "id", "is_stale", "opened", "record")
 
-    def __init__(self, source_id: SourceId, home: Home, token: Token | None, record: SourceRecord):
+    def __init__(self, source_id: SourceId, home: Home, opened: Opened, record: SourceRecord):
         self.id = source_id
         self.home = home
-        self.token = token  # None: the index could not say
+        self.opened = opened  # the tokens for look-ups and for fills
         self.record = record
         self.fresh_until = 0  # seconds since 1970; until then record is taken for true
         self.is_stale = False  # the origin failed to answer; record is past its lifetime
@@ -147,103 +158,109 @@ class Sources:
     def known(self, source_id: SourceId) -> Source | None:
         return self._known.get(source_id)
 
-    async def open(self, site: Site, path: str) -> "Source | Passed":
+    async def open(self, site: Site, path: str, query: str = "") -> "Source | Passed":
         """The source, fresh. Raises NotFound, NotAllowed, OriginError.
 
-        A failing origin does not fail what it once gave: then the source is_stale.
+        query belongs to the question where an origin is asked; a docroot file has none. A failing
+        origin does not fail what it once gave: then the source is_stale.
         """
-        source_id = SourceId(site.name, path)
+        source_id = source_id_of(site, path, query)
         known = self._known.get(source_id)
         if known is not None and self._clock.wall < known.fresh_until:
             self.stats.known += 1
             return known
         landing = await self._flights.do(
-            source_id.digest, None, lambda: self._open(site, source_id, known)
+            source_id.digest, UNKNOWN_TOKEN, lambda: self._open(site, path, query, known)
         )
         found = landing.value
-        if landing.joined and isinstance(found, Passed) and not found.is_shareable:
-            return await self._open(site, source_id, known)
+        if landing.role is Role.JOINED and isinstance(found, Passed) and not found.is_shareable:
+            return await self._open(site, path, query, known)
         return found
 
     async def _open(
-        self, site: Site, source_id: SourceId, known: Source | None
+        self, site: Site, path: str, query: str, known: Source | None
     ) -> "Source | Passed":
         self.stats.opened += 1
-        record: SourceRecord | None
-        if known is not None and known.token is not None:
-            token, record = known.token, known.record
-        else:
-            token, record = await self._recall(source_id)
         if site.docroot is not None:
             docroot = site.docroot
-            status = await self._in_thread(lambda: docroot.stat(source_id.path))
+            status = await self._in_thread(lambda: docroot.stat(path))
             if status is not None:
-                source = self._remember(source_id, Home.DOCROOT, token, record_of_file(status, source_id))
+                # A file has no query: whatever came behind "?" names the same original.
+                file_id = SourceId(site.name, path)
+                opened = await self._tokens(file_id, known)
+                record = record_of_file(status, path)
+                source = self._remember(file_id, Home.DOCROOT, opened, record)
                 source.fresh_until = self._clock.wall + STAT_TTL_S
                 return source
+        source_id = source_id_of(site, path, query)
         if site.origin is None:
             self._known.pop(source_id, None)
-            raise NotFound(f"not in the docroot: {source_id.path!a}")
-        if record is not None and self._clock.wall < record.fresh_until:
-            return self._remember(source_id, Home.ORIGIN, token, record)
-        return await self._ask_origin(site, source_id, token, record)
+            raise NotFound(f"not in the docroot: {path!a}")
+        opened, maybe_record = await self._recall(source_id, known)
+        if maybe_record is not None and self._clock.wall < maybe_record.fresh_until:
+            return self._remember(source_id, Home.ORIGIN, opened, maybe_record)
+        return await self._ask_origin(site, source_id, opened, maybe_record)
 
-    async def _recall(self, source_id: SourceId) -> tuple[Token | None, SourceRecord | None]:
-        """What the index knows; without an index, what the stored original says of itself."""
-        token: Token | None = None
-        try:
-            token, record = await self._store.open_source(source_id)
-            if record is not None:
-                return token, record
-        except IndexUnavailable:
-            pass
-        stored = await self._store.lookup(Key(source_id, ""), token)
+    async def _tokens(self, source_id: SourceId, known: Source | None) -> Opened:
+        """The tokens, from memory where nobody else can have changed them."""
+        opened = self._store.opened_now(source_id)
+        return opened if opened is not None else await self._store.open_source(source_id)
+
+    async def _recall(
+        self, source_id: SourceId, known: Source | None
+    ) -> tuple[Opened, SourceRecord | None]:
+        """What the index knows; where it knows nothing, what the stored original says of itself."""
+        opened = await self._tokens(source_id, known)
+        if opened.record is not None:
+            return opened, opened.record
+        if opened.current is None and known is not None and known.home is Home.ORIGIN:
+            return opened, known.record
+        stored = await self._store.lookup(Key(source_id, ""), opened.current)
         if stored is None:
-            return token, None
-        try:
-            return token, record_of_entry(stored.entry)
-        finally:
-            stored.close()
+            return opened, None
+        with stored:
+            return opened, record_of_entry(stored.entry)
 
     def _remember(
-        self, source_id: SourceId, home: Home, token: Token | None, record: SourceRecord
+        self, source_id: SourceId, home: Home, opened: Opened, record: SourceRecord
     ) -> Source:
         source = self._known.get(source_id)
         if source is None:
-            source = Source(source_id, home, token, record)
+            source = Source(source_id, home, opened, record)
             self._known[source_id] = source
             if len(self._known) > MAX_SOURCES:
                 self._known.popitem(last=False)
         else:
             self._known.move_to_end(source_id)
         source.home = home
-        source.token = token
+        source.opened = opened
         source.record = record
         source.is_stale = False
-        # An unknown token is asked for again soon, whatever the record's lifetime.
-        horizon = self._clock.wall + STAT_TTL_S if token is None else record.fresh_until
-        source.fresh_until = min(record.fresh_until, horizon)
+        source.fresh_until = record.fresh_until
+        if opened.current is None:
+            # The index is asked again soon, whatever the record's lifetime.
+            source.fresh_until = min(source.fresh_until, self._clock.wall + STAT_TTL_S)
         return source
 
     # The origin
 
     async def _ask_origin(
-        self, site: Site, source_id: SourceId, token: Token | None, record: SourceRecord | None
+        self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord | None
     ) -> "Source | Passed":
         try:
-            return await self._fetch(site, source_id, token, record)
+            return await self._fetch(site, source_id, opened, record)
         except OriginError:
             if record is None or self._clock.wall >= record.stale_until:
                 raise
             # Losing the origin does not turn what can be served into an error (RFC 5861 section 4).
             self.stats.stale += 1
-            source = self._remember(source_id, Home.ORIGIN, token, record)
+            source = self._remember(source_id, Home.ORIGIN, opened, record)
             source.is_stale = True
             source.fresh_until = self._clock.wall + RETRY_ORIGIN_S
             return source
 
     async def _fetch(
-        self, site: Site, source_id: SourceId, token: Token | None, record: SourceRecord | None
+        self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord | None
     ) -> "Source | Passed":
         origin = site.origin
         assert origin is not None
@@ -253,7 +270,7 @@ class Sources:
             answered_at = self._clock.wall
             if response.status == 304 and record is not None:
                 record = refreshed(record, response, asked_at, answered_at)
-                return await self._renew(source_id, token, record)
+                return await self._renew(source_id, opened, record)
             if response.status >= 500:
                 raise OriginBroken(f"origin {origin.name} answered {response.status}")
             fields = folded(response.headers)
@@ -261,21 +278,24 @@ class Sources:
             storability = may_store("GET", response.status, fields, False, control)
             if response.status != 200 or storability is not Storability.STORABLE:
                 return await self._pass(response, storability)
-            return await self._keep(source_id, token, response, asked_at, answered_at)
+            return await self._keep(source_id, opened, response, asked_at, answered_at)
         finally:
             await response.aclose()
 
-    def _request(self, site: Site, source_id: SourceId, record: SourceRecord | None) -> OriginRequest:
-        target = build_path(source_id.path)
+    def _request(
+        self, site: Site, source_id: SourceId, record: SourceRecord | None
+    ) -> OriginRequest:
+        path, _, query = source_id.path.partition(QUERY_MARK)
+        target = build_path(path)
         host = site.hosts[0] if site.hosts else self._node.address
         headers = [("host", host), ("via", f"1.1 {self._node.name}"), ("cdn-loop", "halftone")]
         if record is not None:
             headers += conditional_fields(record.validator)
         return OriginRequest(
             method="GET",
-            target=target,
-            path=source_id.path,
-            query="",
+            target=f"{target}?{query}" if query else target,
+            path=path,
+            query=query,
             headers=tuple(headers),
             host=host,
             scheme="http",
@@ -287,30 +307,30 @@ class Sources:
         )
 
     async def _renew(
-        self, source_id: SourceId, token: Token | None, record: SourceRecord
+        self, source_id: SourceId, opened: Opened, record: SourceRecord
     ) -> Source:
-        """Record what an origin confirmed. A purge meanwhile makes the confirmation worthless."""
-        if token is not None:
-            with contextlib.suppress(IndexUnavailable):
-                if not await self._store.put_source(source_id, token, record):
-                    raise StaleToken(f"{source_id.path!a} was purged while it was revalidated")
-        return self._remember(source_id, Home.ORIGIN, token, record)
+        """Record what an origin confirmed. Where a purge came meanwhile, the confirmation holds for
+        those who asked before it, and the next request asks the index anew."""
+        is_recorded = await self._store.put_source(source_id, opened.token, record)
+        source = self._remember(source_id, Home.ORIGIN, opened, record)
+        if not is_recorded:
+            source.fresh_until = min(source.fresh_until, self._clock.wall + STAT_TTL_S)
+        return source
 
     async def _keep(
         self,
         source_id: SourceId,
-        token: Token | None,
+        opened: Opened,
         response: OriginResponse,
         asked_at: int,
         answered_at: int,
     ) -> "Source | Passed":
         """Store an original while it arrives; what does not fit is passed on instead."""
         record = record_of_response(source_id, response, asked_at, answered_at)
-        draft = Draft(
+        draft = Entry(
             key=Key(source_id, ""),
-            token=token,
-            validator=record.validator,
-            etag="",
+            token=opened.token,
+            validator=record.validator or NO_VALIDATOR_YET,
             media_type=record.media_type,
             last_modified=record.last_modified,
             stored_at=record.stored_at,
@@ -319,34 +339,42 @@ class Sources:
             headers=replayed_fields(response.headers),
         )
         try:
-            fill = await self._store.reserve(draft, response.content_length or 0)
-        except (DoesNotFit, NoSpace):
+            fill = await self._store.reserve(draft, response.content_length or EXPECTED_BYTES)
+        except NotStored as error:
+            log.warning("%a is passed on without being stored: %s", source_id.path, error)
             return await self._pass(response, Storability.STORABLE)
-        try:
-            length, digest = await self._write_body(response, fill.fd)
+        with fill:
+            length, digest = await self._write_body(response, fill.write)
             # Without a validator there is nothing to ask with later; the bytes tell versions apart.
             validator = record.validator or f"hash {digest.hex()}"
             etag = etag_of_original(validator, digest)
             record = dataclasses.replace(record, length=length, validator=validator, etag=etag)
-            entry = fill.complete(length=length, body_hash=digest, etag=etag, validator=validator)
-            stored = await self._store.commit(fill, entry)
+            entry = dataclasses.replace(
+                draft, length=length, body_hash=digest, etag=etag, validator=validator
+            )
+            try:
+                stored = await self._store.commit(fill, entry)
+            except NotStored as error:
+                log.warning("%a is passed on without being stored: %s", source_id.path, error)
+                stored = fill.detach(entry)
+                return Passed(
+                    200,
+                    passed_fields(response.headers),
+                    slice_of(stored),
+                    digest,
+                    Storability.STORABLE,
+                )
             stored.close()
-        except NoSpace as error:
-            raise OriginBroken(f"no room for the original: {error}") from error
-        except CacheError:
-            await self._store.abort(fill)
-            raise
-        except BaseException:
-            await self._store.abort(fill)
-            raise
-        return await self._renew(source_id, token, record)
+        return await self._renew(source_id, opened, record)
 
-    async def _write_body(self, response: OriginResponse, fd: int) -> tuple[int, bytes]:
-        """Body bytes written at fd's offset; their count and xxh3-128."""
+    async def _write_body(
+        self, response: OriginResponse, write: Callable[[bytes], None]
+    ) -> tuple[int, bytes]:
+        """Pass the body to write(), piece by piece in a disk thread; its length and xxh3-128."""
         hasher = xxhash.xxh3_128()
         length = 0
         while piece := await response.read():
-            await self._in_thread(lambda piece=piece: write_all(fd, piece))  # type: ignore[misc]
+            await self._in_thread(functools.partial(write, piece))
             hasher.update(piece)
             length += len(piece)
         return length, hasher.digest()
@@ -355,16 +383,14 @@ class Sources:
         """A body that is not kept goes into a file without a name: gone with its last reader."""
         fd = await self._in_thread(lambda: os.open(self._spool, os.O_TMPFILE | os.O_RDWR, 0o600))
         file = Descriptor(fd)
-        length, digest = await self._write_body(response, fd)
+        length, digest = await self._write_body(response, functools.partial(write_all, fd))
         body = FileSlice(file, 0, length)
-        return Passed(
-            response.status, passed_fields(response.headers), body, digest, storability
-        )
+        return Passed(response.status, passed_fields(response.headers), body, digest, storability)
 
     # Bytes
 
-    async def open_body(self, site: Site, source: Source) -> tuple[Entry | None, FileSlice]:
-        """The original's bytes as they are now known, and its entry where it is a stored one.
+    async def open_body(self, site: Site, source: Source) -> tuple[Headers, FileSlice]:
+        """The original's bytes, and the further fields that are replayed with them.
 
         A docroot file that changed since it was looked at is taken as it is: source is renewed.
         Raises what open() raises.
@@ -377,21 +403,32 @@ class Sources:
                 self._known.pop(source.id, None)
                 raise NotFound(f"gone from the docroot: {source.id.path!a}")
             if opened.validator != source.record.validator:
-                source.record = record_of_file(opened, source.id)
-            return None, FileSlice(Descriptor(opened.fd), 0, opened.size)
-        stored = await self._store.lookup(Key(source.id, ""), source.token)
+                source.record = record_of_file(opened, source.id.path)
+            fields = _SVG_FIELDS if source.record.media_type == "image/svg+xml" else ()
+            return fields, FileSlice(Descriptor(opened.fd), 0, opened.size)
+        stored = await self._store.lookup(Key(source.id, ""), source.opened.current)
         if stored is None:
             # Evicted, while the record is still fresh: the bytes are fetched again, all of them.
-            found = await self._fetch(site, source.id, source.token, None)
+            found = await self._fetch(site, source.id, source.opened, None)
             if isinstance(found, Passed):
                 raise_for_status(found)
-                raise OriginSaidNo("the original may no longer be stored")
-            stored = await self._store.lookup(Key(source.id, ""), found.token)
+                return (), found.body
+            stored = await self._store.lookup(Key(source.id, ""), found.opened.current)
             if stored is None:
                 raise OriginBroken("the original was stored and is gone again")
-        file = Descriptor(stored.detach())
-        start = stored.body_offset
-        return stored.entry, FileSlice(file, start, start + stored.entry.length)
+        return stored.entry.headers, slice_of(stored)
+
+
+def source_id_of(site: Site, path: str, query: str) -> SourceId:
+    """A decoded path may hold a "?" (from %3F), so a query is set apart by what no path can hold."""
+    return SourceId(site.name, f"{path}{QUERY_MARK}{query}" if query else path)
+
+
+def slice_of(stored: StoredFile) -> FileSlice:
+    """The body of a stored file; the descriptor is the slice's from now on."""
+    fd, stored.fd = stored.fd, -1
+    start = stored.body_offset
+    return FileSlice(Descriptor(fd), start, start + stored.entry.length)
 
 
 def raise_for_status(passed: Passed) -> None:
@@ -415,12 +452,12 @@ def write_all(fd: int, data: bytes) -> None:
 #     hash 0123abcd       nothing to ask with
 
 
-def record_of_file(status: FileStatus | OpenedFile, source_id: SourceId) -> SourceRecord:
+def record_of_file(status: FileStatus | OpenedFile, path: str) -> SourceRecord:
     modified = status.mtime_ns // 1_000_000_000
     return SourceRecord(
         validator=status.validator,
         etag=original_etag(status.validator),
-        media_type=media_type_of(source_id.path),
+        media_type=media_type_of(path),
         length=status.size,
         last_modified=max(modified, 0),
         stored_at=0,
@@ -528,7 +565,3 @@ def passed_fields(headers: Headers) -> Headers:
     """An uncacheable answer goes through with its own fields, but for those we write ourselves."""
     ours = ("date", "server", "content-length", "x-content-type-options", "cache-status")
     return tuple((name, value) for name, value in headers if name not in ours)
-
-
-def fields_of_original(record: SourceRecord) -> Headers:
-    return _SVG_FIELDS if record.media_type.startswith("image/svg") else ()
