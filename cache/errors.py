@@ -2,10 +2,16 @@
 
 CacheError
 |- DamagedEntry      a file is not what its name promises: unlink, count, treat as a miss
-|- DoesNotFit        larger than the tier may ever hold; the caller serves without storing
-|- NoSpace           the disk said no (ENOSPC, EDQUOT, inodes); serve without storing
-|- StaleToken        the source was purged since the fill read its token; nothing was published
-`- IndexUnavailable  the index cannot answer in its budget; local decisions go on, a purge fails
+|- NotStored         nothing was published; the caller serves the bytes in hand, without storing
+|  |- DoesNotFit     larger than the tier may ever hold
+|  |- NoSpace        the disk said no (ENOSPC, EDQUOT, EFBIG)
+|  |- DiskFailed     the disk failed in another way (EIO, EMFILE, EACCES ...)
+|  `- StaleToken     the source was purged since the fill read its token
+|- IndexUnavailable  the index cannot answer in its budget; local decisions go on, a purge fails
+|- StoreBusy         too many disk operations wait already; try again later
+`- FlightError
+   |- TooManyFlights the table of running fills is full; try again later
+   `- FlightLost     the fill was cancelled before it ended (the node stops)
 """
 
 
@@ -17,17 +23,41 @@ class DamagedEntry(CacheError):
     pass
 
 
-class DoesNotFit(CacheError):
+class NotStored(CacheError):
     pass
 
 
-class NoSpace(CacheError):
+class DoesNotFit(NotStored):
     pass
 
 
-class StaleToken(CacheError):
+class NoSpace(NotStored):
+    pass
+
+
+class DiskFailed(NotStored):
+    pass
+
+
+class StaleToken(NotStored):
     pass
 
 
 class IndexUnavailable(CacheError):
+    pass
+
+
+class StoreBusy(CacheError):
+    pass
+
+
+class FlightError(CacheError):
+    pass
+
+
+class TooManyFlights(FlightError):
+    pass
+
+
+class FlightLost(FlightError):
     pass

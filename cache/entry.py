@@ -1,0 +1,249 @@
+"""The head of a cache file: how an entry describes itself on disk. Pure.
+
+A file is head, padding, body; it is immutable once it has its name. Version 1, big-endian:
+
+    offset  bytes  field
+         0      8  magic "HALFTONE"
+         8      2  format version
+        10      2  reserved, zero
+        12      4  head size: where the body starts, a multiple of 512
+        16      4  CRC-32 of the head, padding included, these four bytes left out
+        20      8  body length
+        28     16  xxh3-128 of the body
+        44      8  token: epoch
+        52      8  token: generation
+        60      8  last modified, seconds since 1970, signed
+        68      8  stored at, likewise
+        76      4  render cost in ms
+        80      8  width, height in pixels
+        88     12  lengths of site, path, variant, validator, etag, media type, 2 bytes each
+       100      4  number of tags, number of headers
+       104      -  lengths of the tags, then of each header's name and value, 2 bytes each
+         -      -  all those texts in that order, UTF-8
+         -      -  zeros up to the head size
+
+head_size() needs nothing that is known only after the body exists, and leaves room for a media type
+and an ETag that are not known yet, so a body can be written at its final offset first. With 512 a
+step, a thumbnail of 3.5 KB and its head share one 4 KiB block.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+from cache.errors import DamagedEntry, DoesNotFit
+from cache.index.interface import EPOCH_DIGITS, Token
+from cache.key import Key, SourceId
+
+MAGIC: Final = b"HALFTONE"
+VERSION: Final = 1
+ALIGNMENT: Final = 512
+# Longer than any request head the node accepts (32 KiB), so a key always fits; a bound for readers.
+MAX_HEAD: Final = 65_536
+# Room kept for a media type and an ETag not known yet: both are under 40 bytes when we make them.
+RESERVED_TEXT: Final = 64
+HASH_BYTES: Final = 16
+# Stands for "not computed yet" in a draft.
+NO_HASH: Final = bytes(HASH_BYTES)
+
+_PREFIX: Final = struct.Struct(">8sHHI")
+_FIXED: Final = struct.Struct(">8sHHIIQ16s8sQqqIII6HHH")
+_CRC_AT: Final = _PREFIX.size
+_CRC_END: Final = _CRC_AT + 4
+_U16: Final = 0xFFFF
+_U32: Final = 0xFFFF_FFFF
+_U64: Final = 0xFFFF_FFFF_FFFF_FFFF
+_I64: Final = 0x7FFF_FFFF_FFFF_FFFF
+_FORBIDDEN: Final = ("\r", "\n", "\0")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of one stored body. Raises ValueError for what a head cannot hold.
+
+    length is the body's bytes, times are seconds since 1970, headers are extra (name, value) pairs
+    to replay. A draft is an Entry made before its body: length, body_hash, cost_ms, width, height,
+    media_type and etag may still be empty in it.
+    """
+
+    key: Key
+    token: Token
+    validator: str
+    etag: str = ""
+    media_type: str = ""
+    length: int = 0
+    last_modified: int = 0
+    stored_at: int = 0
+    cost_ms: int = 0
+    tags: tuple[str, ...] = ()
+    width: int = 0
+    height: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+    body_hash: bytes = NO_HASH
+
+    def __post_init__(self) -> None:
+        for name, value, highest in (
+            ("length", self.length, _U64),
+            ("cost_ms", self.cost_ms, _U32),
+            ("width", self.width, _U32),
+            ("height", self.height, _U32),
+        ):
+            if not 0 <= value <= highest:
+                raise ValueError(f"{name} {value} is outside 0 to {highest}")
+        for name, value in (("last_modified", self.last_modified), ("stored_at", self.stored_at)):
+            if not -_I64 <= value <= _I64:
+                raise ValueError(f"{name} {value} does not fit 64 bits")
+        if len(self.body_hash) != HASH_BYTES:
+            raise ValueError(f"body hash is {len(self.body_hash)} bytes, not {HASH_BYTES}")
+        # These texts go back into response heads; one that could split a head is never kept.
+        for text in (self.etag, self.media_type, *(part for pair in self.headers for part in pair)):
+            if any(character in text for character in _FORBIDDEN):
+                raise ValueError("a text for the response head has CR, LF or NUL in it")
+
+
+def head_size(entry: Entry) -> int:
+    """Bytes from the start of the file to the body. Raises DoesNotFit above MAX_HEAD."""
+    texts = _texts(entry)
+    size = _FIXED.size + 2 * (len(entry.tags) + 2 * len(entry.headers))
+    size += sum(map(len, texts))
+    size += max(0, RESERVED_TEXT - len(texts[4])) + max(0, RESERVED_TEXT - len(texts[5]))
+    size = -(-size // ALIGNMENT) * ALIGNMENT
+    if size > MAX_HEAD or any(len(text) > _U16 for text in texts):
+        raise DoesNotFit(f"head of {size} bytes, at most {MAX_HEAD} are kept")
+    return size
+
+
+def pack(entry: Entry, size: int | None = None) -> bytes:
+    """The head as bytes, size of them (head_size() of the draft that the body was laid out for).
+
+    Raises DoesNotFit where the finished entry needs more room than its draft had reserved.
+    """
+    if size is None:
+        size = head_size(entry)
+    texts = _texts(entry)
+    lengths = [len(text) for text in texts]
+    used = _FIXED.size + 2 * (len(lengths) - 6) + sum(lengths)
+    if used > size or size > MAX_HEAD or size % ALIGNMENT:
+        raise DoesNotFit(f"head needs {used} bytes, {size} are reserved")
+    fixed = _FIXED.pack(
+        MAGIC,
+        VERSION,
+        0,
+        size,
+        0,
+        entry.length,
+        entry.body_hash,
+        bytes.fromhex(entry.token.epoch),
+        entry.token.generation,
+        entry.last_modified,
+        entry.stored_at,
+        entry.cost_ms,
+        entry.width,
+        entry.height,
+        *lengths[:6],
+        len(entry.tags),
+        len(entry.headers),
+    )
+    rest = struct.pack(f">{len(lengths) - 6}H", *lengths[6:]) + b"".join(texts)
+    head = bytearray((fixed + rest).ljust(size, b"\0"))
+    head[_CRC_AT:_CRC_END] = _checksum(head).to_bytes(4, "big")
+    return bytes(head)
+
+
+def stored_head_size(prefix: bytes) -> int:
+    """What the first bytes of a file say its head's size is. Raises DamagedEntry."""
+    if len(prefix) < _FIXED.size:
+        raise DamagedEntry(f"{len(prefix)} bytes are no head")
+    magic, version, reserved, size = _PREFIX.unpack_from(prefix)
+    if magic != MAGIC:
+        raise DamagedEntry("magic number is wrong")
+    if version != VERSION or reserved:
+        raise DamagedEntry(f"format version {version}, this program reads {VERSION}")
+    if size % ALIGNMENT or not ALIGNMENT <= size <= MAX_HEAD:
+        raise DamagedEntry(f"head size {size} is impossible")
+    return int(size)
+
+
+def unpack(buffer: bytes) -> Entry:
+    """The entry whose head starts the buffer; bytes after the head are not looked at.
+
+    Raises DamagedEntry for anything that pack() did not write.
+    """
+    size = stored_head_size(buffer)
+    if len(buffer) < size:
+        raise DamagedEntry(f"head of {size} bytes is cut off at {len(buffer)}")
+    head = buffer[:size]
+    if _checksum(head) != int.from_bytes(head[_CRC_AT:_CRC_END], "big"):
+        raise DamagedEntry("checksum of the head is wrong")
+    try:
+        return _decode(head)
+    except (ValueError, struct.error) as error:  # UnicodeDecodeError is a ValueError
+        raise DamagedEntry(f"head cannot be read: {error}") from error
+
+
+def _decode(head: bytes) -> Entry:
+    (
+        *_,
+        length,
+        body_hash,
+        epoch,
+        generation,
+        last_modified,
+        stored_at,
+        cost_ms,
+        width,
+        height,
+        site_n,
+        path_n,
+        variant_n,
+        validator_n,
+        etag_n,
+        media_type_n,
+        tag_count,
+        header_count,
+    ) = _FIXED.unpack_from(head)
+    more = tag_count + 2 * header_count
+    lengths = struct.unpack_from(f">{more}H", head, _FIXED.size) if more else ()
+    texts = []
+    at = _FIXED.size + 2 * more
+    for n in (site_n, path_n, variant_n, validator_n, etag_n, media_type_n, *lengths):
+        texts.append(head[at : at + n].decode())
+        at += n
+    if at > len(head):
+        raise ValueError(f"texts end at {at}, head at {len(head)}")
+    pairs = texts[6 + tag_count :]
+    return Entry(
+        key=Key(SourceId(texts[0], texts[1]), texts[2]),
+        token=Token(epoch.hex(), generation),
+        validator=texts[3],
+        etag=texts[4],
+        media_type=texts[5],
+        length=length,
+        last_modified=last_modified,
+        stored_at=stored_at,
+        cost_ms=cost_ms,
+        tags=tuple(texts[6 : 6 + tag_count]),
+        width=width,
+        height=height,
+        headers=tuple(zip(pairs[::2], pairs[1::2], strict=True)),
+        body_hash=body_hash,
+    )
+
+
+def _texts(entry: Entry) -> list[bytes]:
+    source = entry.key.source
+    texts = [source.site, source.path, entry.key.variant]
+    texts += [entry.validator, entry.etag, entry.media_type, *entry.tags]
+    for pair in entry.headers:
+        texts += pair
+    return [text.encode() for text in texts]
+
+
+def _checksum(head: bytes | bytearray) -> int:
+    view = memoryview(head)
+    return zlib.crc32(view[_CRC_END:], zlib.crc32(view[:_CRC_AT]))
+
+
+assert _FIXED.size == 104
+assert len(bytes.fromhex("0" * EPOCH_DIGITS)) == 8

@@ -1,0 +1,162 @@
+"""Greedy-Dual-Size-Frequency (Cherkasova, HPL-98-69), exact. Pure accounting.
+
+Every key has H = L + frequency x cost / size. The smallest H goes first, and L becomes the H of
+what went, so that what was dear long ago grows old. H only rises while a key lives, so a touch does
+not move anything in the heap: an entry's place there is a lower bound, corrected when it reaches
+the top. That is exact, and a hit costs three array writes.
+
+Plain arrays and one dict of bytes to int are nothing that the garbage collector must walk, and a
+million entries take about 300 MB less than a million objects would.
+"""
+
+import heapq
+from array import array
+from dataclasses import dataclass
+from typing import Final
+
+# Above this a popular key gains nothing; it also bounds how long a fallen star takes to go.
+MAX_FREQUENCY: Final = 15
+# cost / size is clamped at the p99 of the last RATIOS additions, or tiny dear objects never leave.
+RATIOS: Final = 1024
+_CLAMP_QUANTILE: Final = 0.99
+_CLAMP_EVERY: Final = 128
+# Dead heap entries are thrown away together, once they outnumber the living by this much.
+_DEAD_SLACK: Final = 1024
+# Heap entries moved to their true place by one call: about 4 ms. What is left waits for the next.
+_CORRECTIONS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    key: bytes
+    size: int
+
+
+class Gdsf:
+    """Keys with sizes (bytes on disk) and costs; one key is one inode."""
+
+    def __init__(self) -> None:
+        self.used = 0
+        self._slots: dict[bytes, int] = {}
+        # By slot. A slot whose key is b"" is dead and waits for its heap entry to surface: each
+        # slot has exactly one heap entry, always.
+        self._keys: list[bytes] = []
+        self._sizes = array("Q")
+        self._ratios = array("d")
+        self._bases = array("d")
+        self._frequencies = array("B")
+        self._free: list[int] = []
+        self._heap: list[tuple[float, int]] = []
+        self._inflation = 0.0
+        self._recent = array("d")
+        self._recent_at = 0
+        self._clamp = float("inf")
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._slots
+
+    def size(self, key: bytes) -> int:
+        """Bytes of a key, 0 when it is unknown."""
+        slot = self._slots.get(key)
+        return 0 if slot is None else self._sizes[slot]
+
+    def add(self, key: bytes, size: int, cost: float, frequency: int = 1) -> None:
+        """Take a key in, in place of what it was before. cost is in ms of work saved by a hit."""
+        assert key and size > 0
+        assert cost >= 0
+        self.remove(key)
+        ratio = cost / size
+        self._learn(ratio)
+        if self._free:
+            slot = self._free.pop()
+            self._keys[slot] = key
+        else:
+            slot = len(self._keys)
+            self._keys.append(key)
+            self._sizes.append(0)
+            self._ratios.append(0.0)
+            self._bases.append(0.0)
+            self._frequencies.append(0)
+        self._slots[key] = slot
+        self._sizes[slot] = size
+        self._ratios[slot] = min(ratio, self._clamp)
+        self._bases[slot] = self._inflation
+        self._frequencies[slot] = max(1, min(frequency, MAX_FREQUENCY))
+        self.used += size
+        heapq.heappush(self._heap, (self._score(slot), slot))
+
+    def touch(self, key: bytes) -> None:
+        """Count a use; an unknown key is no error."""
+        slot = self._slots.get(key)
+        if slot is None:
+            return
+        self._bases[slot] = self._inflation
+        if self._frequencies[slot] < MAX_FREQUENCY:
+            self._frequencies[slot] += 1
+
+    def remove(self, key: bytes) -> None:
+        """Forget a key that went for another reason than eviction; unknown keys are no error."""
+        slot = self._slots.pop(key, None)
+        if slot is None:
+            return
+        self.used -= self._sizes[slot]
+        self._keys[slot] = b""
+        if len(self._heap) > 2 * len(self._slots) + _DEAD_SLACK:
+            self._rebuild()
+
+    def victims(self, need_bytes: int, need_inodes: int, limit: int) -> list[Victim]:
+        """Evict until both needs are met, nothing is left or limit keys went; first one first.
+
+        After many touches one call may answer fewer, even none, so that its own work is bounded;
+        calling again goes on from there.
+        """
+        victims: list[Victim] = []
+        heap = self._heap
+        corrections = 0
+        while heap and len(victims) < limit and (need_bytes > 0 or need_inodes > 0):
+            if corrections == _CORRECTIONS:
+                break
+            bound, slot = heap[0]
+            key = self._keys[slot]
+            if not key:
+                heapq.heappop(heap)
+                self._free.append(slot)
+                continue
+            score = self._score(slot)
+            if score > bound:  # touched since it was pushed: back to where it belongs
+                heapq.heapreplace(heap, (score, slot))
+                corrections += 1
+                continue
+            heapq.heappop(heap)
+            self._inflation = score
+            del self._slots[key]
+            self._keys[slot] = b""
+            self._free.append(slot)
+            size = self._sizes[slot]
+            self.used -= size
+            need_bytes -= size
+            need_inodes -= 1
+            victims.append(Victim(key, size))
+        return victims
+
+    def _score(self, slot: int) -> float:
+        return self._bases[slot] + self._frequencies[slot] * self._ratios[slot]
+
+    def _learn(self, ratio: float) -> None:
+        if len(self._recent) < RATIOS:
+            self._recent.append(ratio)
+        else:
+            self._recent[self._recent_at] = ratio
+        self._recent_at = (self._recent_at + 1) % RATIOS
+        # With fewer samples the p99 is the maximum, which clamps nothing.
+        if len(self._recent) >= _CLAMP_EVERY and self._recent_at % _CLAMP_EVERY == 0:
+            ordered = sorted(self._recent)
+            self._clamp = ordered[int(_CLAMP_QUANTILE * (len(ordered) - 1))]
+
+    def _rebuild(self) -> None:
+        self._free.extend(slot for _, slot in self._heap if not self._keys[slot])
+        self._heap = [(self._score(slot), slot) for slot in self._slots.values()]
+        heapq.heapify(self._heap)

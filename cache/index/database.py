@@ -1,0 +1,256 @@
+"""The SQLite file of the embedded index, for the one thread that owns it.
+
+A plain commit is in the WAL, not synced: after a power cut the last ones may be gone, which loses
+hints. A durable one runs with synchronous=FULL. A file that is damaged is set aside as
+PATH.corrupt-SECONDS (the last one is kept) and an empty one takes its place, with another epoch, so
+nothing that was stored before counts as current.
+
+Tokens only grow, even for a source that was dropped for want of room: the floor remembers the
+highest generation that was ever dropped.
+"""
+
+import contextlib
+import glob
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from cache.errors import IndexUnavailable
+from cache.index.interface import EPOCH_DIGITS, MAX_MEMBERS, Token
+
+# There is one writer; this is for a predecessor that is still closing the file.
+BUSY_TIMEOUT_S: Final = 0.1
+# After a failed opening calls are refused for so long, so that a bad disk is not hammered.
+REOPEN_S: Final = 0.5
+# Oldest sources dropped at a time.
+_DROP: Final = 100
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+_SETTINGS: Final = (
+    # Nobody else may open the file: see embedded.py. Set before WAL, so that no -shm is made.
+    "PRAGMA locking_mode = EXCLUSIVE",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA temp_store = MEMORY",
+)
+_SCHEMA: Final = (
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS source (
+        id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, generation INTEGER NOT NULL,
+        record BLOB)""",
+    """CREATE TABLE IF NOT EXISTS member (
+        source INTEGER, digest BLOB, size INTEGER NOT NULL, PRIMARY KEY (source, digest)
+        ) WITHOUT ROWID""",
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Database:
+    """Opened at the first transaction, and again after a failure. clock: seconds since 1970."""
+
+    def __init__(
+        self, path: str, *, clock: Callable[[], float], random: Random, max_sources: int
+    ) -> None:
+        self.commits = 0
+        self.rebuilt = 0
+        self._path = path
+        self._clock = clock
+        self._random = random
+        self._max_sources = max_sources
+        self._db: sqlite3.Connection | None = None
+        self._epoch = ""
+        self._floor = 0
+        self._reopen_at = 0.0
+
+    def transact(self, steps: Callable[[], None], *, is_durable: bool) -> None:
+        """Run steps in one transaction. Raises IndexUnavailable; then nothing of it happened."""
+        db = self._opened()
+        try:
+            if is_durable:
+                db.execute("PRAGMA synchronous = FULL")  # not allowed inside a transaction
+            db.execute("BEGIN IMMEDIATE")
+            steps()
+            db.execute("COMMIT")
+            if is_durable:
+                db.execute("PRAGMA synchronous = NORMAL")
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        self.commits += 1
+
+    def close(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with contextlib.suppress(sqlite3.Error):
+                db.close()
+
+    # Steps, inside a transaction
+
+    def open_source(self, digest: bytes) -> tuple[Token, bytes | None]:
+        """The token, made on first sight, and the record's bytes."""
+        row = self._find(digest)
+        if row is None:
+            return self._insert(digest), None
+        return Token(self._epoch, row[1]), row[2]
+
+    def put_source(self, digest: bytes, token: Token, record: bytes) -> bool:
+        source = self._maybe_current(digest, token)
+        if source is None:
+            return False
+        self._connection.execute("UPDATE source SET record = ? WHERE id = ?", (record, source))
+        return True
+
+    def publish(self, digest: bytes, token: Token, entry: bytes, size: int) -> bool:
+        source = self._maybe_current(digest, token)
+        if source is None:
+            return False
+        db = self._connection
+        (others,) = db.execute(
+            "SELECT count(*) FROM member WHERE source = ? AND digest != ?", (source, entry)
+        ).fetchone()
+        if others < MAX_MEMBERS:
+            db.execute("INSERT OR REPLACE INTO member VALUES (?, ?, ?)", (source, entry, size))
+        return True
+
+    def forget(self, digest: bytes, entry: bytes) -> None:
+        row = self._find(digest)
+        if row is not None:
+            self._connection.execute(
+                "DELETE FROM member WHERE source = ? AND digest = ?", (row[0], entry)
+            )
+
+    def members(self, digest: bytes) -> tuple[bytes, ...]:
+        row = self._find(digest)
+        if row is None:
+            return ()
+        rows = self._connection.execute("SELECT digest FROM member WHERE source = ?", (row[0],))
+        return tuple(entry for (entry,) in rows)
+
+    def purge(self, digest: bytes) -> tuple[Token, tuple[bytes, ...]]:
+        """Raise the generation; the new token, and the members that were dropped."""
+        row = self._find(digest)
+        if row is None:
+            return self._insert(digest), ()
+        db = self._connection
+        source, generation, _ = row
+        dropped = self.members(digest)
+        raised = max(generation + 1, self._now_ms())
+        db.execute("UPDATE source SET generation = ?, record = NULL WHERE id = ?", (raised, source))
+        db.execute("DELETE FROM member WHERE source = ?", (source,))
+        return Token(self._epoch, raised), dropped
+
+    def _find(self, digest: bytes) -> tuple[int, int, bytes | None] | None:
+        row: tuple[int, int, bytes | None] | None = self._connection.execute(
+            "SELECT id, generation, record FROM source WHERE digest = ?", (digest,)
+        ).fetchone()
+        return row
+
+    def _maybe_current(self, digest: bytes, token: Token) -> int | None:
+        row = self._find(digest)
+        if row is None or token != Token(self._epoch, row[1]):
+            return None
+        return row[0]
+
+    def _insert(self, digest: bytes) -> Token:
+        db = self._connection
+        generation = max(self._now_ms(), self._floor + 1)
+        db.execute("INSERT INTO source (digest, generation) VALUES (?, ?)", (digest, generation))
+        # Ids are handed out in order and dropped in order, so this is their number.
+        (first, last) = db.execute("SELECT min(id), max(id) FROM source").fetchone()
+        if last - first >= self._max_sources:
+            self._drop_oldest(first + _DROP)
+        return Token(self._epoch, generation)
+
+    def _drop_oldest(self, before: int) -> None:
+        db = self._connection
+        (highest,) = db.execute(
+            "SELECT max(generation) FROM source WHERE id < ?", (before,)
+        ).fetchone()
+        self._floor = max(self._floor, highest)
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('floor', ?)", (self._floor,))
+        db.execute("DELETE FROM member WHERE source < ?", (before,))
+        db.execute("DELETE FROM source WHERE id < ?", (before,))
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        assert self._db is not None
+        return self._db
+
+    # Opening
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._db is not None:
+            return self._db
+        now = time.monotonic()
+        if now < self._reopen_at:
+            raise IndexUnavailable(f"index {self._path} could not be opened a moment ago")
+        self._reopen_at = now + REOPEN_S
+        try:
+            self._open()
+        except sqlite3.Error as error:
+            failure = self._failed(error)
+            self.close()
+            if not _is_damage(error):
+                raise failure from error
+            try:
+                self._open()  # empty by now, since _failed() set the damaged file aside
+            except sqlite3.Error as again:
+                self.close()
+                raise IndexUnavailable(f"index {self._path}: {again}") from again
+        self._reopen_at = 0.0
+        return self._connection
+
+    def _open(self) -> None:
+        db = self._db = sqlite3.connect(
+            self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, cached_statements=64
+        )
+        for setting in _SETTINGS:
+            db.execute(setting)
+        (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            # A network file system: locks and shared memory cannot be trusted there.
+            raise sqlite3.OperationalError(f"journal mode is {mode}, not wal")
+        db.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA:
+            db.execute(statement)
+        epoch = f"{self._random.getrandbits(4 * EPOCH_DIGITS):0{EPOCH_DIGITS}x}"
+        db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?)", (epoch,))
+        values = dict(db.execute("SELECT name, value FROM meta").fetchall())
+        db.execute("COMMIT")
+        self._epoch = values["epoch"]
+        self._floor = values.get("floor", 0)
+
+    def _failed(self, error: sqlite3.Error) -> IndexUnavailable:
+        if _is_damage(error):
+            _log.error("index %s is damaged (%s), starting an empty one", self._path, error)
+            self.close()
+            self._set_aside()
+        elif self._db is not None and self._db.in_transaction:
+            try:
+                self._db.execute("ROLLBACK")
+                self._db.execute("PRAGMA synchronous = NORMAL")
+            except sqlite3.Error:
+                self.close()
+        return IndexUnavailable(f"index {self._path}: {error}")
+
+    def _set_aside(self) -> None:
+        self.rebuilt += 1
+        self._reopen_at = 0.0
+        for older in glob.glob(f"{glob.escape(self._path)}.corrupt-*"):
+            with contextlib.suppress(OSError):
+                os.unlink(older)
+        aside = f"{self._path}.corrupt-{int(self._clock())}"
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(self._path + suffix, aside + suffix)
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    # The lowest byte is the primary result code, the rest says more precisely where.
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED

@@ -1,0 +1,215 @@
+"""The home of the index inside one process: SQLite, one connection, in one thread.
+
+One connection, because SQLite 3.7.0 to 3.51.2 can corrupt a WAL file that two connections reset at
+an unlucky moment; EXCLUSIVE locking makes sure that nobody opens a second one. A tool that wants to
+look asks the running node.
+
+Calls queue up for the thread. It puts what is waiting, at most BATCH calls, into one transaction
+and answers after the commit, so no answer is ever taken back; while it commits, the next batch
+gathers. If one of them is a purge, the commit is durable.
+"""
+
+import asyncio
+import logging
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Final, TypeVar, cast
+
+from cache.errors import IndexUnavailable
+from cache.index.database import Database
+from cache.index.interface import Purged, SourceRecord, Token
+from cache.index.record import maybe_record, pack_record
+from cache.key import SourceId
+
+T = TypeVar("T")
+
+BATCH: Final = 100
+# Calls that wait for the thread; at 20 us each the last one waits 80 ms.
+MAX_WAITING: Final = 4096
+# A checkpoint may sync the disk for some 100 ms; a purge waits for a sync of its own.
+BUDGET_S: Final = 0.25
+PURGE_BUDGET_S: Final = 5.0
+# Sources whose token is remembered, oldest dropped first: 4 million are about 500 MB of file.
+MAX_SOURCES: Final = 4_000_000
+# The first release without the WAL-reset bug.
+_SOUND: Final = (3, 51, 3)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Stats:
+    """calls == answered + failed + refused + those still waiting."""
+
+    calls: int = 0
+    answered: int = 0
+    failed: int = 0
+    refused: int = 0
+    late: int = 0  # callers that gave up before their answer
+
+
+class _Call:
+    """A step for the thread, and where its answer goes."""
+
+    __slots__ = ("answer", "error", "future", "is_durable", "step")
+
+    def __init__(
+        self, step: Callable[[], object], future: asyncio.Future[object], *, is_durable: bool
+    ) -> None:
+        self.step = step
+        self.future = future
+        self.is_durable = is_durable
+        self.answer: object = None
+        self.error: Exception | None = None
+
+
+class EmbeddedIndex:
+    """clock: seconds since 1970. random: a source of epochs."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        clock: Callable[[], float],
+        random: Random,
+        max_sources: int = MAX_SOURCES,
+        budget_s: float = BUDGET_S,
+    ) -> None:
+        self.stats = Stats()
+        self.database = Database(path, clock=clock, random=random, max_sources=max_sources)
+        self._path = path
+        self._budget_s = budget_s
+        self._queue: queue.Queue[_Call | None] = queue.Queue(MAX_WAITING)
+        self._thread: threading.Thread | None = None
+
+    @property
+    def exclusive(self) -> bool:
+        return True
+
+    async def start(self) -> None:
+        _prepare_folder(self._path)
+        sound = "" if sqlite3.sqlite_version_info >= _SOUND else ", which needs a single opener"
+        _log.info("embedded index %s, SQLite %s%s", self._path, sqlite3.sqlite_version, sound)
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._serve, args=(loop,), name="index")
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Answers what waits, then closes the file."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        await asyncio.to_thread(self._queue.put, None)
+        await asyncio.to_thread(thread.join)
+
+    async def open_source(self, source: SourceId) -> tuple[Token, SourceRecord | None]:
+        token, record = await self._call(lambda: self.database.open_source(source.digest))
+        return token, maybe_record(record)
+
+    async def put_source(self, source: SourceId, token: Token, record: SourceRecord) -> bool:
+        packed = pack_record(record)
+        return await self._call(lambda: self.database.put_source(source.digest, token, packed))
+
+    async def publish(self, source: SourceId, token: Token, digest: bytes, size: int) -> bool:
+        return await self._call(lambda: self.database.publish(source.digest, token, digest, size))
+
+    async def forget(self, source: SourceId, digest: bytes) -> None:
+        await self._call(lambda: self.database.forget(source.digest, digest))
+
+    async def members(self, source: SourceId) -> tuple[bytes, ...]:
+        return await self._call(lambda: self.database.members(source.digest))
+
+    async def purge(self, source: SourceId) -> Purged:
+        token, digests = await self._call(
+            lambda: self.database.purge(source.digest), is_durable=True
+        )
+        return Purged(token, digests)
+
+    async def _call(self, step: Callable[[], T], *, is_durable: bool = False) -> T:
+        self.stats.calls += 1
+        if self._thread is None:
+            self.stats.refused += 1
+            raise IndexUnavailable("index is not started")
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        try:
+            self._queue.put_nowait(_Call(step, future, is_durable=is_durable))
+        except queue.Full:
+            self.stats.refused += 1
+            raise IndexUnavailable(f"{MAX_WAITING} calls wait for the index already") from None
+        budget = PURGE_BUDGET_S if is_durable else self._budget_s
+        try:
+            async with asyncio.timeout(budget):
+                return cast("T", await future)
+        except TimeoutError:
+            self.stats.late += 1
+            raise IndexUnavailable(f"no answer from the index in {budget} s") from None
+
+    def _settle(self, batch: list[_Call]) -> None:
+        for call in batch:
+            if call.error is None:
+                self.stats.answered += 1
+            else:
+                self.stats.failed += 1
+            if call.future.done():  # its caller gave up
+                continue
+            if call.error is None:
+                call.future.set_result(call.answer)
+            else:
+                call.future.set_exception(call.error)
+
+    # In the thread
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        is_last = False
+        while not is_last:
+            batch, is_last = self._gather()
+            self._transact(batch)
+            with suppress(RuntimeError):  # the loop was closed over us
+                loop.call_soon_threadsafe(self._settle, batch)
+        self.database.close()
+
+    def _gather(self) -> tuple[list[_Call], bool]:
+        """Wait for a call, then take what else is there; True when the thread should end."""
+        batch: list[_Call] = []
+        call = self._queue.get()
+        while call is not None:
+            batch.append(call)
+            if len(batch) == BATCH:
+                return batch, False
+            try:
+                call = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, False
+        return batch, True
+
+    def _transact(self, batch: list[_Call]) -> None:
+        if not batch:
+            return
+
+        def steps() -> None:
+            for call in batch:
+                call.answer = call.step()
+
+        try:
+            self.database.transact(steps, is_durable=any(call.is_durable for call in batch))
+        except Exception as error:  # noqa: BLE001  # top of the thread: it must go on serving
+            if not isinstance(error, IndexUnavailable):
+                _log.exception("a step of the index failed")
+            for call in batch:
+                call.error = IndexUnavailable(str(error))
+
+
+def _prepare_folder(path: str) -> None:
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise IndexUnavailable(f"index folder {folder}: {error.strerror}") from error
+    if os.path.isdir(path):
+        raise IndexUnavailable(f"index {path} is a folder")

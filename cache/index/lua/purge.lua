@@ -1,0 +1,12 @@
+-- Raise the generation; drop record and members in the same step.
+-- KEYS  1 generation  2 record  3 members
+-- ARGV  1 epoch to begin with  2 now in milliseconds  3 milliseconds to keep the token
+-- Result {new token, digests}
+local epoch, generation = string.match(redis.call('GET', KEYS[1]) or '', '^(%x+):(%d+)$')
+local raised = math.max((tonumber(generation) or 0) + 1, tonumber(ARGV[2]))
+-- Lua prints 15 digits and more in exponent form unless told otherwise.
+local token = (epoch or ARGV[1]) .. ':' .. string.format('%.0f', raised)
+redis.call('SET', KEYS[1], token, 'PX', ARGV[3])
+local digests = redis.call('HKEYS', KEYS[3])
+redis.call('UNLINK', KEYS[2], KEYS[3])
+return {token, digests}
