@@ -11,6 +11,7 @@ ResizeError
    |- QueueFull          admission refused it; carries retry_after_s
    |- DeadlineExceeded   the worker was killed at its deadline
    |- WorkerCrashed      the worker died while it held the job
+   |- TransferFailed     the source could not be read or the sink not written (disk full)
    `- ResizerStopped     the pool is stopping or has no worker
 """
 
@@ -58,6 +59,10 @@ class DeadlineExceeded(ResizerUnavailable):
 
 
 class WorkerCrashed(ResizerUnavailable):
+    pass
+
+
+class TransferFailed(ResizerUnavailable):
     pass
 
 

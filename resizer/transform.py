@@ -52,7 +52,8 @@ class Transform:
     """width and height in pixels of the upright picture; None means "in proportion".
 
     format None keeps the source's own format. enlarge False never makes a picture larger than its
-    source (a letterbox or cover box is then reached only as far as the source reaches).
+    source (a cover or stretch box is then reached only as far as the source reaches; a letterbox
+    keeps its box and gets wider bars).
     background is six hexadecimal digits, used where the output has no transparency and for bars.
     Raises BadTransform.
     """

@@ -1,0 +1,47 @@
+"""How a Python process of ours is started: isolated, with nothing of ours in its environment.
+
+-I keeps it from the user's site directory, from PYTHON* variables and from the folder it stands
+in. The package must still be found where it was found here, installed or not.
+"""
+
+import os.path
+import subprocess
+import sys
+from typing import Final
+
+# The folder that holds this package. Last on the path, so nothing in it can shadow the library.
+_HOME: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+_RUN: Final = (
+    "import sys; home, module = sys.argv[1:3]; del sys.argv[1:3]; "
+    "home in sys.path or sys.path.append(home); "
+    "import importlib; importlib.import_module(module).main(sys.argv[1:])"
+)
+
+# One arena, because one thread: more would also make malloc look into /sys. Four blocks of 16 MB
+# kept by Pillow hold the pixels of most sources and save their page faults.
+ENVIRONMENT: Final = {
+    "MALLOC_ARENA_MAX": "1",
+    "PILLOW_BLOCKS_MAX": "4",
+    "LC_ALL": "C.UTF-8",
+}
+
+
+def command(module: str, *arguments: str, home: str = _HOME) -> list[str]:
+    """The command that calls main(arguments) of a module below home."""
+    return [sys.executable, "-I", "-c", _RUN, home, module, *arguments]
+
+
+def start(argv: list[str], *, keep: tuple[int, ...] = (), stdout: int | None = None) -> "Child":
+    """Start a child that holds standard error and the descriptors in keep, and nothing else."""
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL if stdout is None else stdout,
+        pass_fds=keep,
+        env=ENVIRONMENT,
+        cwd="/",
+    )
+
+
+Child = subprocess.Popen[bytes]

@@ -1,0 +1,248 @@
+"""The process that decodes pixels: one thread, one job at a time, sealed before the first job.
+
+It holds one socket to its parent and, while it works, a job's two descriptors. It never sees a
+path. It ends when the parent's end of the socket closes, or when anything happens that it does not
+know; the pool starts another.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from PIL import Image, ImageCms
+
+from resizer import decode, encode, geometry, pipeline, sandbox
+from resizer.errors import PictureTooLarge, ResizeError, TransferFailed
+from resizer.formats import Format
+from resizer.job import (
+    MAX_MESSAGE_BYTES,
+    MIB,
+    Failure,
+    Hello,
+    Job,
+    Limits,
+    Refusal,
+    Result,
+    build,
+    parse,
+    printable,
+)
+from resizer.sandbox import Policy, SandboxMode
+from resizer.transform import Transform
+from resizer.transform import parse as parse_transform
+
+# Memory above what a warm worker holds. A WebP takes most: two canvases of libwebp's, its copy for
+# Pillow and Pillow's own, 4 bytes a pixel each; then the output's pixels, the source's bytes and
+# the encoder's buffers.
+BYTES_A_PIXEL: Final = 24
+SPARE_BYTES: Final = 256 * MIB
+
+# A sink may begin with a header of the caller's: more room in the file than the result needs.
+SINK_HEAD_BYTES: Final = MIB
+
+# A backstop for a worker whose pool is gone and that PDEATHSIG missed.
+LIFETIME_CPU_S: Final = 24 * 3600
+
+NICENESS: Final = 5
+# The kernel should take a worker long before an edge process.
+OOM_SCORE: Final = 500
+
+Work = Callable[[bytes, Job], tuple[bytes, Result]]
+
+
+def render(data: bytes, job: Job) -> tuple[bytes, Result]:
+    """The bytes of a derivative from those of its source. Raises ResizeError."""
+    started = time.perf_counter()
+    picture = decode.open_picture(data, job.limits)
+    plan = geometry.plan(picture.upright, job.transform, job.limits.max_pixels)
+    turn = picture.orientation
+    box = turn.stored_box(plan.box, picture.stored)
+    pixels, box = decode.load_pixels(picture, box, turn.turn(plan.inner))
+    decoded = time.perf_counter()
+    output = job.transform.format or picture.format
+    try:
+        image = pipeline.render(
+            pixels,
+            box,
+            plan,
+            orientation=turn,
+            profile=picture.profile,
+            transform=job.transform,
+            output=output,
+        )
+        body = encode.encode(image, output, job.transform.quality, job.limits.max_output_bytes)
+    except MemoryError as error:
+        raise PictureTooLarge(f"{picture.stored} does not fit the worker's memory") from error
+    return body, Result(
+        media_type=output.media_type,
+        length=len(body),
+        width=image.width,
+        height=image.height,
+        source_width=picture.upright[0],
+        source_height=picture.upright[1],
+        source_format=picture.format,
+        decode_ms=(decoded - started) * 1000,
+        render_ms=(time.perf_counter() - decoded) * 1000,
+    )
+
+
+# --- one job -------------------------------------------------------------------------------------
+
+
+def answer(source: int, sink: int, job: Job, work: Work) -> Result | Failure:
+    """Do the job. What comes back as a Failure is the picture's, the request's or the disk's."""
+    try:
+        body, result = work(read_source(source, job.limits), job)
+        write_sink(sink, body)
+    except ResizeError as error:
+        return Failure.of(error)
+    except MemoryError:
+        return Failure.of(PictureTooLarge("out of the worker's memory"))
+    return result
+
+
+def read_source(source: int, limits: Limits) -> bytes:
+    """The whole file, from its start. By pread, because the offset of a descriptor is shared with
+    whoever else has it open; and not mapped, because a file that shrinks would then kill us.
+    """
+    try:
+        size = os.fstat(source).st_size
+        if size > limits.max_bytes:
+            raise PictureTooLarge(f"{size} bytes are over {limits.max_bytes}")
+        data = os.pread(source, size, 0)
+        while len(data) < size:
+            more = os.pread(source, size - len(data), len(data))
+            if not more:
+                raise TransferFailed(f"the source shrank from {size} to {len(data)} bytes")
+            data += more
+    except OSError as error:
+        raise TransferFailed(f"source: {errno.errorcode.get(error.errno or 0)}") from error
+    return data
+
+
+def write_sink(sink: int, body: bytes) -> None:
+    """All of it, where the sink stands."""
+    rest = memoryview(body)
+    try:
+        while rest:
+            rest = rest[os.write(sink, rest) :]
+    except OSError as error:
+        raise TransferFailed(f"sink: {errno.errorcode.get(error.errno or 0)}") from error
+
+
+# --- the loop ------------------------------------------------------------------------------------
+
+
+def serve(channel: socket.socket, work: Work) -> None:
+    """Answer jobs until the parent closes its end."""
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(
+            channel, MAX_MESSAGE_BYTES, 2, socket.MSG_CMSG_CLOEXEC
+        )
+        if not data:
+            return
+        source, sink = descriptors
+        message = parse(data)
+        assert isinstance(message, Job), f"the pool sent {type(message).__name__}"
+        reply = answer(source, sink, message, work)
+        os.close(source)
+        os.close(sink)
+        # sendmsg, the one way to send that the filter lets through.
+        channel.sendmsg([build(reply)])
+
+
+def warm_up() -> None:
+    """Every codec both ways, EXIF, ICC and the errors: Pillow and Python import on first use, and
+    the sealed process can't open a file.
+    """
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    sample = Image.linear_gradient("L").resize((48, 32)).convert("RGBA")
+    sample.putalpha(sample.getchannel("R"))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    file = b""
+    for source in Format:
+        image = sample.convert("RGB") if source is Format.JPEG else sample
+        with io.BytesIO() as buffer:
+            options = {} if source is Format.AVIF else {"comment": b"a comment"}
+            image.save(buffer, source.name, exif=exif, icc_profile=profile, **options)
+            file = buffer.getvalue()
+        for asked in ("w=9,h=5,fit=cover", "w=7,h=7,fit=letterbox,up=1"):
+            render(file, Job(parse_transform(asked), Limits()))
+        # Cut short: what is raised, and what raising imports.
+        for cut in (file[: len(file) * 3 // 4], file[:40]):
+            with contextlib.suppress(ResizeError):
+                render(cut, Job(Transform(), Limits()))
+    pipeline.to_srgb(Image.new("CMYK", (8, 8)), profile)
+    pipeline.to_srgb(Image.new("RGB", (8, 8)), file)
+
+
+def main(argv: Sequence[str], work: Work = render) -> None:
+    """argv: the socket's number (or "check"), the sandbox mode, the four limits with commas.
+
+    "check" seals the process, exercises every codec inside and ends with 0.
+    """
+    where, mode, numbers = argv
+    limits = Limits(*map(int, numbers.split(",")))
+    sandbox.die_with_parent()
+    # A terminal and a service manager signal the whole group, and the edge still drains then. We
+    # end with the socket, or by SIGKILL.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(NICENESS)
+    # Refused where our parent's score is higher already; then there is nothing to do.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write(str(OOM_SCORE))
+    silence()
+    decode.settle_warnings()
+    warm_up()
+    if where == "check":
+        sandbox.seal(policy_for(SandboxMode(mode), limits))
+        warm_up()
+        os._exit(0)
+    channel = socket.socket(fileno=int(where))
+    try:
+        report = sandbox.seal(policy_for(SandboxMode(mode), limits))
+    except sandbox.SandboxUnreachable as error:
+        channel.sendmsg([build(Refusal(printable(str(error))))])
+        os._exit(1)
+    status = 0
+    try:
+        channel.sendmsg([build(Hello(printable(str(report))))])
+        serve(channel, work)
+    except Exception:  # noqa: BLE001 - the top of a process
+        # A fault of ours, or a parent that left in the middle. The pool sees the end of the socket,
+        # fails the one job and starts another worker; nothing here is fit to go on.
+        status = 1
+    # Not sys.exit(): finalising imports, and the filter would kill it.
+    os._exit(status)
+
+
+def policy_for(mode: SandboxMode, limits: Limits) -> Policy:
+    return Policy(
+        mode=mode,
+        address_space_bytes=limits.max_pixels * BYTES_A_PIXEL
+        + limits.max_bytes * 2
+        + limits.max_output_bytes * 2
+        + SPARE_BYTES,
+        file_bytes=limits.max_output_bytes + SINK_HEAD_BYTES,
+        cpu_s=LIFETIME_CPU_S,
+    )
+
+
+def silence() -> None:
+    """Nobody reads what a sealed worker prints, and to print a traceback Python opens its source,
+    which kills. Import errors came before this and stand on standard error.
+    """
+    sys.excepthook = lambda *_: None
+    sys.unraisablehook = lambda _: None
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(null, 2)
+    os.close(null)
