@@ -47,7 +47,7 @@ def check_sites(sites: Sequence[Site], origins: Collection[str], report: Report)
         if site.root is None and site.origin is None:
             report(where, "needs root, origin, or both")
         if site.origin is not None and site.origin not in origins:
-            known = ", ".join(sorted(origins)) or "there is none"
+            known = ", ".join(sorted(set(origins))) or "there is none"
             report((*where, "origin"), f'no [[origin]] is named "{site.origin}" ({known})')
         # "*" is the name of the site without hosts: a second default site is a duplicate too.
         for host in site.hosts or ("*",):

@@ -7,6 +7,7 @@ names what the manual promises and this release does not do: silently accepting 
 """
 
 import enum
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -30,6 +31,7 @@ from resizer.transform import MAX_SIDE
 
 GIB: Final = 2**30
 DAY: Final = 86_400.0
+_NAME_CHARACTERS: Final = frozenset(string.ascii_letters + string.digits + "-._")
 # Short enough for a test, too short for a network: below it is a slip of the unit.
 SHORTEST_S: Final = 0.01
 
@@ -64,7 +66,8 @@ def _parse_word(text: str) -> str:
 
 def _parse_name(text: str) -> str:
     """As a word, with dots: node names are often host names."""
-    _parse_word(text.replace(".", "-"))
+    if not (text.isascii() and text[:1].isalpha() and set(text) <= _NAME_CHARACTERS):
+        raise BadValue(f"must be letters, digits, - . and _, and start with a letter, not {text!r}")
     return text
 
 

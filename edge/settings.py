@@ -152,16 +152,16 @@ def unknown(cls: "type[DataclassInstance]", key: str, write: Callable[[str], str
     """Why key is no setting of this section, with a hint."""
     if key in later(cls):
         return f"not available in this release: {later(cls)[key]}"
-    names = [toml for _, toml, _ in declarations(cls)]
-    close = difflib.get_close_matches(key.lower(), names, n=1, cutoff=0.6)
-    if close:
-        return f'unknown setting; did you mean "{write(close[0])}"?'
     # A right name in the wrong section is the other common slip.
     for _, toml, declared in declarations(cls):
         if isinstance(declared, Section) and any(
             key == n for _, n, _ in declarations(declared.cls)
         ):
             return f"unknown setting here; it belongs in {header(declared, toml)}"
+    names = [toml for _, toml, _ in declarations(cls)]
+    close = difflib.get_close_matches(key.lower(), names, n=1, cutoff=0.6)
+    if close:
+        return f'unknown setting; did you mean "{write(close[0])}"?'
     return "unknown setting"
 
 

@@ -1,0 +1,163 @@
+"""Sockets, hosts, networks and indexes, as written."""
+
+import pytest
+
+from edge.addresses import (
+    EmbeddedIndex,
+    RedisIndex,
+    TcpAddress,
+    UnixAddress,
+    format_network,
+    parse_address,
+    parse_index,
+    parse_network,
+    parse_peer,
+    parse_site_host,
+)
+from edge.units import BadValue
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8080", TcpAddress("127.0.0.1", 8080)),
+        ("php1:9000", TcpAddress("php1", 9000)),
+        ("my_app-1.internal:1", TcpAddress("my_app-1.internal", 1)),
+        ("[::1]:8080", TcpAddress("::1", 8080)),
+        ("[0:0::0:1]:65535", TcpAddress("::1", 65535)),  # canonical, so that equal is equal
+        ("LOCALHOST:0", TcpAddress("localhost", 0)),
+        ("unix:/run/php.sock", UnixAddress("/run/php.sock")),
+        # hostile
+        ("8080", None),
+        (":8080", None),
+        ("::1:8080", None),
+        ("127.0.0.1", None),
+        ("127.0.0.1:", None),
+        ("127.0.0.1:65536", None),
+        ("127.0.0.1:-1", None),
+        ("127.0.0.1:８０", None),
+        ("127.0.0.256:80", None),
+        ("127.1:80", None),  # inet_aton's short forms are no one's intention
+        ("[::1:80", None),
+        ("[fe80::1%eth0", None),
+        ("a b:80", None),
+        ("a/b:80", None),
+        ("http://a:80", None),
+        ("münchen:80", None),
+        ("a\n:80", None),
+        ("unix:run/php.sock", None),
+        ("unix:/run/a\x00b", None),
+        ("unix:/" + "x" * 107, None),
+        ("x" * 64 + ":80", None),
+    ],
+)
+def test_addresses(text: str, address: TcpAddress | UnixAddress | None) -> None:
+    if address is None:
+        with pytest.raises(BadValue):
+            parse_address(text)
+    else:
+        assert parse_address(text) == address
+        assert parse_address(str(address)) == address
+
+
+def test_a_peer_has_a_port() -> None:
+    with pytest.raises(BadValue, match="port 0"):
+        parse_peer("app:0")
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("Img.Example.org", "img.example.org"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("[2001:DB8::1]", "2001:db8::1"),
+        ("http://img.example.org", None),
+        ("img.example.org/", None),
+        ("img.example.org:80", None),
+        ("*.example.org", None),
+        ("", None),
+        ("-a", None),
+        ("a..b", None),
+        ("a\r\nb", None),
+        ("bücher.example", None),
+    ],
+)
+def test_site_hosts(text: str, host: str | None) -> None:
+    if host is None:
+        with pytest.raises(BadValue):
+            parse_site_host(text)
+    else:
+        assert parse_site_host(text) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1/32", "127.0.0.1"),
+        ("::1", "::1"),
+        ("2001:db8::/32", "2001:db8::/32"),
+        ("10.0.0.1/8", None),  # host bits: the hint says 10.0.0.0/8
+        ("10.0.0.0/33", None),
+        ("10.0.0", None),
+        ("localhost", None),
+        ("", None),
+    ],
+)
+def test_networks(text: str, shown: str | None) -> None:
+    if shown is None:
+        with pytest.raises(BadValue):
+            parse_network(text)
+    else:
+        assert format_network(parse_network(text)) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [
+        ("embedded", EmbeddedIndex()),
+        ("redis://redis:6379/0", RedisIndex(TcpAddress("redis", 6379))),
+        ("redis://redis", RedisIndex(TcpAddress("redis", 6379))),
+        ("redis://[::1]:7000/3", RedisIndex(TcpAddress("::1", 7000), 3)),
+        ("rediss://u:p%40ss@redis/1", RedisIndex(TcpAddress("redis", 6379), 1, True, "u", "p@ss")),
+        ("redis://:secret@redis", RedisIndex(TcpAddress("redis", 6379), password="secret")),
+        ("unix:///run/redis.sock", RedisIndex(UnixAddress("/run/redis.sock"))),
+        ("unix:///run/redis.sock?db=2", RedisIndex(UnixAddress("/run/redis.sock"), 2)),
+        # hostile
+        ("sqlite", None),
+        ("http://redis", None),
+        ("redis://", None),
+        ("redis:///0", None),
+        ("redis://redis/x", None),
+        ("redis://redis/-1", None),
+        ("redis://redis:99999/0", None),
+        ("redis://redis/0?ssl=no", None),
+        ("redis://redis/0#x", None),
+        ("unix://run/redis.sock", None),
+        ("unix:///run/redis.sock?x=1", None),
+        ("redis://[::1/0", None),
+    ],
+)
+def test_indexes(text: str, index: object) -> None:
+    if index is None:
+        with pytest.raises(BadValue):
+            parse_index(text)
+        return
+    parsed = parse_index(text)
+    assert parsed == index
+    assert parse_index(parsed.url if isinstance(parsed, RedisIndex) else str(parsed)) == parsed
+
+
+@pytest.mark.parametrize("scheme", ["redis+sentinel", "redis+cluster"])
+def test_what_comes_later_says_so(scheme: str) -> None:
+    with pytest.raises(BadValue, match="not available in this release"):
+        parse_index(f"{scheme}://a,b/0")
+
+
+def test_a_password_is_never_shown() -> None:
+    index = parse_index("redis://u:hunter2@redis/0")
+    assert "hunter2" not in str(index) + repr(index)
+    with pytest.raises(BadValue) as caught:
+        parse_index("redis://u:hunter2@redis/x")
+    assert "hunter2" not in str(caught.value)

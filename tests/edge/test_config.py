@@ -1,0 +1,558 @@
+"""The configuration: every kind of mistake, and where each one is reported."""
+
+import json
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.addresses import RedisIndex, TcpAddress, UnixAddress
+from edge.config import Config, ConfigError, default_text, load
+from edge.sections import Grammar, OffStep
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Place:
+    """A folder with originals and room for a cache."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = folder / "originals"
+        self.root.mkdir()
+        self.file = folder / "halftone.toml"
+        # Lines 1 and 2, so that what a test adds starts on line 3.
+        self.head = f"cache.path = '{folder}/cache'\n\n"
+        self.site = f"[[site]]\nroot = '{self.root}'\n"
+
+    def load(self, text: str, environ: dict[str, str] | None = None, **overrides: str) -> Config:
+        self.file.write_text(self.head + text)
+        return load(str(self.file), environ or {}, overrides)
+
+    def problems(self, text: str, environ: dict[str, str] | None = None) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            self.load(text, environ)
+        assert str(caught.value) == "\n".join(map(str, caught.value.problems))
+        return [str(p).replace(str(self.file), "F") for p in caught.value.problems]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+ORIGIN = "[[origin]]\nname = 'app'\nhosts = ['a:9000']\nscript_filename = '/i.php'\n"
+
+
+def test_the_whole_manual(place: Place) -> None:
+    config = place.load(
+        f"""listen = ["0.0.0.0:8080", "[::1]:8080"]
+        admin = "127.0.0.1:8081"
+        workers = 1
+        name = "edge1"
+        trusted_proxies = ["10.0.0.0/8"]
+        cache.size = "1GiB"
+        cache.index = "redis://:p@host:6379/0"
+        [resizer]
+        processes = 3
+        deadline = "10s"
+        sandbox = "off"
+        [connection]
+        idle = "2m"
+        [log]
+        access = "{place.folder}/access.log"
+        format = "json"
+        [[origin]]
+        name = "app"
+        kind = "fastcgi"
+        hosts = ["php1:9000", "unix:/run/php.sock"]
+        balance = "hash"
+        script_filename = "/srv/app/index.php"
+        connect_timeout = "2s"
+        timeout = "30s"
+        [[site]]
+        hosts = ["upload.example.org"]
+        root = "{place.root}"
+        origin = "app"
+        grammars = ["wikipedia", "query"]
+        prefix = "/img"
+        steps = [20, 40]
+        off_step = "reject"
+        purge_from = []
+        [site.expire]
+        max_age = "7d"
+        immutable = true
+        [[site]]
+        origin = "app"
+        [site.limits]
+        max_source_bytes = 1048576
+        """
+    )
+    first, second = config.sites
+    assert config.listen == (TcpAddress("0.0.0.0", 8080), TcpAddress("::1", 8080))
+    assert (config.cache.size, config.resizer.processes, config.connection.idle) == (2**30, 3, 120)
+    assert isinstance(config.cache.index, RedisIndex)
+    assert config.origins[0].hosts == (TcpAddress("php1", 9000), UnixAddress("/run/php.sock"))
+    assert (first.grammars, first.steps) == ((Grammar.WIKIPEDIA, Grammar.QUERY), (20, 40))
+    assert (first.off_step, first.purge_from) == (OffStep.REJECT, ())
+    assert (first.expire.max_age, first.expire.immutable) == (604_800, True)
+    assert (second.limits.max_source_bytes, second.expire.max_age) == (2**20, 3600)
+    assert (first.name, second.name) == ("upload.example.org", "*")
+    assert second.grammars == tuple(Grammar)
+
+
+def test_the_dump_reads_back_and_masks_secrets(place: Place) -> None:
+    config = place.load(
+        "cache.index = 'redis://:hunter2@h'\ntrusted_proxies = ['10.0.0.0/8']\n"
+        + ORIGIN
+        + place.site
+    )
+    assert "hunter2" not in config.toml() + repr(config)
+    dumped = config.toml().replace("***", "hunter2")
+    place.head = ""
+    again = place.load(dumped)
+    assert again == config
+    assert again.digest() == config.digest()
+    assert len(tomllib.loads(dumped)["site"]) == 1
+
+
+def test_the_shipped_file_is_the_generated_one() -> None:
+    assert (REPOSITORY / "deploy" / "halftone.toml").read_text() == default_text()
+
+
+def test_the_shipped_file_says_the_defaults_it_has(tmp_path: Path) -> None:
+    """With every "#" taken away it is the same configuration, but for the example origin."""
+    lines = default_text().splitlines()
+    live = [line[1:] if line[:1] == "#" and line[1:2] != " " else line for line in lines]
+    file = tmp_path / "halftone.toml"
+    file.write_text("\n".join(live))
+    config = load(str(file), {}, {}, is_checked=False)
+    file.write_text(default_text())
+    bare = load(str(file), {}, {}, is_checked=False)
+    assert config.toml().split("[[origin]]")[0] == bare.toml().split("[[site]]")[0]
+    assert (config.sites[0].origin, bare.sites[0].origin) == ("app", None)
+    assert config.sites[0].steps == bare.sites[0].steps == ()
+    assert bare.sites[0].root == "/srv/originals"
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_contract_of_defaults() -> None:
+    config = Config()
+    assert (list(map(str, config.listen)), str(config.admin)) == (
+        ["0.0.0.0:8080"],
+        "127.0.0.1:8081",
+    )
+    assert (config.workers, config.name) == (1, "edge1")
+    cache, resizer, connection = config.cache, config.resizer, config.connection
+    assert (cache.path, cache.size) == ("/var/cache/halftone", 50 * 2**30)
+    assert (cache.inodes, cache.memory, str(cache.index)) == (2_000_000, 256 * 2**20, "embedded")
+    assert (resizer.processes, resizer.deadline, resizer.queue) == (None, 10, 64)
+    assert (resizer.max_pixels, resizer.sandbox.value) == (50_000_000, "best-effort")
+    assert (connection.header, connection.idle, connection.send) == (10, 75, 30)
+    assert connection.max_connections == 10_000
+    assert (config.log.access, config.log.format.value) == ("-", "combined")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        # unknown names
+        ("lissten = []", 'F:3: lissten: unknown setting; did you mean "listen"?'),
+        ("size = '1GiB'", "F:3: size: unknown setting here; it belongs in [cache]"),
+        ("zzz = 1", "F:3: zzz: unknown setting"),
+        ("[cahce]\npath='/x'", 'F:3: cahce: unknown setting; did you mean "cache"?'),
+        ("[log]\nlevel = 1", "F:4: log.level: unknown setting"),
+        ("[[site]]\nroot='{root}'\n\nroots=1",
+         'F:6: site.roots: unknown setting; did you mean "root"?'),
+        # wrong types
+        ("listen = '0.0.0.0:80'",
+         'F:3: listen: must be a list in square brackets; write ["0.0.0.0:80"]'),
+        ("workers = '1'", "F:3: workers: must be a whole number, 1 to 256, not '1'"),
+        ("workers = true", "F:3: workers: must be a whole number, 1 to 256, not true"),
+        ("workers = 2", "F:3: workers: more than one is not available in this release; keep 1"),
+        ("admin = 8081", "F:3: admin: must be HOST:PORT, [IPV6]:PORT or unix:/path, in quotes"),
+        ("resizer = 3", "F:3: resizer: must be a table, [resizer]"),
+        ("[origin]\nname='app'",
+         "F:3: origin: can be there several times: write [[origin]] with two brackets"),
+        ("site = [1]", "F:3: site: can be there several times: write [[site]] with two brackets"),
+        ("[resizer]\ndeadline = 10",
+         'F:4: resizer.deadline: needs a unit and quotes: "10s" for seconds'),
+        ("[resizer]\nsandbox = 'on'",
+         'F:4: resizer.sandbox: must be "require", "best-effort" or "off", not \'on\''),
+        # ranges
+        ("cache.size = '1KiB'", "F:3: cache.size: must be 64KiB to 1024TiB, not '1KiB'"),
+        ("[resizer]\nqueue = 0", "F:4: resizer.queue: must be 1 to 100000, not 0"),
+        ("[connection]\nidle = '2h'", "F:4: connection.idle: must be 10ms to 1h, not '2h'"),
+        ("cache.size = '10GB'",
+         "F:3: cache.size: unit 'GB' is none of KiB, MiB, GiB, TiB; write \"10GiB\""),
+        ("listen = []", "F:3: listen: must have 1 to 1000 items, not 0"),
+        ("listen = ['a:1', 'A:1']", 'F:3: listen: "a:1" is there twice'),
+        # names and texts
+        ("name = 'a b'",
+         "F:3: name: must be letters, digits, - . and _, and start with a letter, not 'a b'"),
+        ("[log]\naccess = 'access.log'",
+         "F:4: log.access: must be an absolute path, \"-\" or \"off\", not 'access.log'"),
+        # later
+        ("cache.index = 'redis+sentinel://a/0'",
+         ("F:3: cache.index: redis+sentinel:// is not available in this release;"
+          " use redis:// or rediss://")),
+    ],
+)  # fmt: skip
+def test_one_mistake(place: Place, text: str, problem: str) -> None:
+    text = text.replace("{root}", str(place.root))
+    if "site" not in text:
+        text += f"\n{place.site}"
+    assert place.problems(text) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("keys = ['x']", "not available in this release: URLs are not signed yet"),
+        ("auth = {}", "not available in this release"),
+        ("root = 'originals'", "must be an absolute path"),
+        ("root = '/nonexistent'", "/nonexistent does not exist"),
+        ("root = '/etc/passwd'", "/etc/passwd is not a directory"),
+        ("root = ''", "must be an absolute path"),
+        ("root = \"/a\\u0000b\"", "holds a control character"),
+        ("origin = 'app'", 'no [[origin]] is named "app" (there is none)'),
+        ("prefix = 'img'", "must be empty or start with /"),
+        ("prefix = '/img/'", "must be empty or start with /"),
+        ("prefix = '/a/../b'", "segment '..'"),
+        ("prefix = '/a%2f'", "segment 'a%2f'"),
+        ("steps = [40, 20]", "must be in ascending order"),
+        ("steps = [20, 20]", "20 is there twice"),
+        ("steps = [0]", "must be 1 to 16384, not 0"),
+        ("steps = ['20']", "must be a whole number"),
+        ("steps = [20.5]", "must be a whole number"),
+        ("grammars = ['wikipdia']", "not 'wikipdia'"),
+        ("grammars = ['query', 'query']", '"query" is there twice'),
+        ("off_step = 'up'", 'must be "round", "redirect", "reject" or "allow"'),
+        ("extensions = ['.jpg']", "without its dot"),
+        ("purge_from = ['10.0.0.1/8']", 'did you mean "10.0.0.0/8"?'),
+        ("hosts = ['a:80']", "without a port"),
+        ("[site.cors]", "not available in this release"),
+        ("[site.expire]\nmax_age = '-1s'", "must be a time"),
+        ("[site.expire]\nimmutable = 'yes'", "must be true or false, without quotes, not 'yes'"),
+        ("[site.limits]\nmax_sauce = 1", "unknown setting"),
+    ],
+)  # fmt: skip
+def test_one_mistake_in_a_site(place: Place, line: str, problem: str) -> None:
+    has_root = not line.startswith("root")
+    problems = place.problems(f"{place.site if has_root else '[[site]]'}\n{line}\n")
+    assert len(problems) == 1 and problem in problems[0], problems
+    # Lines 3 and 4, or 3 alone, are the site; then the empty one, then ours, or its second.
+    at = (6 if has_root else 4) + line.count("\n")
+    assert problems[0].startswith(f"F:{at}: site.")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("kind = 'http'", '"http" is not available in this release; use "fastcgi"'),
+        ("kind = 'cgi'", '"cgi" is not available in this release; use "fastcgi"'),
+        ("kind = 'uwsgi'", "must be \"fastcgi\", not 'uwsgi'"),
+        ("sendfile_roots = []", "not available in this release"),
+        ("balance = 'random'", "not 'random'"),
+        ("timeout = '0s'", "must be 10ms to 1h"),
+    ],
+)
+def test_one_mistake_in_an_origin(place: Place, line: str, problem: str) -> None:
+    problems = place.problems(f"{ORIGIN}{line}\n[[site]]\norigin = 'app'\n")
+    assert len(problems) == 1 and problem in problems[0], problems
+    assert problems[0].startswith("F:7: origin.")
+
+
+def test_what_is_required(place: Place) -> None:
+    # The site's reference is right, and must not be reported for the origin's mistakes.
+    assert place.problems("[[origin]]\nname = 'app'\nhosts = []\n[[site]]\norigin = 'app'") == [
+        "F:3: origin.script_filename: is missing",
+        "F:5: origin.hosts: must have 1 to 1000 items, not 0",
+    ]
+    assert place.problems("[[site]]\nhosts = ['a']") == ["F:3: site: needs root, origin, or both"]
+    assert place.problems("")[0].startswith("F: site: there is none")
+
+
+def test_all_mistakes_in_the_order_of_the_file(place: Place) -> None:
+    text = (
+        "worker = 1\n[resizer]\nqueue = -1\n" + ORIGIN + ORIGIN.replace("/i.php", "i.php")
+        + place.site + "hosts = ['a', 'b']\n[[site]]\nhosts = ['B']\norigin = 'ap'\n"
+        + place.site + place.site
+    )  # fmt: skip
+    assert place.problems(text, {"HALFTONE__LOG__FORMAT": "xml"}) == [
+        'F:3: worker: unknown setting; did you mean "workers"?',
+        "F:5: resizer.queue: must be 1 to 100000, not -1",
+        'F:11: origin.name: "app" is taken by another origin',
+        "F:13: origin.script_filename: must be an absolute path, not 'i.php'",
+        "F:18: site.hosts: b belongs to another site already",
+        'F:19: site.origin: no [[origin]] is named "ap" (app)',
+        "F:22: site: is a second default site; all but one need hosts",
+        'environment HALFTONE__LOG__FORMAT: must be "combined" or "json", not \'xml\'',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listen", "admin", "word"),
+    [
+        (["127.0.0.1:1"], "127.0.0.1:1", "admin"),
+        (["0.0.0.0:1"], "127.0.0.1:1", "admin"),
+        (["[::]:1"], "[::1]:1", "admin"),
+        (["unix:/run/a"], "unix:/run/a", "admin"),
+        (["0.0.0.0:2", "127.0.0.1:2"], "127.0.0.1:1", "cannot both be bound"),
+        # legal
+        (["127.0.0.1:0"], "127.0.0.1:0", None),
+        (["[::]:1"], "127.0.0.1:1", None),
+        (["127.0.0.2:1", "127.0.0.3:1"], "127.0.0.1:1", None),
+    ],
+)
+def test_listeners_that_collide(
+    place: Place, listen: list[str], admin: str, word: str | None
+) -> None:
+    text = f"listen = {listen}\nadmin = '{admin}'\n{place.site}"
+    if word is None:
+        place.load(text)
+    else:
+        (problem,) = place.problems(text)
+        assert word in problem and problem.startswith(("F:3: listen:", "F:4: admin:"))
+
+
+def test_the_cache_folder(place: Place) -> None:
+    (place.folder / "file").touch()
+    for path, problem in (
+        (place.folder / "file", "cannot be used: not a directory"),
+        (place.folder / "file" / "x", "cannot be made"),
+        (place.folder, "lies inside the cache"),
+        (place.root, "lies inside the cache"),
+    ):
+        place.head = f"cache.path = '{path}'\n"
+        (found,) = place.problems(place.site)
+        assert problem in found
+    place.head = f"cache.path = '{place.folder}/a/b/c'\n"
+    place.load(place.site)
+    assert not (place.folder / "a").exists()  # checked, not made
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_permissions(place: Place) -> None:
+    place.root.chmod(0)
+    place.folder.chmod(0o500)
+    problems = place.problems(place.site)
+    place.folder.chmod(0o700)
+    place.root.chmod(0o700)
+    assert [p for p in problems if "cannot be read" in p] and len(problems) == 2
+
+
+def test_files_that_are_none(place: Place) -> None:
+    for raw, problem in (
+        (b"a = 1\nb = '\xff'\n", ":2: is not UTF-8"),
+        (b"a = 1\nb = \n", ":2: Invalid value"),
+        (b"#" * (4 * 2**20 + 1), ": is larger than"),
+    ):
+        place.file.write_bytes(raw)
+        with pytest.raises(ConfigError) as caught:
+            load(str(place.file), {}, {})
+        assert str(caught.value).startswith(f"{place.file}{problem}")
+    for path in (place.folder / "none.toml", place.folder):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            load(str(path), {}, {})
+
+
+# ---- environment and command line ---------------------------------------------------------------
+
+
+def test_command_line_over_environment_over_file(place: Place) -> None:
+    text = "[resizer]\nqueue = 1\n[connection]\nmax_connections = 1\n" + place.site
+    config = place.load(
+        text,
+        {"HALFTONE__RESIZER__QUEUE": "2", "HALFTONE__ADMIN": "127.0.0.1:2", "OTHER": "x"},
+        admin="127.0.0.1:3",
+    )
+    assert (config.connection.max_connections, config.resizer.queue) == (1, 2)
+    assert config.admin == TcpAddress("127.0.0.1", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "dumped"),
+    [
+        ("LISTEN", "127.0.0.1:1, [::1]:2", 'listen = ["127.0.0.1:1", "[::1]:2"]'),
+        ("LISTEN", '["127.0.0.1:1"]', 'listen = ["127.0.0.1:1"]'),
+        ("TRUSTED_PROXIES", "", "trusted_proxies = []"),
+        ("CACHE__SIZE", "10GiB", 'size = "10GiB"'),
+        ("CACHE__MEMORY", "4096", 'memory = "4KiB"'),
+        ("RESIZER__PROCESSES", "2", "processes = 2"),
+        ("RESIZER__PROCESSES", "auto", 'processes = "auto"'),
+        ("CONNECTION__IDLE", "2m", 'idle = "2m"'),
+        ("SITE__0__STEPS", "20,40", "steps = [20, 40]"),
+        ("SITE__0__EXPIRE__IMMUTABLE", "true", "immutable = true"),
+        ("SITE__0__PREFIX", "/img", 'prefix = "/img"'),
+        ("SITE__0__GRAMMARS", "query", 'grammars = ["query"]'),
+    ],
+)
+def test_the_environment_sets(place: Place, name: str, text: str, dumped: str) -> None:
+    config = place.load(place.site, {f"HALFTONE__{name}": text})
+    assert dumped in config.toml().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("CACHE__SIZ", "1", 'unknown setting; did you mean "HALFTONE__CACHE__SIZE"?'),
+        ("CACH__SIZE", "1", 'unknown setting; did you mean "HALFTONE__CACHE__SIZE"?'),
+        ("CACHE", "1", "is a section; name one of its settings"),
+        ("", "1", "unknown setting"),
+        ("CACHE__SIZE__X", "1", "size is a setting, nothing stands below it"),
+        ("SITE__ROOT", "/", "needs a number behind SITE: __0 is the first"),
+        ("SITE", "/", "needs a number behind SITE: __0 is the first"),
+        ("SITE__２__ROOT", "/", "needs a number behind SITE: __0 is the first"),
+        ("SITE__7__ROOT", "/", "number 1 would be the next one"),
+        ("SITE__0__KEYS", "x", "not available in this release"),
+        ("SITE__0__ROOT", "/nonexistent", "/nonexistent does not exist"),
+        ("RESIZER__QUEUE", "６", "must be a whole number"),
+        ("RESIZER__QUEUE", "1e3", "must be a whole number"),
+        ("RESIZER__QUEUE", "9" * 5000, "must be a whole number"),
+        ("LISTEN", "[", "must be a list"),
+        ("LISTEN", "[]\nadmin = 1", "must be a list"),
+        ("LISTEN", "a:1,", "must be HOST:PORT"),
+        ("SITE__0__STEPS", "20,x", "must be a whole number"),
+        ("SITE__0__EXPIRE__IMMUTABLE", "1", "must be true or false"),
+    ],
+)
+def test_a_mistake_in_the_environment(place: Place, name: str, text: str, message: str) -> None:
+    (problem,) = place.problems(place.site, {f"HALFTONE__{name}": text})
+    assert problem.startswith(f"environment HALFTONE__{name}: ") and message in problem
+
+
+def test_the_environment_alone_makes_sites(place: Place) -> None:
+    environ = {
+        "HALFTONE__CACHE__PATH": f"{place.folder}/cache",
+        "HALFTONE__ORIGIN__0__NAME": "app",
+        "HALFTONE__ORIGIN__0__HOSTS": "php:9000",
+        "HALFTONE__ORIGIN__0__SCRIPT_FILENAME": "/i.php",
+        **{f"HALFTONE__SITE__{n}__HOSTS": f"h{n}" for n in range(12)},
+        **{f"HALFTONE__SITE__{n}__ORIGIN": "app" for n in range(12)},
+    }
+    config = load(None, environ, {})
+    assert [site.hosts for site in config.sites] == [(f"h{n}",) for n in range(12)]
+    with pytest.raises(ConfigError, match="environment HALFTONE__SITE__0__HOSTS: needs root"):
+        load(None, {"HALFTONE__SITE__0__HOSTS": "a"}, {"cache.path": f"{place.folder}/cache"})
+
+
+def test_a_mistake_on_the_command_line(place: Place) -> None:
+    with pytest.raises(ConfigError, match=r"\Acommand line: cache.size: must be a size"):
+        load(None, {}, {"cache.size": "big"}, is_checked=False)
+
+
+def test_reload_reads_again(place: Place) -> None:
+    config = place.load(place.site, {"HALFTONE__NAME": "env"})
+    assert config.reload is not None
+    place.file.write_text(place.head + "resizer.queue = 7\n" + place.site)
+    again = config.reload()
+    assert (again.resizer.queue, again.name) == (7, "env")
+    place.file.write_text("nonsense")
+    assert again.reload is not None
+    with pytest.raises(ConfigError):
+        again.reload()
+
+
+# ---- zero configuration -------------------------------------------------------------------------
+
+
+def test_for_folder(place: Place) -> None:
+    environ = {"HOME": str(place.folder)}
+    config = Config.for_folder(str(place.root), environ=environ)
+    (site,) = config.sites
+    assert (site.root, site.hosts, site.grammars) == (str(place.root), (), tuple(Grammar))
+    assert list(map(str, config.listen)) == ["127.0.0.1:8080"]
+    assert config.cache.path.startswith(f"{place.folder}/.cache/halftone/")
+    # The same folder finds its cache again, by whatever name; another folder has another.
+    other = place.folder / "other"
+    other.mkdir()
+    link = place.folder / "link"
+    link.symlink_to(place.root)
+    paths = [
+        Config.for_folder(str(p), environ=environ).cache.path for p in (place.root, link, other)
+    ]
+    assert paths[0] == config.cache.path == paths[1] != paths[2]
+
+
+def test_for_folder_takes_options_and_environment(place: Place) -> None:
+    config = Config.for_folder(
+        str(place.root),
+        listen="127.0.0.1:0",
+        admin="127.0.0.1:0",
+        cache=f"{place.folder}/c",
+        environ={"HALFTONE__CACHE__SIZE": "1GiB", "HALFTONE__LISTEN": "127.0.0.1:9"},
+    )
+    assert list(map(str, (*config.listen, config.admin))) == ["127.0.0.1:0", "127.0.0.1:0"]
+    assert (config.cache.path, config.cache.size) == (f"{place.folder}/c", 2**30)
+    assert config.reload is not None and config.reload() == config
+
+
+@pytest.mark.parametrize(
+    ("environ", "start"),
+    [
+        ({"XDG_CACHE_HOME": "{folder}/x", "HOME": "/nonexistent"}, "{folder}/x/halftone/"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "{folder}"}, "{folder}/.cache/halftone/"),
+        ({"XDG_CACHE_HOME": "", "HOME": "{folder}"}, "{folder}/.cache/halftone/"),
+        ({"HALFTONE__CACHE__PATH": "{folder}/y", "HOME": "{folder}"}, "{folder}/y"),
+    ],
+)
+def test_the_cache_of_a_folder(place: Place, environ: dict[str, str], start: str) -> None:
+    filled = {name: text.replace("{folder}", str(place.folder)) for name, text in environ.items()}
+    config = Config.for_folder(str(place.root), environ=filled)
+    assert config.cache.path.startswith(start.replace("{folder}", str(place.folder)))
+
+
+@given(st.dictionaries(st.sampled_from(["cache", "site", "origin", "listen", "log", "x"]),
+                       st.recursive(st.one_of(st.integers(), st.text(max_size=5), st.booleans()),
+                                    lambda inner: st.one_of(
+                                        st.lists(inner, max_size=2),
+                                        st.dictionaries(
+                                            st.sampled_from(["path", "root", "hosts", "name"]),
+                                            inner, max_size=3)),
+                                    max_leaves=6)))  # fmt: skip
+def test_any_values_end_in_a_config_or_in_problems(values: dict[str, object]) -> None:
+    document = "\n".join(f"{json.dumps(k)} = {_toml_any(v)}" for k, v in values.items())
+    path = (
+        Path("/dev/shm" if os.path.isdir("/dev/shm") else "/tmp") / f"halftone-{os.getpid()}.toml"
+    )
+    path.write_text(document)
+    try:
+        load(str(path), {"HALFTONE__SITE__0__ROOT": "/", "HALFTONE__CACHE__PATH": "/x"}, {})
+    except ConfigError as error:
+        places = [p.place for p in error.problems]
+        assert places and all(p.startswith((str(path), "environment ")) for p in places)
+    finally:
+        path.unlink()
+
+
+def _toml_any(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} = {_toml_any(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml_any, value)) + "]"
+    return json.dumps(value).replace("\x7f", "\\u007f")
+
+
+def test_each_setting_reports_under_its_own_name(tmp_path: Path) -> None:
+    """A table is the wrong type for every setting: as many problems as there are settings."""
+    names, table = [], ""
+    for line in default_text().splitlines():
+        bare = line.removeprefix("#")
+        if line.startswith("# ") or not bare:
+            continue
+        if bare.startswith("["):
+            table = bare.strip("[]") + "."
+        else:
+            names.append(table + bare.split(" = ")[0])
+    lines = [line.removeprefix("#") for line in default_text().splitlines() if line[:2] != "# "]
+    file = tmp_path / "halftone.toml"
+    file.write_text(
+        "\n".join(f"{line.split(' = ')[0]} = {{}}" if "=" in line else line for line in lines)
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(str(file), {}, {})
+    assert [problem.setting for problem in caught.value.problems] == names
