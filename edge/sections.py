@@ -147,10 +147,6 @@ class Grammar(enum.StrEnum):
     WIKIPEDIA = "wikipedia"
     YOUTUBE = "youtube"
     QUERY = "query"
-    THUMBOR = "thumbor"
-    IMGPROXY = "imgproxy"
-    IIIF = "iiif"
-    CLOUDFLARE = "cloudflare"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
