@@ -65,8 +65,9 @@ class Entry:
 
     length is the body's bytes, times are seconds since 1970, headers are extra (name, value) pairs
     to replay. fresh_until and stale_until (usable until then when its origin fails) speak of an
-    original that an origin gave; they are 0 for what this node made. A draft is an Entry made before its body: length, body_hash, cost_ms, width, height,
-    media_type and etag may still be empty in it.
+    original that an origin gave; they are 0 for what this node made. A draft is an Entry made
+    before its body: length, body_hash, cost_ms, width, height, media_type and etag may still be
+    empty in it.
     """
 
     key: Key

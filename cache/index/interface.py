@@ -45,9 +45,9 @@ UNKNOWN_TOKEN = Token("0" * EPOCH_DIGITS, 0)
 class SourceRecord:
     """What is known of an original: enough to judge freshness and to name derivatives.
 
-    validator is opaque text that changes when the bytes change; etag is what clients are told. Times
-    are whole seconds since 1970; until stale_until the original may be used when its origin fails.
-    width and height in pixels, 0 when not known yet.
+    validator is opaque text that changes when the bytes change; etag is what clients are told.
+    Times are whole seconds since 1970; until stale_until the original may be used when its origin
+    fails. width and height in pixels, 0 when not known yet.
     """
 
     validator: str
