@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.addresses import RedisIndex, TcpAddress, UnixAddress
@@ -505,6 +505,7 @@ def test_the_cache_of_a_folder(place: Place, environ: dict[str, str], start: str
     assert config.cache.path.startswith(start.replace("{folder}", str(place.folder)))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["cache", "site", "origin", "listen", "log", "x"]),
                        st.recursive(st.one_of(st.integers(), st.text(max_size=5), st.booleans()),
                                     lambda inner: st.one_of(
