@@ -14,11 +14,12 @@ A file is head, padding, body; it is immutable once it has its name. Version 1, 
         52      8  token: generation
         60      8  last modified, seconds since 1970, signed
         68      8  stored at, likewise
-        76      4  render cost in ms
-        80      8  width, height in pixels
-        88     12  lengths of site, path, variant, validator, etag, media type, 2 bytes each
-       100      4  number of tags, number of headers
-       104      -  lengths of the tags, then of each header's name and value, 2 bytes each
+        76     16  fresh until, stale until, likewise
+        92      4  render cost in ms
+        96      8  width, height in pixels
+       104     12  lengths of site, path, variant, validator, etag, media type, 2 bytes each
+       116      4  number of tags, number of headers
+       120      -  lengths of the tags, then of each header's name and value, 2 bytes each
          -      -  all those texts in that order, UTF-8
          -      -  zeros up to the head size
 
@@ -48,7 +49,7 @@ HASH_BYTES: Final = 16
 NO_HASH: Final = bytes(HASH_BYTES)
 
 _PREFIX: Final = struct.Struct(">8sHHI")
-_FIXED: Final = struct.Struct(">8sHHIIQ16s8sQqqIII6HHH")
+_FIXED: Final = struct.Struct(">8sHHIIQ16s8sQqqqqIII6HHH")
 _CRC_AT: Final = _PREFIX.size
 _CRC_END: Final = _CRC_AT + 4
 _U16: Final = 0xFFFF
@@ -63,8 +64,10 @@ class Entry:
     """What is known of one stored body. Raises ValueError for what a head cannot hold.
 
     length is the body's bytes, times are seconds since 1970, headers are extra (name, value) pairs
-    to replay. A draft is an Entry made before its body: length, body_hash, cost_ms, width, height,
-    media_type and etag may still be empty in it.
+    to replay. fresh_until and stale_until (usable until then when its origin fails) speak of an
+    original that an origin gave; they are 0 for what this node made. A draft is an Entry made
+    before its body: length, body_hash, cost_ms, width, height, media_type and etag may still be
+    empty in it.
     """
 
     key: Key
@@ -75,6 +78,8 @@ class Entry:
     length: int = 0
     last_modified: int = 0
     stored_at: int = 0
+    fresh_until: int = 0
+    stale_until: int = 0
     cost_ms: int = 0
     tags: tuple[str, ...] = ()
     width: int = 0
@@ -91,7 +96,12 @@ class Entry:
         ):
             if not 0 <= value <= highest:
                 raise ValueError(f"{name} {value} is outside 0 to {highest}")
-        for name, value in (("last_modified", self.last_modified), ("stored_at", self.stored_at)):
+        for name, value in (
+            ("last_modified", self.last_modified),
+            ("stored_at", self.stored_at),
+            ("fresh_until", self.fresh_until),
+            ("stale_until", self.stale_until),
+        ):
             if not -_I64 <= value <= _I64:
                 raise ValueError(f"{name} {value} does not fit 64 bits")
         if len(self.body_hash) != HASH_BYTES:
@@ -138,6 +148,8 @@ def pack(entry: Entry, size: int | None = None) -> bytes:
         entry.token.generation,
         entry.last_modified,
         entry.stored_at,
+        entry.fresh_until,
+        entry.stale_until,
         entry.cost_ms,
         entry.width,
         entry.height,
@@ -191,6 +203,8 @@ def _decode(head: bytes) -> Entry:
         generation,
         last_modified,
         stored_at,
+        fresh_until,
+        stale_until,
         cost_ms,
         width,
         height,
@@ -222,6 +236,8 @@ def _decode(head: bytes) -> Entry:
         length=length,
         last_modified=last_modified,
         stored_at=stored_at,
+        fresh_until=fresh_until,
+        stale_until=stale_until,
         cost_ms=cost_ms,
         tags=tuple(texts[6 : 6 + tag_count]),
         width=width,
@@ -245,5 +261,5 @@ def _checksum(head: bytes | bytearray) -> int:
     return zlib.crc32(view[_CRC_END:], zlib.crc32(view[:_CRC_AT]))
 
 
-assert _FIXED.size == 104
+assert _FIXED.size == 120
 assert len(bytes.fromhex("0" * EPOCH_DIGITS)) == 8

@@ -17,13 +17,27 @@ from typing import Final
 from edge.http.messages import Request
 
 FLUSH_S: Final = 0.1
-# At 2 to 4 microseconds a line, a slice of 200 stays below the millisecond that one callback may take.
+# At 2 to 4 microseconds a line, a slice of 200 stays below the millisecond that one callback may
+# take.
 SLICE: Final = 200
 # Ten seconds of the busiest node's requests.
 MAX_PENDING: Final = 500_000
 MAX_UNWRITTEN_BYTES: Final = 4 * 1024 * 1024
 
-_MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_MONTHS: Final = [
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,9 @@ class Admin:
 
     def refuse(self, error: ParseError) -> Response:
         refusal = refusal_of(error)
-        return self._answer(None, refusal.status, TEXT, f"{refusal.sentence}\n".encode(), close=True)
+        return self._answer(
+            None, refusal.status, TEXT, f"{refusal.sentence}\n".encode(), close=True
+        )
 
     def record(
         self, peer: str, request: Request | None, response: Response, sent: int, started: float

@@ -158,9 +158,7 @@ class App:
                 disk_threads=self._threads,
                 chance=self._chance,
             )
-            rows = list(
-                metric_rows(handler, memory, store, pool, render_flights, self._listeners, sites)
-            )
+            rows = list(metric_rows(handler, memory, pool, render_flights, self._listeners, sites))
             admin = Admin(Exposition(rows, build_info()), self._problems, self._clock)
             settings = ConnectionSettings(
                 header_s=config.connection.header,
@@ -366,7 +364,6 @@ def build_info() -> dict[str, str]:
 def metric_rows(
     handler: SiteHandler,
     memory: Memory[Representation],
-    store: Store,
     pool: Pool,
     flights: Flights[Made],
     listeners: list[Listener],
@@ -386,35 +383,53 @@ def metric_rows(
                 yield (origin.name, name), count
 
     yield Counter(
-        "halftone_requests", "Responses on the public listeners, by status.", ("status",),
+        "halftone_requests",
+        "Responses on the public listeners, by status.",
+        ("status",),
         lambda: (((str(status),), count) for status, count in own.requests.items()),
     )
     yield Counter(
-        "halftone_response_body_bytes", "Body bytes sent on the public listeners.", (),
+        "halftone_response_body_bytes",
+        "Body bytes sent on the public listeners.",
+        (),
         single(lambda: own.sent_bytes),
     )
     yield Counter(
-        "halftone_cache_hits", "Answers from what was kept, by tier.", ("tier",),
+        "halftone_cache_hits",
+        "Answers from what was kept, by tier.",
+        ("tier",),
         lambda: ((("memory",), own.hits_memory), (("disk",), own.hits_disk)),
     )
     yield Counter(
-        "halftone_cache_misses", "Derivatives that had to be made, or waited for.", (),
+        "halftone_cache_misses",
+        "Derivatives that had to be made, or waited for.",
+        (),
         single(lambda: own.misses),
     )
     yield Counter(
-        "halftone_flight_joins", "Requests that waited for another's render of the same picture.",
-        (), single(lambda: flights.stats.joined),
+        "halftone_flight_joins",
+        "Requests that waited for another's render of the same picture.",
+        (),
+        single(lambda: flights.stats.joined),
     )
     yield Counter(
-        "halftone_renders", "Jobs of the resizer, by result.", ("result",),
+        "halftone_renders",
+        "Jobs of the resizer, by result.",
+        ("result",),
         lambda: (((name,), getattr(pool.stats, name)) for name in RENDER_RESULTS),
     )
     yield Counter(
-        "halftone_origin_fetches", "Exchanges with origins, by name and result.",
-        ("origin", "result"), origin_results,
+        "halftone_origin_fetches",
+        "Exchanges with origins, by name and result.",
+        ("origin", "result"),
+        origin_results,
     )
     yield Gauge(
-        "halftone_connections", "Open client connections.", (),
+        "halftone_connections",
+        "Open client connections.",
+        (),
         single(lambda: sum(one.stats.open for one in listeners)),
     )
-    yield Gauge("halftone_cache_memory_bytes", "Memory tier, in bytes.", (), single(lambda: memory.used))
+    yield Gauge(
+        "halftone_cache_memory_bytes", "Memory tier, in bytes.", (), single(lambda: memory.used)
+    )

@@ -549,5 +549,3 @@ def format_peer(name: object) -> str:
             return host
         case _:
             return "unix"
-
-

@@ -126,14 +126,13 @@ class Deliverer:
         for part_head, one in zip(frame.heads, frame.ranges, strict=True):
             body += (part_head, _part(representation.body, one))
         body.append(frame.closing)
-        entity = (
-            f"Content-Type: {frame.content_type}\r\n"
-            f"Content-Length: {frame.content_length}\r\n"
-        )
+        entity = f"Content-Type: {frame.content_type}\r\nContent-Length: {frame.content_length}\r\n"
         head = self._head(206, representation, facts, entity)
         return Response(206, head, body, frame.content_length, cache=cache)
 
-    def _head(self, status: int, representation: Representation, facts: Facts, entity: str) -> bytes:
+    def _head(
+        self, status: int, representation: Representation, facts: Facts, entity: str
+    ) -> bytes:
         age = "" if facts.age_s is None else f"Age: {facts.age_s}\r\n"
         timing = f"Server-Timing: {facts.timing}\r\n" if facts.timing else ""
         text = (
@@ -171,7 +170,7 @@ class Deliverer:
         return _with_body(status, head, request, (body,) if length else (), length, "PASS")
 
     def redirect(self, location: str, cache_status: str) -> Response:
-        """To the canonical spelling, or to the step that is served. location is our own building."""
+        """To the step that is served instead. location is a URL of our own building."""
         lines = field_lines((("Location", location),))
         head = (
             status_line(302)
@@ -211,16 +210,13 @@ class Deliverer:
 
     def options(self, allow: str) -> Response:
         """RFC 9110 section 9.3.7."""
-        head = (
-            status_line(204) + self._clock.date_line + f"{SERVER}Allow: {allow}\r\n".encode()
-        )
+        head = status_line(204) + self._clock.date_line + f"{SERVER}Allow: {allow}\r\n".encode()
         return Response(204, head)
 
 
 def _entity(representation: Representation) -> str:
     return (
-        f"Content-Type: {representation.media_type}\r\n"
-        f"Content-Length: {representation.length}\r\n"
+        f"Content-Type: {representation.media_type}\r\nContent-Length: {representation.length}\r\n"
     )
 
 

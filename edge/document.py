@@ -190,6 +190,8 @@ class _Scanner:
             raise _LostError from None
         parts: list[str] = []
         while isinstance(inner, dict):
+            if len(inner) != 1:  # "#" alone made it a comment
+                raise _LostError
             ((part, inner),) = inner.items()
             parts.append(part)
         return parts

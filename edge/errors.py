@@ -19,8 +19,9 @@ from edge.origin.errors import (
     OriginRefused,
     OriginTimeout,
     OriginTruncated,
+    UnsendableRequest,
 )
-from edge.urls.derivative import BadUrl
+from edge.urls.derivative import BadUrl, NoPicture
 from resizer.errors import (
     CorruptPicture,
     DeadlineExceeded,
@@ -76,12 +77,14 @@ def _refusal(status: int, detail: str, sentence: str, level: int = logging.INFO)
 # Searched along the method resolution order of an exception: the most particular class decides.
 REFUSALS: Final[dict[type[BaseException], Refusal]] = {
     BadUrl: _refusal(400, "bad-url", "This address does not ask for a picture in a known way."),
+    NoPicture: _refusal(415, "unsupported", "Only pictures can be asked for in other sizes."),
+    UnsendableRequest: _refusal(400, "unsendable", "This address cannot be put to the origin."),
     BadTransform: _refusal(400, "bad-url", "This address asks for an impossible picture."),
     ImpossibleTransform: _refusal(
         400, "bad-transform", "This picture cannot be made in the way that was asked for."
     ),
     WidthNotAllowed: _refusal(
-        429, "off-step", "This width is not served here; ask for one of the site's steps."
+        400, "off-step", "This width is not served here; ask for one of the site's steps."
     ),
     UnknownHost: _refusal(404, "unknown-host", "No site of this name is served here."),
     NotFound: _refusal(404, "not-found", "There is no picture at this address."),
@@ -89,9 +92,7 @@ REFUSALS: Final[dict[type[BaseException], Refusal]] = {
     NotAllowed: _refusal(403, "forbidden", "This file may not be read."),
     OriginSaidNo: _refusal(403, "forbidden", "The original may not be read."),
     UnsupportedFormat: _refusal(415, "unsupported", "The original is not a picture we can read."),
-    CorruptPicture: _refusal(
-        422, "corrupt", "The original is a damaged picture.", logging.WARNING
-    ),
+    CorruptPicture: _refusal(422, "corrupt", "The original is a damaged picture.", logging.WARNING),
     PictureTooLarge: _refusal(413, "too-large", "The original is too large to be resized."),
     PictureBarred: _refusal(422, "poison", "The original cannot be resized.", logging.WARNING),
     QueueFull: _refusal(
@@ -119,9 +120,7 @@ REFUSALS: Final[dict[type[BaseException], Refusal]] = {
     OriginOverloaded: _refusal(
         503, "origin-overloaded", "The origin is busy; try again.", logging.WARNING
     ),
-    OriginError: _refusal(
-        502, "origin", "The original could not be fetched.", logging.WARNING
-    ),
+    OriginError: _refusal(502, "origin", "The original could not be fetched.", logging.WARNING),
     IndexUnavailable: _refusal(
         503, "index", "This cannot be recorded at the moment; try again.", logging.ERROR
     ),

@@ -57,7 +57,6 @@ from edge.urls.derivative import Derivative
 from edge.urls.ending import resolve
 from edge.urls.grammars import build_target, claim_target
 from edge.urls.path import split_target
-from resizer.errors import QueueFull
 from resizer.job import Result
 from resizer.pool import Pool
 from resizer.transform import Transform
@@ -171,7 +170,7 @@ class Handler:
             return await self._serve(request)
         except asyncio.CancelledError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the top of a task
             # The one place where what went wrong becomes an answer (errors.py has the table).
             return self.answer_error(request, error)
 
@@ -198,7 +197,9 @@ class Handler:
         if request.method == b"OPTIONS":
             return self._deliverer.options(ALLOW)
         return self.answer_error(
-            request, MethodNotAllowed(request.method.decode("latin-1")), close=not request.keep_alive
+            request,
+            MethodNotAllowed(request.method.decode("latin-1")),
+            close=not request.keep_alive,
         )
 
     def _route(self, request: Request) -> Route:
@@ -276,7 +277,9 @@ class Handler:
 
     # lookup
 
-    def _from_memory(self, request: Request, site: Site, source: Source, key: Key) -> Response | None:
+    def _from_memory(
+        self, request: Request, site: Site, source: Source, key: Key
+    ) -> Response | None:
         representation = self._memory.get(key.digest)
         if representation is None or representation.validator != source.record.validator:
             return None

@@ -98,5 +98,5 @@ class Exposition:
     def render(self, accept: str) -> tuple[str, bytes]:
         """Media type and text, in OpenMetrics where the Accept field names it."""
         if "application/openmetrics-text" in accept:
-            return OPEN, openmetrics.generate_latest(self._registry)
+            return OPEN, openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
         return PLAIN, generate_latest(self._registry)

@@ -130,8 +130,6 @@ class OriginKind(enum.StrEnum):
 class Balance(enum.StrEnum):
     LEAST_CONNECTION = "least-connection"
     ROUND_ROBIN = "round-robin"
-    HASH = "hash"
-    STICKY = "sticky"
 
 
 class OffStep(enum.StrEnum):
@@ -147,10 +145,6 @@ class Grammar(enum.StrEnum):
     WIKIPEDIA = "wikipedia"
     YOUTUBE = "youtube"
     QUERY = "query"
-    THUMBOR = "thumbor"
-    IMGPROXY = "imgproxy"
-    IIIF = "iiif"
-    CLOUDFLARE = "cloudflare"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,7 +278,9 @@ class Origin:
         example='["php1:9000", "unix:/run/php/php-fpm.sock"]',
     )
     balance: Balance = setting(
-        Choice(Balance), "least-connection", "Which of the hosts gets the next request."
+        Choice(Balance, later=("hash", "sticky")),
+        "least-connection",
+        "Which of the hosts gets the next request.",
     )
     script_filename: str = required(
         PATH,
@@ -336,6 +332,7 @@ class Site:
 
     LATER: ClassVar[Mapping[str, str]] = {
         "keys": "URLs are not signed yet, so everyone may ask for any derivative",
+        "purge_from": "PURGE is answered 405 to everyone",
         "auth": "nothing would be protected",
         "rewrite": "URLs are taken as they come",
         "cors": "no Access-Control header is sent",
@@ -386,13 +383,6 @@ class Site:
         Several(Written(_parse_extension, "a file name ending without its dot")),
         ["jpg", "jpeg", "png", "webp", "avif", "gif"],
         "Tried in this order where a grammar names originals without their ending (youtube).",
-    )
-    purge_from: tuple[Network, ...] = setting(
-        Several(NETWORK),
-        ["127.0.0.1"],
-        "Who may send PURGE to the public listener; everyone else gets 405. Empty: nobody, which"
-        " leaves the admin listener. Mind a proxy on this machine: its clients come from"
-        " 127.0.0.1.",
     )
     expire: Expire = section(Expire, "expire")
     limits: Limits = section(Limits, "limits")

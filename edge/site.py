@@ -1,4 +1,4 @@
-"""Sites: what one host name serves, from where, in which grammars. Values, and the way to find one."""
+"""Sites: what a host name serves, from where, in which grammars; and which site a Host means."""
 
 from dataclasses import dataclass, field
 

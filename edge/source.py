@@ -1,7 +1,7 @@
 """Originals: where one is, how fresh what we know of it is, and its bytes.
 
-A source is asked for in the docroot first, then at the origin. What was learnt is kept in a table of
-this worker, so a hit neither touches the disk nor the index until its time is up; then a docroot
+A source is asked for in the docroot first, then at the origin. What was learnt is kept in a table
+of this worker, so a hit neither touches the disk nor the index until its time is up; then a docroot
 file is looked at again (a stat), and an origin is asked with the validators that it gave.
 """
 
@@ -41,8 +41,8 @@ from edge.http.freshness import (
     stale_windows,
 )
 from edge.http.media_types import media_type_of
-from edge.origin.errors import OriginBroken, OriginError
-from edge.origin.files import FileStatus, OpenedFile
+from edge.origin.errors import NotAllowed, OriginBroken, OriginError, Refusal
+from edge.origin.files import Docroot, FileStatus, OpenedFile
 from edge.origin.messages import Headers, OriginRequest, OriginResponse
 from edge.site import Site
 from edge.urls.path import build_path
@@ -182,12 +182,11 @@ class Sources:
     ) -> "Source | Passed":
         self.stats.opened += 1
         if site.docroot is not None:
-            docroot = site.docroot
-            status = await self._in_thread(lambda: docroot.stat(path))
+            status = await self._in_thread(functools.partial(stat_file, site.docroot, path))
             if status is not None:
                 # A file has no query: whatever came behind "?" names the same original.
                 file_id = SourceId(site.name, path)
-                opened = await self._tokens(file_id, known)
+                opened = await self._tokens(file_id)
                 record = record_of_file(status, path)
                 source = self._remember(file_id, Home.DOCROOT, opened, record)
                 source.fresh_until = self._clock.wall + STAT_TTL_S
@@ -201,7 +200,7 @@ class Sources:
             return self._remember(source_id, Home.ORIGIN, opened, maybe_record)
         return await self._ask_origin(site, source_id, opened, maybe_record)
 
-    async def _tokens(self, source_id: SourceId, known: Source | None) -> Opened:
+    async def _tokens(self, source_id: SourceId) -> Opened:
         """The tokens, from memory where nobody else can have changed them."""
         opened = self._store.opened_now(source_id)
         return opened if opened is not None else await self._store.open_source(source_id)
@@ -210,7 +209,7 @@ class Sources:
         self, source_id: SourceId, known: Source | None
     ) -> tuple[Opened, SourceRecord | None]:
         """What the index knows; where it knows nothing, what the stored original says of itself."""
-        opened = await self._tokens(source_id, known)
+        opened = await self._tokens(source_id)
         if opened.record is not None:
             return opened, opened.record
         if opened.current is None and known is not None and known.home is Home.ORIGIN:
@@ -268,6 +267,8 @@ class Sources:
         response = await origin.fetch(self._request(site, source_id, record))
         try:
             answered_at = self._clock.wall
+            if response.local_redirect is not None:
+                raise OriginBroken("redirects inside an origin are not followed")
             if response.status == 304 and record is not None:
                 record = refreshed(record, response, asked_at, answered_at)
                 return await self._renew(source_id, opened, record)
@@ -306,9 +307,7 @@ class Sources:
             server_protocol="HTTP/1.1",
         )
 
-    async def _renew(
-        self, source_id: SourceId, opened: Opened, record: SourceRecord
-    ) -> Source:
+    async def _renew(self, source_id: SourceId, opened: Opened, record: SourceRecord) -> Source:
         """Record what an origin confirmed. Where a purge came meanwhile, the confirmation holds for
         those who asked before it, and the next request asks the index anew."""
         is_recorded = await self._store.put_source(source_id, opened.token, record)
@@ -353,6 +352,8 @@ class Sources:
                 draft, length=length, body_hash=digest, etag=etag, validator=validator
             )
             try:
+                if not response.is_cacheable:
+                    raise NotStored("something about the exchange was odd")
                 stored = await self._store.commit(fill, entry)
             except NotStored as error:
                 log.warning("%a is passed on without being stored: %s", source_id.path, error)
@@ -419,8 +420,18 @@ class Sources:
         return stored.entry.headers, slice_of(stored)
 
 
+def stat_file(docroot: Docroot, path: str) -> FileStatus | None:
+    """A folder is no original: None, as where nothing is. Raises NotAllowed, DocrootFailed."""
+    try:
+        return docroot.stat(path)
+    except NotAllowed as error:
+        if error.why is Refusal.DIRECTORY:
+            return None
+        raise
+
+
 def source_id_of(site: Site, path: str, query: str) -> SourceId:
-    """A decoded path may hold a "?" (from %3F), so a query is set apart by what no path can hold."""
+    """A decoded path may hold a "?" (of %3F), so a query is set apart by what no path can hold."""
     return SourceId(site.name, f"{path}{QUERY_MARK}{query}" if query else path)
 
 

@@ -60,10 +60,21 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Read the source, apply the transform, write to the sink where it stands."""
+    """Read the source, apply the transform, write to the sink where it stands.
+
+    The picture is `length` bytes of the source from `offset` on (it may stand behind the head of a
+    cache file); length None is all the rest.
+    """
 
     transform: Transform
     limits: Limits
+    offset: int = 0
+    length: int | None = None
+
+    def __post_init__(self) -> None:
+        for value in (self.offset, self.length):
+            if value is not None and (type(value) is not int or not 0 <= value < 1 << 62):
+                raise BadMessage("a stretch of the source is out of range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,18 +212,18 @@ def parse(data: bytes) -> Message:
 
 def _fields(message: Message) -> list[object]:
     match message:
-        case Job(transform, limits):
-            return [transform.canonical(), *astuple(limits)]
+        case Job(transform, limits, offset, length):
+            return [transform.canonical(), offset, length, *astuple(limits)]
         case _:
             return list(astuple(message))
 
 
 def _message(kind: type[Message], fields: list[object]) -> Message:
     if kind is Job:
-        text, *limits = fields
+        text, offset, length, *limits = fields
         if not isinstance(text, str):
             raise BadMessage("the transform is no text")
-        return Job(transforms.parse(text), Limits(*limits))  # type: ignore[arg-type]
+        return Job(transforms.parse(text), Limits(*limits), offset, length)  # type: ignore[arg-type]
     if kind is Result:
         fields[6] = Format(str(fields[6]))
     if kind is Failure:

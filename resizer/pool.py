@@ -183,9 +183,17 @@ class Pool:
     # --- a job -----------------------------------------------------------------------------------
 
     async def run(
-        self, source_fd: int, sink_fd: int, transform: Transform, *, digest: bytes
+        self,
+        source_fd: int,
+        sink_fd: int,
+        transform: Transform,
+        *,
+        digest: bytes,
+        offset: int = 0,
+        length: int | None = None,
     ) -> Result:
-        """Render the source into the sink, where the sink stands. Raises ResizeError.
+        """Render the source (length bytes from offset on; None: to its end) into the sink, where
+        the sink stands. Raises ResizeError.
 
         Both descriptors stay the caller's and must stay open until this returns or raises. digest
         identifies the source's bytes, for the bar. After any error the sink holds nothing of use;
@@ -206,7 +214,7 @@ class Pool:
         self.stats.admitted += 1
         self.stats.waiting += 1
         loop = asyncio.get_running_loop()
-        job = Job(transform, self.settings.limits)
+        job = Job(transform, self.settings.limits, offset, length)
         ticket = _Ticket(job, source_fd, sink_fd, key, loop.create_future(), now)
         ticket.timer = loop.call_later(self.settings.deadline_s, self._expire, ticket)
         self._admission.put(ticket)

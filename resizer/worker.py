@@ -99,7 +99,7 @@ def render(data: bytes, job: Job) -> tuple[bytes, Result]:
 def answer(source: int, sink: int, job: Job, work: Work) -> Result | Failure:
     """Do the job. What comes back as a Failure is the picture's, the request's or the disk's."""
     try:
-        body, result = work(read_source(source, job.limits), job)
+        body, result = work(read_source(source, job), job)
         write_sink(sink, body)
     except ResizeError as error:
         return Failure.of(error)
@@ -108,17 +108,17 @@ def answer(source: int, sink: int, job: Job, work: Work) -> Result | Failure:
     return result
 
 
-def read_source(source: int, limits: Limits) -> bytes:
-    """The whole file, from its start. By pread, because the offset of a descriptor is shared with
+def read_source(source: int, job: Job) -> bytes:
+    """The job's stretch of the file. By pread, because the offset of a descriptor is shared with
     whoever else has it open; and not mapped, because a file that shrinks would then kill us.
     """
     try:
-        size = os.fstat(source).st_size
-        if size > limits.max_bytes:
-            raise PictureTooLarge(f"{size} bytes are over {limits.max_bytes}")
-        data = os.pread(source, size, 0)
+        size = os.fstat(source).st_size - job.offset if job.length is None else job.length
+        if size > job.limits.max_bytes:
+            raise PictureTooLarge(f"{size} bytes are over {job.limits.max_bytes}")
+        data = os.pread(source, size, job.offset)
         while len(data) < size:
-            more = os.pread(source, size - len(data), len(data))
+            more = os.pread(source, size - len(data), job.offset + len(data))
             if not more:
                 raise TransferFailed(f"the source shrank from {size} to {len(data)} bytes")
             data += more

@@ -45,16 +45,19 @@ UNKNOWN_TOKEN = Token("0" * EPOCH_DIGITS, 0)
 class SourceRecord:
     """What is known of an original: enough to judge freshness and to name derivatives.
 
-    validator is opaque text that changes when the bytes change. Times are whole seconds since 1970.
-    width and height in pixels, 0 when not known yet.
+    validator is opaque text that changes when the bytes change; etag is what clients are told.
+    Times are whole seconds since 1970; until stale_until the original may be used when its origin
+    fails. width and height in pixels, 0 when not known yet.
     """
 
     validator: str
+    etag: str
     media_type: str
     length: int
     last_modified: int
     stored_at: int
     fresh_until: int
+    stale_until: int = 0
     width: int = 0
     height: int = 0
     tags: tuple[str, ...] = ()

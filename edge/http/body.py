@@ -1,4 +1,4 @@
-"""Bodies as slices: bytes in memory, or a stretch of an open file. A range is arithmetic on them."""
+"""Bodies as slices: bytes in memory, or a stretch of an open file. A range is then arithmetic."""
 
 import os
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The Cache-Status field, RFC 9211: what this cache did, in one list member.
 
-    edge1; hit; ttl=3600; detail=memory
-    edge1; fwd=uri-miss; fwd-status=200; stored; collapsed; detail=render
+edge1; hit; ttl=3600; detail=memory
+edge1; fwd=uri-miss; fwd-status=200; stored; collapsed; detail=render
 """
 
 import enum

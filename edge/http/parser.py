@@ -51,8 +51,16 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_fields", "_field_bytes", "_fields_seen", "_in_head", "_in_message", "_kept_bytes",
-        "_target", "_tokenizer", "error", "requests",
+        "_field_bytes",
+        "_fields",
+        "_fields_seen",
+        "_in_head",
+        "_in_message",
+        "_kept_bytes",
+        "_target",
+        "_tokenizer",
+        "error",
+        "requests",
     )  # fmt: skip
 
     def __init__(self) -> None:

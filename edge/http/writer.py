@@ -35,7 +35,7 @@ def field_lines(fields: Iterable[tuple[str, str]]) -> bytes:
     for name, value in fields:
         if not name or not _TOKEN.issuperset(name):
             raise BadField("field name is no token")
-        if any(char < " " and char != "\t" or char == "\x7f" for char in value):
+        if any((char < " " and char != "\t") or char == "\x7f" for char in value):
             raise BadField(f"control character in the value of {name}")
         lines.append(f"{name}: {value}\r\n")
     try:

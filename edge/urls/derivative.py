@@ -9,6 +9,10 @@ class BadUrl(ValueError):
     """A grammar claims this URL and finds it wrong; the text is for the log. Status 400."""
 
 
+class NoPicture(BadUrl):
+    """A derivative is asked for of a source whose ending is no picture's of ours. Status 415."""
+
+
 class NotExpressible(ValueError):
     """A grammar has no URL for this derivative; the text says what it cannot say."""
 

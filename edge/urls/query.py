@@ -21,14 +21,15 @@ fillmax) both words are the smaller one, because a URL with a large w must not b
 a small picture. With one side alone there is no box, and fit has nothing to say, as at imgix.
 
 A URL is claimed when it has a known parameter and its name could be a picture's (an extension of
-ours, or none). In a claimed URL an unknown, repeated, empty or idle parameter is an error; the
-ignored ones (utm_*) are dropped.
+ours, or none). A file that is surely none (notes.txt?w=220) is refused as such; what might be a
+program (app.php?w=3) is not ours to read. In a claimed URL an unknown, repeated, empty or idle
+parameter is an error; the ignored ones (utm_*) are dropped.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
-from edge.urls.derivative import BadUrl, Derivative, NotExpressible
+from edge.urls.derivative import BadUrl, Derivative, NoPicture, NotExpressible
 from edge.urls.ending import ENDINGS, extension, output_format, own_format
 from edge.urls.number import hundredths, integer
 from edge.urls.path import Target, build_path, decode
@@ -38,6 +39,14 @@ from resizer.transform import IDENTITY, MAX_SIDE, QUALITIES, BadTransform, Fit, 
 DEFAULT_IGNORED: Final = ("utm_*",)
 
 _PARAMETERS: Final = frozenset(("w", "h", "dpr", "fit", "crop", "up", "fm", "q", "bg"))
+# Files that people keep beside pictures, or pictures that no decoder of ours reads: asking for one
+# in another size is a mistake that deserves an answer. What may be a program is not here.
+_OTHER_FILES: Final = frozenset(
+    [
+        *("txt", "md", "csv", "pdf", "svg", "tif", "tiff", "bmp", "ico", "jp2", "jxl", "heic"),
+        *("psd", "mp4", "mov", "webm", "ogv", "mp3", "wav", "zip", "gz", "tar"),
+    ]
+)
 # The first word of a fit is the one that build() writes.
 _FITS: Final[dict[str, Fit]] = {
     "clip": Fit.CONTAIN,
@@ -84,7 +93,11 @@ class Query:
         if not target.query:
             return None
         pairs = [part.partition("=") for part in target.query.split("&")]
-        if _PARAMETERS.isdisjoint(pair[0] for pair in pairs) or not _may_be_picture(target.source):
+        if _PARAMETERS.isdisjoint(pair[0] for pair in pairs):
+            return None
+        if not _may_be_picture(target.source):
+            if extension(target.source).lower() in _OTHER_FILES:
+                raise NoPicture("not a file that we can read as a picture")
             return None
         values: dict[str, str] = {}
         for name, _, value in pairs:

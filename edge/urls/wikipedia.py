@@ -26,7 +26,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from edge.urls.derivative import BadUrl, Derivative, NotExpressible
+from edge.urls.derivative import BadUrl, Derivative, NoPicture, NotExpressible
 from edge.urls.ending import ENDINGS, extension, output_format, own_format
 from edge.urls.number import integer
 from edge.urls.path import MAX_SEGMENT_BYTES, Target, build_path
@@ -125,7 +125,7 @@ def _output(base: str, end: str) -> Format:
     """The format that END asks for. Raises BadUrl when END does not belong to the name."""
     own = own_format(base)
     if own is None:
-        raise BadUrl("the source has no format of ours")
+        raise NoPicture("the source has no format of ours")
     for name in (base, f"thumbnail.{extension(base)}"):
         if end == name:
             return own

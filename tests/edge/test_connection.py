@@ -1,6 +1,7 @@
 """Connections against a handler of the test: order, keep-alive, limits in time and number."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import tempfile
@@ -85,7 +86,9 @@ class Bench:
         self.listener.start()
         self.writers: list[asyncio.StreamWriter] = []
 
-    async def client(self, limit: int = 1 << 20) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def client(
+        self, limit: int = 1 << 20
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         host, port = self.listener.sock.getsockname()
         reader, writer = await asyncio.open_connection(host, port, limit=limit)
         self.writers.append(writer)
@@ -108,10 +111,8 @@ class Bench:
         if not self.listener.is_draining:
             await self.listener.drain(0.01)
         for writer in self.writers:
-            try:
+            with contextlib.suppress(OSError):
                 await writer.wait_closed()
-            except OSError:
-                pass
 
 
 def on_loop(test: Callable[[Bench], Awaitable[None]], **limits: float) -> None:
@@ -213,7 +214,9 @@ def test_a_parse_error_is_answered_after_the_good_and_then_closed():
 def test_the_answer_is_not_lost_though_the_client_still_sends():
     async def test(bench: Bench) -> None:
         reader, writer = await bench.client()
-        writer.write(b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + b"x" * 1000)
+        writer.write(
+            b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + b"x" * 1000
+        )
         assert (await reader.readuntil(b"/up")).startswith(b"HTTP/1.1 200")
         writer.write(b"x" * 100_000)
         assert await reader.read() == b""
@@ -370,7 +373,10 @@ def test_unix_socket(unix_path):
         clock = Clock(lambda: 0.0, lambda: 0.0)
         handler = Echo()
         listener = Listener(
-            listen(unix_path), handler, ConnectionSettings(10, 75, 30, 10), clock,
+            listen(unix_path),
+            handler,
+            ConnectionSettings(10, 75, 30, 10),
+            clock,
             asyncio.get_running_loop(),
         )
         listener.start()

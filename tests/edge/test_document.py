@@ -4,7 +4,7 @@ import json
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.document import BadDocument, Document, parse_document
@@ -71,6 +71,7 @@ def test_every_key_has_its_line(text: str, lines: dict[tuple[str | int, ...], in
         ('a = "\\q"\n', 1),
         ("a.b = 1\na.b.c = 2\n", 2),
         ("= 1", 1),
+        ("a = 1\n[#]", 2),  # a header in which all is comment
         ("\ufeffa = 1", 1),
         ("a = 1\n]\n", 2),
         ("a = 1\n\x00\n", 2),
@@ -95,6 +96,7 @@ _TABLES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(_KEYS, st.booleans(), _TABLES), max_size=5), st.integers(0, 3))
 def test_lines_of_any_document(parts: list[tuple[str, bool, dict[str, object]]], gap: int) -> None:
     """Written one value a line, every path of tomllib is found, on the line that holds its key."""
@@ -117,6 +119,7 @@ def test_lines_of_any_document(parts: list[tuple[str, bool, dict[str, object]]],
             assert json.dumps(path[-1], ensure_ascii=False)[1:-1] in rows[line - 1]
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab=[]{}\"'#.,\n\\ 1"), max_size=40))
 def test_any_text_ends(text: str) -> None:
     try:

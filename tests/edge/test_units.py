@@ -1,7 +1,7 @@
 """Sizes and durations."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.units import BadValue, format_duration, format_size, parse_duration, parse_size
@@ -73,6 +73,7 @@ def test_durations(text: str, seconds: float | None) -> None:
         assert parse_duration(format_duration(seconds)) == seconds
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**15 - 1))
 def test_units_round_trip(number: int) -> None:
     assert parse_size(format_size(number)) == number

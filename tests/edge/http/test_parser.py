@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.http.parser import MAX_FIELDS, MAX_HEAD_BYTES, MAX_PIPELINED, MAX_TARGET_BYTES, RequestParser
+from edge.http.parser import (
+    MAX_FIELDS,
+    MAX_HEAD_BYTES,
+    MAX_PIPELINED,
+    MAX_TARGET_BYTES,
+    RequestParser,
+)
 
 HOST = b"Host: pics.example\r\n"
 

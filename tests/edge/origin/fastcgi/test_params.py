@@ -159,7 +159,7 @@ def test_bound() -> None:
     ],
 )
 def test_script_refused(bad: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="must|comes from"):
+    with pytest.raises(ValueError, match=r"must|comes from"):
         Script(**bad)  # type: ignore[arg-type]
 
 

@@ -64,9 +64,7 @@ def test_wrong_version(wire: bytes) -> None:
         read_all([bytes((byte,)) for byte in wire])
 
 
-records_ = st.builds(
-    Record, st.integers(0, 255), st.integers(0, 65535), st.binary(max_size=300)
-)
+records_ = st.builds(Record, st.integers(0, 255), st.integers(0, 65535), st.binary(max_size=300))
 
 
 @given(st.lists(records_, max_size=8), st.integers(1, 50))
@@ -98,7 +96,7 @@ def test_stream_ends_with_an_empty_record(size: int) -> None:
 def test_record_limits() -> None:
     assert len(Record(6, 1, bytes(MAX_CONTENT_BYTES)).build()) == 65_544
     for bad in [(256, 1, b""), (-1, 1, b""), (6, 65536, b""), (6, 1, bytes(65536))]:
-        with pytest.raises(ValueError, match="range|limit"):
+        with pytest.raises(ValueError, match=r"range|limit"):
             Record(*bad)
 
 

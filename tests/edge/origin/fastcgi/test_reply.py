@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -169,7 +171,7 @@ def test_body_accounting(
 def test_any_bytes_cut_anywhere_give_one_outcome(data: bytes, cuts: list[int]) -> None:
     data = T + data
     edges = [0, *sorted(cuts), len(data)]
-    pieces = [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [data[a:b] for a, b in itertools.pairwise(edges)]
 
     def outcome(pieces: list[bytes]) -> object:
         try:

@@ -1,0 +1,138 @@
+"""A whole node as a process: started from a configuration, asked over HTTP, ended by signal."""
+
+import contextlib
+import http.client
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+READY = re.compile(r"halftone: listening on http://(\S+) admin http://(\S+)")
+START_S = 30
+END_S = 40
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+    @property
+    def cache_status(self) -> str:
+        return self.headers.get("cache-status", "")
+
+    @property
+    def is_hit(self) -> bool:
+        return "; hit" in self.cache_status
+
+
+@dataclass
+class Node:
+    public: str  # HOST:PORT
+    admin: str
+    process: subprocess.Popen[str]
+    log: list[str] = field(default_factory=list)
+
+    def get(
+        self, target: str, method: str = "GET", headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        return ask(self.public, target, method, headers)
+
+    def metrics(self) -> dict[str, float]:
+        """Series as they are written, label sets included, and their numbers."""
+        text = ask(self.admin, "/metrics").body.decode()
+        lines = (line for line in text.splitlines() if line and not line.startswith("#"))
+        return {name: float(number) for name, _, number in (line.rpartition(" ") for line in lines)}
+
+    def renders(self) -> float:
+        return self.metrics()['halftone_renders_total{result="rendered"}']
+
+
+def ask(
+    where: str, target: str, method: str = "GET", headers: Mapping[str, str] | None = None
+) -> Reply:
+    connection = http.client.HTTPConnection(where, timeout=30)
+    try:
+        connection.request(method, target, headers=dict(headers or {}))
+        response = connection.getresponse()
+        names = {name.lower(): value for name, value in response.getheaders()}
+        return Reply(response.status, names, response.read())
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def node(
+    folder: Path, configuration: str, environ: Mapping[str, str] | None = None
+) -> Iterator[Node]:
+    """A node on free ports with this TOML (listen, admin and cache.path are added), kept in folder.
+
+    On leaving it is drained by TERM and must end with 0 and without a traceback.
+    """
+    file = folder / "halftone.toml"
+    head = 'listen = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\n'
+    if "[cache]" not in configuration:
+        configuration = f"[cache]\n{configuration}"
+    configuration = configuration.replace(
+        "[cache]\n", f"[cache]\npath = {quote(folder / 'cache')}\n"
+    )
+    file.write_text(head + configuration)
+    with running(["--config", str(file)], environ) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def running(arguments: list[str], environ: Mapping[str, str] | None = None) -> Iterator[Node]:
+    """`halftone serve ARGUMENTS`, ready; see node()."""
+    command = [sys.executable, "-m", "edge.cli", "serve", *arguments]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **(environ or {})},
+    )
+    log: list[str] = []
+    lines: queue.Queue[str | None] = queue.Queue()
+    reader = threading.Thread(target=_read, args=(process, log, lines))
+    reader.start()
+    try:
+        match = None
+        while match is None:
+            line = lines.get(timeout=START_S)
+            assert line is not None, "the node did not start:\n" + "".join(log)
+            match = READY.match(line)
+        yield Node(match[1], match[2], process, log)
+        assert process.poll() is None, "the node ended by itself:\n" + "".join(log)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(END_S) == 0, "".join(log)
+        assert not any("Traceback" in line for line in log), "".join(log)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        reader.join()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _read(process: subprocess.Popen[str], log: list[str], lines: "queue.Queue[str | None]") -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        log.append(line)
+        lines.put(line)
+    lines.put(None)
+
+
+def quote(text: object) -> str:
+    """As a TOML string."""
+    return json.dumps(str(text))
