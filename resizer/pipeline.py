@@ -49,7 +49,7 @@ def render(
     transform: Transform,
     output: Format,
 ) -> Image.Image:
-    """The upright sRGB picture of plan.canvas, in mode L, LA, RGB or RGBA, without metadata.
+    """The upright sRGB picture of plan.canvas, in mode L, LA, RGB or RGBA.
 
     box is plan.box among the pixels as they are stored. Transparency stays only where the output
     format has it.
@@ -61,7 +61,6 @@ def render(
     image = flatten(image, transform.background, keep=output in _TRANSPARENT)
     if plan.has_bars:
         image = with_bars(image, plan, transform.background)
-    image.info.clear()
     return image
 
 

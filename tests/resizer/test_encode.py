@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image, ImageCms
 
-from resizer.encode import encode
+from resizer.encode import check_size, encode
 from resizer.errors import ImpossibleTransform
 from resizer.formats import Format
 from resizer.job import Job, Limits
@@ -64,9 +64,13 @@ def test_too_heavy() -> None:
         encode(opened(noise(64)), Format.PNG, None, 5000)
 
 
-def test_a_side_that_the_format_lacks() -> None:
+@pytest.mark.parametrize(
+    ("output", "size"), [(Format.WEBP, (16_384, 1)), (Format.AVIF, (4000, 3001))]
+)
+def test_a_size_that_the_format_lacks(output: Format, size: tuple[int, int]) -> None:
     with pytest.raises(ImpossibleTransform):
-        encode(Image.new("RGB", (16_384, 1)), Format.WEBP, None, 1 << 20)
+        check_size(size, output)
+    check_size((size[0], size[1] - 1) if size[1] > 1 else (size[0] - 1, 1), output)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])

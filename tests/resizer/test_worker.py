@@ -129,6 +129,13 @@ def test_a_picture_above_the_memory_limit() -> None:
         limits = Limits(max_pixels=200_000_000)
         reply, _ = running.ask(body.getvalue(), "f=webp", limits)
         assert reply == Failure(FailureKind.TOO_LARGE, reply.message)  # type: ignore[attr-defined]
+        # Decoded within the memory, but not to be encoded in it.
+        body = io.BytesIO()
+        Image.new("RGBA", (3600, 3600), "#01020304").save(body, "PNG", compress_level=1)
+        for output in ("webp", "avif"):
+            reply, _ = running.ask(body.getvalue(), f"f={output}", limits)
+            assert isinstance(reply, Failure)
+            assert reply.kind is FailureKind.IMPOSSIBLE
         reply, _ = running.ask(PICTURE, "w=8")
         assert isinstance(reply, Result)
     finally:
