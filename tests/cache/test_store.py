@@ -25,7 +25,7 @@ from cache.threads import DiskThreads
 from tests.cache import kit
 
 SOURCE = kit.key().source
-RECORD = SourceRecord("v1", "image/jpeg", 1, 2, 3, 4)
+RECORD = SourceRecord("v1", '"v1"', "image/jpeg", 1, 2, 3, 4)
 
 
 class Switchable(EmbeddedIndex):

@@ -4,7 +4,6 @@ Redis is a real server. Every test runs in one event loop of its own.
 """
 
 import asyncio
-import os
 import random
 import signal
 import sqlite3
@@ -19,12 +18,17 @@ from cache.index.embedded import EmbeddedIndex
 from cache.index.interface import MAX_MEMBERS, Index, Purged, SourceRecord, Token
 from cache.index.redis import RedisIndex
 from cache.key import Key, SourceId
+from tests.peers.nobody import as_nobody, nobodys_folder
 from tests.peers.redis import RedisServer
 
 SOURCE = SourceId("site", "/a.jpg")
 OTHER = SourceId("site", "/b.jpg")
-RECORD = SourceRecord("v1", "image/jpeg", 123_456, 1_700_000_000, 1_795_000_000, 1_795_000_600)
-FULL_RECORD = SourceRecord("v2", "image/png", 2**40, -5, 1, 2, 4000, 3000, ("dune", "ä,\n{}"))
+RECORD = SourceRecord(
+    "v1", '"v1"', "image/jpeg", 123_456, 1_700_000_000, 1_795_000_000, 1_795_000_600
+)
+FULL_RECORD = SourceRecord(
+    "v2", '"v2"', "image/png", 2**40, -5, 1, 2, 9, 4000, 3000, ("dune", "ä,\n{}")
+)
 
 
 class Clock:
@@ -69,11 +73,11 @@ class Home:
 
 
 def redis_index(
-    server: RedisServer, *, budget_s: float = 0.05, clock: Callable[[], float] = Clock()
+    server: RedisServer, *, budget_s: float = 0.05, clock: Callable[[], float] | None = None
 ) -> RedisIndex:
     return RedisIndex(
         server.url,
-        clock=clock,
+        clock=clock or Clock(),
         monotonic=Clock(),  # stands still: failures are always within a second
         random=random.Random(),
         budget_s=budget_s,
@@ -144,7 +148,7 @@ def test_a_record_that_is_too_long_does_not_fit(home: Home) -> None:
     async def test(index: Index) -> None:
         token, _ = await index.open_source(SOURCE)
         with pytest.raises(DoesNotFit):
-            await index.put_source(SOURCE, token, SourceRecord("v" * 20_000, "", 0, 0, 0, 0))
+            await index.put_source(SOURCE, token, SourceRecord("v" * 20_000, "", "", 0, 0, 0, 0))
 
     run(home, test)
 
@@ -312,7 +316,7 @@ def test_parts_of_a_name_cannot_change_places(home: Home) -> None:
         for number, source in enumerate(names):
             token, record = await index.open_source(source)
             assert record is None
-            await index.put_source(source, token, SourceRecord(str(number), "", 0, 0, 0, 0))
+            await index.put_source(source, token, SourceRecord(str(number), "", "", 0, 0, 0, 0))
         for number, source in enumerate(names):
             assert (await index.open_source(source))[1].validator == str(number)
 
@@ -401,7 +405,7 @@ def test_a_caller_that_leaves_does_not_disturb_the_others(home: Home) -> None:
         tokens = {}
         for source in sources:
             tokens[source], _ = await index.open_source(source)
-            record = SourceRecord(source.path, "", 0, 0, 0, 0)
+            record = SourceRecord(source.path, "", "", 0, 0, 0, 0)
             await index.put_source(source, tokens[source], record)
         order = random.Random(5)
         for _ in range(10):
@@ -627,7 +631,7 @@ def test_a_late_reply_never_answers_another_question(server: RedisServer) -> Non
         sources = [SourceId("site", f"/{number}") for number in range(1000)]
         for source in sources:
             token, _ = await direct.open_source(source)
-            record = SourceRecord(source.path, "", 0, 0, 0, 0)
+            record = SourceRecord(source.path, "", "", 0, 0, 0, 0)
             assert await direct.put_source(source, token, record)
 
         index = redis_index(server, budget_s=0.3)
@@ -805,17 +809,15 @@ def test_a_folder_where_the_file_should_be(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_read_only_folder_is_unavailable_and_not_fatal(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root writes everywhere")
-    folder = tmp_path / "locked"
-    folder.mkdir(mode=0o500)
-
-    async def main() -> None:
+def test_a_read_only_folder_is_unavailable_and_not_fatal() -> None:
+    async def main(folder: Path) -> None:
         index = _embedded(folder / "index.sqlite")
         await index.start()
         with pytest.raises(IndexUnavailable):
             await index.open_source(SOURCE)
         await index.stop()
 
-    asyncio.run(main())
+    with nobodys_folder() as folder:
+        folder.chmod(0o500)
+        with as_nobody():
+            asyncio.run(main(folder))

@@ -29,20 +29,34 @@ def temporary(data: bytes = b"") -> Iterator[int]:
         yield file.fileno()
 
 
-def test_the_source_is_read_from_its_start_and_its_offset_stays() -> None:
+def stretch(limits: Limits, offset: int = 0, length: int | None = None) -> Job:
+    return Job(transform("w=8"), limits, offset, length)
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "expected"),
+    [(0, None, b"0123456789"), (0, 10, b"0123456789"), (3, None, b"3456789"), (3, 4, b"3456")],
+)
+def test_a_stretch_of_the_source_is_read_and_its_offset_stays(offset, length, expected) -> None:
     with temporary(b"0123456789") as source:
         os.lseek(source, 4, os.SEEK_SET)
-        assert worker.read_source(source, Limits()) == b"0123456789"
+        limits = Limits(max_bytes=len(expected))
+        assert worker.read_source(source, stretch(limits, offset, length)) == expected
         assert os.lseek(source, 0, os.SEEK_CUR) == 4
         with pytest.raises(PictureTooLarge):
-            worker.read_source(source, Limits(max_bytes=9))
-        assert worker.read_source(source, Limits(max_bytes=10)) == b"0123456789"
+            limits = Limits(max_bytes=len(expected) - 1)
+            worker.read_source(source, stretch(limits, offset, length))
+
+
+def test_a_stretch_beyond_the_end_of_the_source() -> None:
+    with temporary(b"0123456789") as source, pytest.raises(TransferFailed):
+        worker.read_source(source, stretch(Limits(), 3, 8))
 
 
 def test_a_source_that_is_no_file() -> None:
     for descriptor in (pair := os.pipe()):
         with pytest.raises(TransferFailed):
-            worker.read_source(descriptor, Limits())
+            worker.read_source(descriptor, stretch(Limits()))
     for descriptor in pair:
         os.close(descriptor)
 
