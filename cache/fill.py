@@ -157,7 +157,8 @@ class Fill:
         self.abort()
 
     def _check_length(self, entry: Entry) -> None:
-        found = files.status(self.fd).st_size - self.body_offset
+        # Nothing written: the file ends before the place where a body would begin.
+        found = max(0, files.status(self.fd).st_size - self.body_offset)
         if found != entry.length:
             raise DamagedEntry(f"body is {found} bytes, {entry.length} were announced")
         if allocated(self.body_offset + found) > self._disk.room.largest and (

@@ -8,6 +8,7 @@ import xxhash
 
 from cache import files
 from cache.entry import Entry
+from cache.errors import DamagedEntry
 
 _CHUNK: Final = 262_144
 
@@ -38,12 +39,17 @@ class StoredFile:
         )
 
     def read(self) -> bytes:
-        """The body; shorter than length only where the file was cut off behind our back."""
+        """The whole body. Raises DamagedEntry when it cannot be had in full."""
         parts = []
         at, end = self.body_offset, self.body_offset + self.length
-        while at < end and (part := files.read_at(self.fd, end - at, at)):
-            parts.append(part)
-            at += len(part)
+        try:
+            while at < end and (part := files.read_at(self.fd, end - at, at)):
+                parts.append(part)
+                at += len(part)
+        except OSError as error:
+            raise DamagedEntry(f"reading a body: {error.strerror}") from error
+        if at < end:
+            raise DamagedEntry(f"body ends {end - at} bytes early")
         return b"".join(parts)
 
     def close(self) -> None:

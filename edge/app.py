@@ -31,7 +31,6 @@ from cache.index.interface import Index
 from cache.index.redis import RedisIndex
 from cache.memory import Memory
 from cache.store import Store
-from edge import addresses
 from edge.access import AccessLog
 from edge.admin import Admin
 from edge.clock import Clock
@@ -50,8 +49,9 @@ from edge.origin.files import Docroot
 from edge.origin.pool import Balance, OriginPool
 from edge.policy.steps import OffStep, Steps
 from edge.representation import Representation
-from edge.sections import Origin as OriginSection
-from edge.sections import Site as SiteSection
+from edge.settings import addresses
+from edge.settings.sections import Origin as OriginSection
+from edge.settings.sections import Site as SiteSection
 from edge.site import Site, Sites
 from edge.source import Node, Passed, Source, Sources
 from edge.urls.grammars import make_grammars

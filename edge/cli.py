@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from edge.addresses import Address
     from edge.config import Config, ConfigError
+    from edge.settings.addresses import Address
 
 FAILED: Final = 1
 BAD_CONFIGURATION: Final = 78
@@ -32,8 +32,8 @@ _EXIT: Final = "Exit status: 0 ok, 1 failed, 2 wrong usage, 78 wrong configurati
 
 
 def _check_address(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    from edge.addresses import parse_address
-    from edge.units import BadValue
+    from edge.settings.addresses import parse_address
+    from edge.settings.units import BadValue
 
     if value is not None:
         try:
@@ -196,7 +196,7 @@ def healthcheck(admin: str | None, config_path: str | None) -> None:
     Requests /healthz from the admin listener of --admin, or of the configuration. Exit 0 when it
     answers 200 within 3 seconds, 1 when not.
     """
-    from edge.addresses import TcpAddress, parse_address
+    from edge.settings.addresses import TcpAddress, parse_address
 
     address = parse_address(admin) if admin is not None else _configured(config_path).admin
     if isinstance(address, TcpAddress) and address.port == 0:
@@ -277,7 +277,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def _ask(address: "Address", path: str) -> int:
     """The status of a GET. Raises OSError or HTTPException when there is no answer."""
-    from edge.addresses import UnixAddress
+    from edge.settings.addresses import UnixAddress
 
     if isinstance(address, UnixAddress):
         connection: http.client.HTTPConnection = _UnixConnection(address.path, HEALTH_TIMEOUT_S)

@@ -15,12 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from edge import preflight
-from edge.addresses import Address, Network
-from edge.document import EMPTY, BadDocument, Document, Path, parse_document
-from edge.kinds import Number, Several
-from edge.sections import ADDRESS, NAME, NETWORK, Cache, Connection, Log, Origin, Resizer, Site
-from edge.settings import (
+from edge.settings import preflight
+from edge.settings.addresses import Address, Network
+from edge.settings.declare import (
     Section,
     annotate,
     declarations,
@@ -30,6 +27,19 @@ from edge.settings import (
     sections,
     setting,
     unknown,
+)
+from edge.settings.document import EMPTY, BadDocument, Document, Path, parse_document
+from edge.settings.kinds import Number, Several
+from edge.settings.sections import (
+    ADDRESS,
+    NAME,
+    NETWORK,
+    Cache,
+    Connection,
+    Log,
+    Origin,
+    Resizer,
+    Site,
 )
 
 if TYPE_CHECKING:

@@ -57,6 +57,7 @@ from edge.urls.derivative import Derivative
 from edge.urls.ending import resolve
 from edge.urls.grammars import build_target, claim_target
 from edge.urls.path import split_target
+from resizer.errors import PictureTooLarge
 from resizer.job import Result
 from resizer.pool import Pool
 from resizer.transform import Transform
@@ -400,6 +401,10 @@ class Handler:
         loop = asyncio.get_running_loop()
         began = loop.time()
         _, original = await self._sources.open_body(site, source)
+        if len(original) > site.max_source_bytes:
+            raise PictureTooLarge(
+                f"{len(original)} bytes, the site's limit {site.max_source_bytes}"
+            )
         source_ms = (loop.time() - began) * 1000
         # The bytes in hand may be newer than those that were asked for; they name themselves.
         record = source.record

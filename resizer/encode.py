@@ -12,6 +12,8 @@ from PIL import Image
 
 from resizer.errors import ImpossibleTransform
 from resizer.formats import Format
+from resizer.geometry import Size
+from resizer.transform import MAX_SIDE
 
 # Up to here a picture is small: a second pass over it costs less than the bytes it saves.
 SMALL_PIXELS: Final = 160_000
@@ -23,6 +25,7 @@ class Setting:
 
     max_side: int  # the format's own, or its encoder's
     quality: int | None
+    max_pixels: int = MAX_SIDE * MAX_SIDE
     always: dict[str, object] = field(default_factory=dict)
     small: dict[str, object] = field(default_factory=dict)
     large: dict[str, object] = field(default_factory=dict)
@@ -46,7 +49,12 @@ SETTINGS: Final[dict[Format, Setting]] = {
     Format.WEBP: Setting(max_side=16_383, quality=80, always={"method": 2, "xmp": b""}),
     # Speed 8 against 9: four times the time for 4 to 9 % fewer bytes. More threads need clone().
     Format.AVIF: Setting(
-        max_side=65_535, quality=60, always={"speed": 9, "max_threads": 1, "xmp": b""}
+        max_side=65_535,
+        quality=60,
+        # aom takes some 40 bytes a pixel, and where a worker's memory limit refuses them it may
+        # follow a null pointer. At 4000x3000 it has room under any max_pixels.
+        max_pixels=12_000_000,
+        always={"speed": 9, "max_threads": 1, "xmp": b""},
     ),
     Format.GIF: Setting(max_side=65_535, quality=None, always={"comment": b""}),
 }
@@ -54,25 +62,37 @@ SETTINGS: Final[dict[Format, Setting]] = {
 _UNTAGGED: Final[dict[str, object]] = {"exif": b"", "icc_profile": None}
 
 
+def check_size(size: Size, output: Format) -> None:
+    """Raises ImpossibleTransform when the format, or its encoder here, does not go so far."""
+    setting = SETTINGS[output]
+    if max(size) > setting.max_side:
+        raise ImpossibleTransform(f"{output} ends at {setting.max_side} a side, not {size}")
+    if size[0] * size[1] > setting.max_pixels:
+        raise ImpossibleTransform(f"{output} ends at {setting.max_pixels} pixels, not {size}")
+
+
 def encode(image: Image.Image, output: Format, quality: int | None, max_bytes: int) -> bytes:
     """The file of an image in mode L, LA, RGB or RGBA; quality None is the format's default.
 
-    Raises ImpossibleTransform when the format can't hold the sides or the file is over max_bytes.
+    The size has passed check_size(). Raises ImpossibleTransform when the encoder gives up, or the
+    file is over max_bytes.
     """
     setting = SETTINGS[output]
-    if max(image.size) > setting.max_side:
-        raise ImpossibleTransform(f"{output} ends at {setting.max_side} a side, not {image.size}")
     is_small = image.width * image.height <= SMALL_PIXELS
     options = {**setting.always, **(setting.small if is_small else setting.large)}
     if setting.quality is not None:
         options["quality"] = quality or setting.quality
-    if output is Format.GIF:
-        image, transparent = _indexed(image)
-        options |= {} if transparent is None else {"transparency": transparent}
-    # The encoders also read what a decoder or a conversion left behind in here.
-    image.info.clear()
     file = io.BytesIO()
-    image.save(file, output.name, **_UNTAGGED, **options)
+    try:
+        if output is Format.GIF:
+            image, transparent = _indexed(image)
+            options |= {} if transparent is None else {"transparency": transparent}
+        # The encoders also read what a decoder or a conversion left behind in here.
+        image.info.clear()
+        image.save(file, output.name, **_UNTAGGED, **options)
+    # What the encoders raise when they are refused memory, besides MemoryError.
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ImpossibleTransform(f"{output} encoder at {image.size}: {error}") from error
     if file.tell() > max_bytes:
         raise ImpossibleTransform(f"{file.tell()} bytes of {output} are over {max_bytes}")
     return file.getvalue()

@@ -221,8 +221,8 @@ def _fields(message: Message) -> list[object]:
 def _message(kind: type[Message], fields: list[object]) -> Message:
     if kind is Job:
         text, offset, length, *limits = fields
-        if not isinstance(text, str):
-            raise BadMessage("the transform is no text")
+        if not isinstance(text, str) or len(limits) != len(astuple(Limits())):
+            raise BadMessage("the transform is no text, or the limits are not all there")
         return Job(transforms.parse(text), Limits(*limits), offset, length)  # type: ignore[arg-type]
     if kind is Result:
         fields[6] = Format(str(fields[6]))

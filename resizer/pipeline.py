@@ -21,9 +21,9 @@ from resizer.transform import Transform
 # factor of the gap. Measured on 12 megapixel JPEGs, against a full Lanczos resampling: at 220 px
 # Lanczos costs 1.8 ms, bicubic 1.2, of 13 in all, and is 5.5 dB nearer; at 1280 px it costs 31 ms
 # against 22, of 40, and is 1.2 dB nearer.
-_FINE_PIXELS: Final = 300_000
-_FINE: Final = (Image.Resampling.LANCZOS, 2.0)
-_COARSE: Final = (Image.Resampling.BICUBIC, 1.5)
+FINE_PIXELS: Final = 300_000
+FINE: Final = (Image.Resampling.LANCZOS, 2.0)
+COARSE: Final = (Image.Resampling.BICUBIC, 1.5)
 
 # Formats whose encoder takes a channel of transparency. GIF's own threshold is in encode.py.
 _TRANSPARENT: Final = frozenset({Format.PNG, Format.WEBP, Format.AVIF, Format.GIF})
@@ -49,7 +49,7 @@ def render(
     transform: Transform,
     output: Format,
 ) -> Image.Image:
-    """The upright sRGB picture of plan.canvas, in mode L, LA, RGB or RGBA, without metadata.
+    """The upright sRGB picture of plan.canvas, in mode L, LA, RGB or RGBA.
 
     box is plan.box among the pixels as they are stored. Transparency stays only where the output
     format has it.
@@ -61,7 +61,6 @@ def render(
     image = flatten(image, transform.background, keep=output in _TRANSPARENT)
     if plan.has_bars:
         image = with_bars(image, plan, transform.background)
-    image.info.clear()
     return image
 
 
@@ -90,8 +89,8 @@ def resample(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image
     whole: Box = (0, 0, *image.size)
     if size == image.size and box == whole:
         return image.copy()  # the steps after this one may write to it
-    fine = size[0] * size[1] <= _FINE_PIXELS
-    filter_, gap = _FINE if fine else _COARSE
+    fine = size[0] * size[1] <= FINE_PIXELS
+    filter_, gap = FINE if fine else COARSE
     return image.resize(size, filter_, box=box, reducing_gap=gap)
 
 
@@ -136,19 +135,19 @@ _SRGB: Final = ImageCms.createProfile("sRGB")
 _SPACES: Final = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
 
 # Building a transform costs 4 ms and a farm sees few profiles. None: leave the numbers alone.
-_MAX_TRANSFORMS: Final = 64
-_transforms: OrderedDict[tuple[bytes, str], ImageCms.ImageCmsTransform | None] = OrderedDict()
+MAX_TRANSFORMS: Final = 64
+transforms: OrderedDict[tuple[bytes, str], ImageCms.ImageCmsTransform | None] = OrderedDict()
 
 
 def _transform_of(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     key = (hashlib.blake2b(profile, digest_size=16).digest(), mode)
-    if key in _transforms:
-        _transforms.move_to_end(key)
-        return _transforms[key]
-    if len(_transforms) >= _MAX_TRANSFORMS:
-        _transforms.popitem(last=False)
-    _transforms[key] = _build(profile, mode)
-    return _transforms[key]
+    if key in transforms:
+        transforms.move_to_end(key)
+        return transforms[key]
+    if len(transforms) >= MAX_TRANSFORMS:
+        transforms.popitem(last=False)
+    transforms[key] = _build(profile, mode)
+    return transforms[key]
 
 
 def _build(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:

@@ -230,9 +230,14 @@ def _prctl(option: int, value: int) -> None:
 # --- Landlock ------------------------------------------------------------------------------------
 
 
+def landlock_abi() -> int:
+    """Raises OSError where Landlock is missing (ENOSYS) or switched off (EOPNOTSUPP)."""
+    return _syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
+
+
 def landlock_deny_all() -> int:
     """Handle every right the kernel knows and grant none. Returns the ABI version."""
-    abi = _syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
+    abi = landlock_abi()
     files = (1 << 13) - 1  # ABI 1: execute to make_sym
     for since, bit in ((2, 13), (3, 14), (5, 15)):  # refer, truncate, ioctl_dev
         if abi >= since:

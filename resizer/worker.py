@@ -62,11 +62,12 @@ def render(data: bytes, job: Job) -> tuple[bytes, Result]:
     started = time.perf_counter()
     picture = decode.open_picture(data, job.limits)
     plan = geometry.plan(picture.upright, job.transform, job.limits.max_pixels)
+    output = job.transform.format or picture.format
+    encode.check_size(plan.canvas, output)
     turn = picture.orientation
     box = turn.stored_box(plan.box, picture.stored)
     pixels, box = decode.load_pixels(picture, box, turn.turn(plan.inner))
     decoded = time.perf_counter()
-    output = job.transform.format or picture.format
     try:
         image = pipeline.render(
             pixels,

@@ -118,8 +118,7 @@ class RedisIndex:
                 socket_connect_timeout=self._budget_s,
                 retry=Retry(NoBackoff(), 0),
                 # CLIENT SETINFO would cost two round trips for every connection.
-                lib_name=None,
-                lib_version=None,
+                driver_info=None,
             )
             _connection(factory)
         except (ValueError, TypeError, RedisError) as error:

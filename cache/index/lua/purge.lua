@@ -2,7 +2,9 @@
 -- KEYS  1 generation  2 record  3 members
 -- ARGV  1 epoch to begin with  2 now in milliseconds  3 milliseconds to keep the token
 -- Result {new token, digests}
-local epoch, generation = string.match(redis.call('GET', KEYS[1]) or '', '^(%x+):(%d+)$')
+-- A value that is no token of ours is as good as none.
+local shape = '^(' .. string.rep('[0-9a-f]', 16) .. '):(%d+)$'
+local epoch, generation = string.match(redis.call('GET', KEYS[1]) or '', shape)
 local raised = math.max((tonumber(generation) or 0) + 1, tonumber(ARGV[2]))
 -- Lua prints 15 digits and more in exponent form unless told otherwise.
 local token = (epoch or ARGV[1]) .. ':' .. string.format('%.0f', raised)

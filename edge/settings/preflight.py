@@ -8,10 +8,10 @@ the caller's duty, who knows what was reported.
 import os
 from collections.abc import Collection, Sequence
 
-from edge.addresses import Address, TcpAddress
-from edge.document import Path
-from edge.sections import Cache, Log, Site
-from edge.settings import Report
+from edge.settings.addresses import Address, TcpAddress
+from edge.settings.declare import Report
+from edge.settings.document import Path
+from edge.settings.sections import Cache, Log, Site
 
 
 def check_workers(workers: int, report: Report) -> None:

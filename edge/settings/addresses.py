@@ -16,7 +16,7 @@ import urllib.parse
 from dataclasses import dataclass, field
 from typing import Final
 
-from edge.units import BadValue, parse_whole
+from edge.settings.units import BadValue, parse_whole
 
 # sizeof(sun_path) - 1 on Linux, unix(7).
 MAX_SOCKET_PATH: Final = 107

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.document import BadDocument, Document, parse_document
+from edge.settings.document import BadDocument, Document, parse_document
 
 
 @pytest.mark.parametrize(

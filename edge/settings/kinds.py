@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from edge.units import (
+from edge.settings.units import (
     MAX_DIGITS,
     BadValue,
     format_duration,

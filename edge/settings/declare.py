@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
-from edge.document import Path
-from edge.kinds import Kind
-from edge.units import BadValue
+from edge.settings.document import Path
+from edge.settings.kinds import Kind
+from edge.settings.units import BadValue
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge.addresses import (
+from edge.settings.addresses import (
     EmbeddedIndex,
     RedisIndex,
     TcpAddress,
@@ -14,7 +14,7 @@ from edge.addresses import (
     parse_peer,
     parse_site_host,
 )
-from edge.units import BadValue
+from edge.settings.units import BadValue
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 """The sections of the configuration: every setting, declared once. Pure.
 
 Types, limits, defaults and the sentence of the manual stand here and nowhere else; units are in
-edge/kinds.py. What needs two settings or the file system is checked in edge/preflight.py. LATER
-names what the manual promises and this release does not do: silently accepting it would be a lie.
+kinds.py. What needs two settings or the file system is checked in preflight.py. LATER names what
+the manual promises and this release does not do: silently accepting it would be a lie.
 """
 
 import enum
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from edge.addresses import (
+from edge.settings.addresses import (
     Address,
     IndexAddress,
     Network,
@@ -24,9 +24,9 @@ from edge.addresses import (
     parse_peer,
     parse_site_host,
 )
-from edge.kinds import Auto, Choice, Duration, Number, Several, Size, Switch, Written
-from edge.settings import optional, required, section, setting
-from edge.units import BadValue
+from edge.settings.declare import optional, required, section, setting
+from edge.settings.kinds import Auto, Choice, Duration, Number, Several, Size, Switch, Written
+from edge.settings.units import BadValue
 from resizer.transform import MAX_SIDE
 
 GIB: Final = 2**30

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.units import BadValue, format_duration, format_size, parse_duration, parse_size
+from edge.settings.units import BadValue, format_duration, format_size, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,203 @@
+"""The n-th system call fails, for every n and every way to fail, after SQLite's manner.
+
+Whatever fails: what is served is right, what was stored before is not lost for good, descriptors
+and temp files do not leak, and the next attempt without a fault works.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cache import files
+from cache.disk import Disk
+from cache.errors import CacheError, DiskFailed, NoSpace
+from tests.cache import kit
+
+CALLS = [
+    *("open_read", "open_new", "make_folder", "status", "status_of", "read_at", "write_at"),
+    *("seek", "rename", "unlink", "remove_folder", "list_folder", "close"),
+]
+FAULTS = [
+    *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES),
+    *(errno.EINTR, errno.EROFS),
+]
+SHORT = -1  # a write that moves some bytes only
+
+
+class NthFails:
+    """Counts the calls of cache.files and makes one of them, or all from it on, fail."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, n: int, fault: int, *, stays: bool) -> None:
+        self.n = n
+        self.fault = fault
+        self.stays = stays
+        self.calls = 0
+        self.is_on = True
+        for name in CALLS:
+            patch.setattr(files, name, self._wrap(name, getattr(files, name)))
+
+    @property
+    def was_reached(self) -> bool:
+        return self.calls >= self.n
+
+    def _wrap(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            if not self.is_on:
+                return real(*arguments)
+            self.calls += 1
+            if self.calls < self.n or (self.calls > self.n and not self.stays):
+                return real(*arguments)
+            if self.fault == SHORT:
+                if name != "write_at":
+                    return real(*arguments)
+                fd, data, offset = arguments
+                return real(fd, memoryview(data)[: (len(data) + 1) // 2], offset)
+            if name == "close":
+                real(*arguments)  # Linux frees the descriptor, whatever it reports
+            raise OSError(self.fault, os.strerror(self.fault))
+
+        return call
+
+
+OLD, NEW = b"old body", b"new body, longer"
+
+
+def _replace(disk: Disk) -> None:
+    """Store a new version of a; whatever happens, its bytes are in hand."""
+    entry = kit.draft("a")
+    with disk.reserve(entry, len(NEW)) as fill:
+        fill.write(NEW)
+        try:
+            stored = fill.commit(kit.with_body(entry, NEW))
+        except CacheError:
+            try:
+                stored = fill.detach(kit.with_body(entry, NEW))
+            except DiskFailed:
+                return
+        with stored:
+            assert os.pread(stored.fd, len(NEW), stored.body_offset) == NEW
+
+
+def _evict(disk: Disk) -> None:
+    disk.room.inodes = 3
+    kit.store(disk, "d")
+
+
+def _remove(disk: Disk) -> None:
+    disk.remove_older(kit.key("a").digest, kit.Token(kit.TOKEN.epoch, 5_000))
+
+
+def _rescan(disk: Disk) -> None:
+    for _ in disk.scan():
+        pass
+
+
+OPERATIONS: dict[str, tuple[Callable[[Disk], object], tuple[bytes | None, ...]]] = {
+    # what is done, and what a may be afterwards
+    "load": (lambda disk: kit.load(disk, "a"), (OLD, None)),
+    "replace": (_replace, (OLD, NEW, None)),
+    "evict": (_evict, (OLD, None)),
+    "remove": (_remove, (OLD, None)),
+    "scan": (_rescan, (OLD, None)),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("stays", [False, True])
+def test_the_nth_call_fails(tmp_path: Path, operation: str, stays: bool) -> None:
+    run, allowed = OPERATIONS[operation]
+    for fault in [*FAULTS, SHORT]:
+        n = 1
+        while _one(tmp_path / f"{fault}-{n}", run, allowed, n, fault, stays):
+            # A scan makes 4,096 calls for folders that are not there; a sample of them will do.
+            n += 1 if operation != "scan" or n < 8 else 257
+    assert n > 3
+
+
+def _one(
+    root: Path,
+    run: Callable[[Disk], object],
+    allowed: tuple[bytes | None, ...],
+    n: int,
+    fault: int,
+    stays: bool,
+) -> bool:
+    """True when the n-th call was reached."""
+    before = kit.descriptors()
+    disk = Disk(str(root), kit.SIZE, 1000)
+    for name in ("a", "b", "c"):
+        kit.store(disk, name, OLD)
+    with pytest.MonkeyPatch.context() as patch:
+        shim = NthFails(patch, n, fault, stays=stays)
+        with contextlib.suppress(CacheError):
+            run(disk)
+        shim.is_on = False
+    disk.room.inodes = 1000
+    assert kit.load(disk, "a") in allowed
+    for name in ("b", "c"):
+        assert kit.load(disk, name) in (OLD, None)
+    # One more fill takes away what could not be removed then.
+    kit.store(disk, "e", b"works again")
+    assert kit.load(disk, "e") == b"works again"
+    kit.check(disk, root)
+    disk.close()
+    assert kit.descriptors() == before
+    return shim.was_reached
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (errno.ENOSPC, NoSpace),
+        (errno.EDQUOT, NoSpace),
+        (errno.EFBIG, NoSpace),
+        (errno.EIO, DiskFailed),
+        (errno.EROFS, DiskFailed),
+    ],
+)
+def test_what_a_failed_write_is_called(tmp_path: Path, fault: int, kind: type[Exception]) -> None:
+    disk = Disk(str(tmp_path), kit.SIZE, 1000)
+    for call in ("open_new", "write_at", "rename"):
+        with pytest.MonkeyPatch.context() as patch:
+
+            def fail(*_: object) -> None:
+                raise OSError(fault, os.strerror(fault))
+
+            patch.setattr(files, call, fail)
+            with pytest.raises(kind):
+                kit.store(disk)
+        kit.check(disk, tmp_path)
+    disk.close()
+
+
+def test_a_full_disk_evicts_a_batch_before_the_next_fill(tmp_path: Path) -> None:
+    disk = Disk(str(tmp_path), kit.SIZE, 1000)
+    for number in range(100):
+        kit.store(disk, f"n{number}")
+    with pytest.MonkeyPatch.context() as patch:
+        NthFails(patch, 1, errno.ENOSPC, stays=True)
+        with pytest.raises(NoSpace):
+            kit.store(disk, "more")
+    assert disk.stats.evicted == 0
+    kit.store(disk, "more")
+    assert disk.stats.evicted == 64
+    kit.check(disk, tmp_path)
+    disk.close()
+
+
+@pytest.mark.parametrize("fault", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR])
+def test_a_passing_fault_costs_a_miss_but_not_the_file(tmp_path: Path, fault: int) -> None:
+    disk = Disk(str(tmp_path), kit.SIZE, 1000)
+    kit.store(disk)
+    for n in (1, 2, 3):
+        with pytest.MonkeyPatch.context() as patch:
+            NthFails(patch, n, fault, stays=False)
+            assert disk.open(kit.key()) is None
+    assert kit.load(disk) == b"body"
+    assert disk.stats.read_errors == 3
+    disk.close()

@@ -1,0 +1,145 @@
+"""GDSF against its definition, and the order that it promises."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache.gdsf import MAX_FREQUENCY, Gdsf
+
+
+class Definition:
+    """H = L + f c / s with a full search for the minimum."""
+
+    def __init__(self) -> None:
+        self.inflation = 0.0
+        self.entries: dict[bytes, list] = {}  # [H, serial, frequency, cost, size]
+        self.serial = 0
+
+    def add(self, key: bytes, size: int, cost: float) -> None:
+        self.entries.pop(key, None)
+        self.entries[key] = [0.0, self.serial, 0, cost, size]
+        self.serial += 1
+        self.touch(key)
+
+    def touch(self, key: bytes) -> None:
+        if key in self.entries:
+            entry = self.entries[key]
+            entry[2] = min(entry[2] + 1, MAX_FREQUENCY)
+            entry[0] = self.inflation + entry[2] * (entry[3] / entry[4])
+
+    def victim(self) -> tuple[float, set[bytes]]:
+        lowest = min(entry[0] for entry in self.entries.values())
+        return lowest, {key for key, entry in self.entries.items() if entry[0] == lowest}
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "touch", "touch", "remove", "evict"]),
+        st.integers(0, 30),
+        st.integers(1, 1000),
+        st.integers(0, 500),
+    ),
+    max_size=120,  # fewer additions than the first clamp needs
+)
+
+
+@given(STEPS)
+def test_always_evicts_a_smallest_h(steps: list[tuple[str, int, int, int]]) -> None:
+    gdsf, model = Gdsf(), Definition()
+    for what, number, size, cost in steps:
+        key = b"k%d" % number
+        if what == "add":
+            gdsf.add(key, size, cost)
+            model.add(key, size, cost)
+        elif what == "touch":
+            gdsf.touch(key)
+            model.touch(key)
+        elif what == "remove":
+            gdsf.remove(key)
+            model.entries.pop(key, None)
+        elif model.entries:
+            lowest, allowed = model.victim()
+            (victim,) = gdsf.victims(1, 0, 1)
+            assert victim.key in allowed
+            assert victim.size == model.entries.pop(victim.key)[4]
+            model.inflation = lowest
+        assert len(gdsf) == len(model.entries)
+        assert gdsf.used == sum(entry[4] for entry in model.entries.values())
+
+
+def test_cheap_large_and_rare_go_first() -> None:
+    gdsf = Gdsf()
+    gdsf.add(b"large", 100_000, 50)
+    gdsf.add(b"cheap", 10_000, 1)
+    gdsf.add(b"dear", 10_000, 500)
+    gdsf.add(b"usual", 10_000, 50)
+    gdsf.add(b"popular", 10_000, 50)
+    gdsf.touch(b"popular")
+    order = [victim.key for victim in gdsf.victims(10**9, 0, 10)]
+    assert order == [b"cheap", b"large", b"usual", b"popular", b"dear"]
+
+
+@pytest.mark.parametrize(
+    ("need_bytes", "need_inodes", "limit", "gone"),
+    [
+        (0, 0, 10, 0),
+        (1, 0, 10, 1),
+        (4096, 0, 10, 1),
+        (4097, 0, 10, 2),
+        (0, 3, 10, 3),
+        (1, 3, 10, 3),
+        (10**9, 0, 4, 4),
+        (10**9, 0, 100, 8),  # nothing is left
+    ],
+)
+def test_needs_and_limit(need_bytes: int, need_inodes: int, limit: int, gone: int) -> None:
+    gdsf = Gdsf()
+    for number in range(8):
+        gdsf.add(b"%d" % number, 4096, 10 + number)
+    assert len(gdsf.victims(need_bytes, need_inodes, limit)) == gone
+    assert gdsf.used == (8 - gone) * 4096
+
+
+def test_old_fame_fades() -> None:
+    gdsf = Gdsf()
+    gdsf.add(b"star", 4096, 100)
+    for _ in range(50):
+        gdsf.touch(b"star")
+    gone = set()
+    for number in range(200):
+        gdsf.add(b"%d" % number, 4096, 100)
+        gone.update(victim.key for victim in gdsf.victims(1, 0, 1))
+    assert b"star" in gone
+
+
+def test_a_tiny_dear_object_is_clamped() -> None:
+    gdsf = Gdsf()
+    for number in range(2000):
+        gdsf.add(b"%d" % number, 4096, 50)
+    gdsf.add(b"monster", 4096, 4_000_000)
+    for number in range(2000, 8000):
+        gdsf.add(b"%d" % number, 4096, 50)
+        gdsf.victims(1, 0, 1)
+    assert b"monster" not in gdsf
+
+
+def test_dead_entries_are_bounded() -> None:
+    gdsf = Gdsf()
+    for number in range(20_000):
+        gdsf.add(b"%d" % (number % 10), 4096, 50)
+    assert len(gdsf._heap) < 3000
+    assert len(gdsf) == 10
+    assert {victim.key for victim in gdsf.victims(10**9, 0, 100)} == {b"%d" % n for n in range(10)}
+    assert gdsf.victims(1, 1, 10) == []
+
+
+def test_many_touches_are_worked_off_in_steps() -> None:
+    gdsf = Gdsf()
+    for number in range(10_000):
+        gdsf.add(b"%d" % number, 4096, 1 + number % 100)
+    for number in range(10_000):
+        gdsf.touch(b"%d" % number)
+    calls = 1
+    while not gdsf.victims(1, 0, 1):
+        calls += 1
+    assert calls <= 3

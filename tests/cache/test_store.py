@@ -1,0 +1,501 @@
+"""The purge rule: every interleaving of fill and purge, with and without an index."""
+
+import asyncio
+import dataclasses
+import itertools
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from cache.disk import Disk
+from cache.entry import Entry
+from cache.errors import DamagedEntry, IndexUnavailable, NotStored, StaleToken, StoreBusy
+from cache.fill import Fill
+from cache.index.embedded import EmbeddedIndex
+from cache.index.interface import UNKNOWN_TOKEN, Purged, SourceRecord, Token
+from cache.key import Key, SourceId
+from cache.memory import Memory
+from cache.store import Opened, Store
+from cache.stored import StoredFile
+from cache.threads import DiskThreads
+from tests.cache import kit
+
+SOURCE = kit.key().source
+RECORD = SourceRecord("v1", '"v1"', "image/jpeg", 1, 2, 3, 4)
+
+
+class Switchable(EmbeddedIndex):
+    """The real index with a switch: down, every call fails; lost, purges act and do not answer."""
+
+    is_down = False
+    is_lost = False
+    is_shared = False
+
+    @property
+    def exclusive(self) -> bool:
+        return not self.is_shared
+
+    async def _call(self, step: Callable[[], object], *, is_durable: bool = False) -> object:
+        if self.is_down:
+            raise IndexUnavailable("switched off")
+        answer = await super()._call(step, is_durable=is_durable)
+        if self.is_lost and is_durable:
+            raise IndexUnavailable("the answer is lost")
+        return answer
+
+
+@asynccontextmanager
+async def opened(root: Path, **settings: int) -> AsyncIterator[tuple[Store, Switchable, Disk]]:
+    before = kit.descriptors()
+    disk = Disk(str(root / "cache"), settings.get("size", kit.SIZE), settings.get("inodes", 1000))
+    index = Switchable(str(root / "index"), clock=lambda: 1e9, random=Random(), budget_s=10)
+    store = Store(disk, index, lambda: 1e9, 2)
+    await store.start()
+    try:
+        yield store, index, disk
+    finally:
+        index.is_down = False
+        await store.stop()
+        assert kit.descriptors() <= before + 3  # the loop's own
+
+
+def run(
+    root: Path, test: Callable[[Store, Switchable, Disk], Awaitable[None]], **settings: int
+) -> None:
+    async def main() -> None:
+        async with opened(root, **settings) as parts:
+            await test(*parts)
+
+    asyncio.run(main())
+
+
+async def begin(store: Store, token: Token, body: bytes) -> tuple[Fill, Entry]:
+    entry = kit.draft("a", token)
+    fill = await store.reserve(entry, len(body))
+    fill.write(body)
+    return fill, kit.with_body(entry, body)
+
+
+async def put(store: Store, body: bytes) -> Opened:
+    at = await store.open_source(SOURCE)
+    fill, entry = await begin(store, at.token, body)
+    with fill:
+        (await store.commit(fill, entry)).close()
+    return at
+
+
+async def get(store: Store, token: Token | None) -> bytes | None:
+    stored = await store.lookup(kit.key(), token)
+    if stored is None:
+        return None
+    with stored:
+        return stored.read()
+
+
+async def get_now(store: Store) -> bytes | None:
+    """As a request that starts now does it."""
+    return await get(store, (await store.open_source(SOURCE)).current)
+
+
+def test_stored_found_purged(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        assert await get_now(store) is None
+        at = await put(store, b"first")
+        assert await get_now(store) == b"first"
+        assert await index.members(SOURCE) == (kit.key().digest,)
+        with await store.lookup(kit.key(), at.current) as stored:
+            assert stored.entry.stored_at == 10**9
+        purged = await store.purge(SOURCE)
+        assert purged.digests == (kit.key().digest,)
+        assert await get_now(store) is None
+        kit.check(disk, tmp_path / "cache")
+        assert kit.names(tmp_path / "cache") == []
+
+    run(tmp_path, test)
+
+
+def test_a_fill_that_ends_after_a_purge_is_not_stored_but_served(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        fill, entry = await begin(store, at.token, b"before")
+        await store.purge(SOURCE)
+        with fill:
+            with pytest.raises(StaleToken):
+                await store.commit(fill, entry)
+            kit.check(disk, tmp_path / "cache")
+            with fill.detach(entry) as stored:
+                assert stored.read() == b"before"
+        assert await get_now(store) is None
+        assert await get(store, None) is None
+        await put(store, b"after")
+        assert await get_now(store) == b"after"
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize("is_down", [False, True])
+def test_a_purge_between_record_and_rename(tmp_path: Path, is_down: bool) -> None:
+    """The fill is held between its compare-and-set and its rename."""
+
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        fill, entry = await begin(store, at.token, b"before")
+        reached, go_on = threading.Event(), threading.Event()
+        publish = fill.publish
+
+        def held() -> StoredFile:
+            reached.set()
+            assert go_on.wait(30)
+            return publish()
+
+        fill.publish = held
+        committing = asyncio.create_task(store.commit(fill, entry))
+        await asyncio.to_thread(reached.wait)
+        await store.purge(SOURCE)
+        index.is_down = is_down
+        go_on.set()
+        with fill, pytest.raises(StaleToken):
+            await committing
+        assert await get_now(store) is None
+        assert await get(store, None) is None
+        kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, test)
+
+
+def test_a_file_renamed_after_its_purge_is_never_served_and_goes(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        await store.purge(SOURCE)
+        # Past the store, as a rename that came late.
+        for is_down in (True, False):  # the floor decides, then the token
+            kit.store(disk, "a", b"before", at.token)
+            index.is_down = is_down
+            assert await get_now(store) is None
+            while store._removal is not None:
+                await store._removal
+            assert not kit.path_of(tmp_path / "cache").exists()
+        assert store.stats.stale == 2
+
+    run(tmp_path, test)
+
+
+def test_all_orders_of_two_fills_a_purge_and_outages(tmp_path: Path) -> None:
+    """Steps of two fills, a purge and an index that goes down and comes back, in every order that
+    keeps each one's own order. What a request that starts later may get is known from the model."""
+    steps = ["a begins", "a commits", "b begins", "b commits", "purge", "down", "up"]
+    keeps = [("a begins", "a commits"), ("b begins", "b commits"), ("down", "up")]
+    orders = [
+        order
+        for order in itertools.permutations(steps)
+        if all(order.index(first) < order.index(then) for first, then in keeps)
+    ]
+
+    async def one(store: Store, index: Switchable, order: tuple[str, ...], number: int) -> None:
+        source = SourceId("site", f"/{number}.jpg")
+        key = Key(source, "w=220")
+        purged_before: set[str] = set()  # fills that began before an answered purge
+        fills: dict[str, tuple[Fill, Entry]] = {}
+        for step in order:
+            match step.split():
+                case [name, "begins"]:
+                    at = await store.open_source(source)
+                    draft = Entry(key, at.token, "v")
+                    fill = await store.reserve(draft, 1)
+                    fill.write(name.encode())
+                    fills[name] = fill, dataclasses.replace(draft, length=1)
+                case [name, "commits"]:
+                    fill, entry = fills[name]
+                    with fill:
+                        try:
+                            (await store.commit(fill, entry)).close()
+                        except StaleToken:
+                            assert name in purged_before or entry.token == UNKNOWN_TOKEN
+                case ["purge"]:
+                    try:
+                        await store.purge(source)
+                        purged_before |= set(fills)
+                    except IndexUnavailable:
+                        assert index.is_down
+                case ["down"]:
+                    index.is_down = True
+                case ["up"]:
+                    index.is_down = False
+            token = (await store.open_source(source)).current
+            stored = await store.lookup(key, token)
+            if stored is not None:
+                with stored:
+                    assert stored.read().decode() not in purged_before, order
+
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        for number, order in enumerate(orders):
+            await one(store, index, order, number)
+        assert kit.temp_files(tmp_path / "cache") == []
+
+    run(tmp_path, test)
+    assert len(orders) == 630
+
+
+def test_without_an_index_hits_are_served_and_misses_are_stored(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        await put(store, b"first")
+        index.is_down = True
+        assert await get_now(store) == b"first"
+        at = await put(store, b"second")
+        assert at.token != UNKNOWN_TOKEN  # the last one that was seen
+        assert at.current is None
+        assert await get_now(store) == b"second"
+        assert store.stats.unrecorded == 1
+        with pytest.raises(IndexUnavailable):
+            await store.purge(SOURCE)
+        assert await get_now(store) == b"second"
+        index.is_down = False
+        assert await get_now(store) == b"second"
+        await store.purge(SOURCE)
+        assert await get_now(store) is None
+
+    run(tmp_path, test)
+
+
+def test_what_was_stored_without_a_token_does_not_outlive_the_outage(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        index.is_down = True
+        at = await put(store, b"unknown")
+        assert at.token == UNKNOWN_TOKEN
+        assert await get_now(store) == b"unknown"
+        index.is_down = False
+        assert await get_now(store) is None
+        index.is_down = True
+        assert await get_now(store) is None
+
+    run(tmp_path, test)
+
+
+def test_a_purge_without_an_answer_is_asked_again(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        await put(store, b"first")
+        index.is_lost = True
+        with pytest.raises(IndexUnavailable):
+            await store.purge(SOURCE)
+        assert store.opened_now(SOURCE) is None
+        index.is_lost = False
+        assert await get_now(store) is None  # it took place
+        await put(store, b"second")  # and the next fill has the new token
+        assert await get_now(store) == b"second"
+
+    run(tmp_path, test)
+
+
+def test_a_lost_index_makes_files_suspect_and_keeps_them(tmp_path: Path) -> None:
+    async def first(store: Store, index: Switchable, disk: Disk) -> None:
+        await put(store, b"first")
+
+    async def second(store: Store, index: Switchable, disk: Disk) -> None:
+        assert await get_now(store) is None
+        assert store.stats.suspect == 1
+        assert kit.path_of(tmp_path / "cache").exists()
+        await put(store, b"second")
+        assert await get_now(store) == b"second"
+
+    run(tmp_path, first)
+    for file in tmp_path.glob("index*"):
+        file.unlink()
+    run(tmp_path, second)
+
+
+def test_a_restart_keeps_entries_and_purges(tmp_path: Path) -> None:
+    async def first(store: Store, index: Switchable, disk: Disk) -> None:
+        await put(store, b"first")
+
+    async def second(store: Store, index: Switchable, disk: Disk) -> None:
+        assert await get_now(store) == b"first"
+        while disk.stats.adopted == 0:
+            await asyncio.sleep(0)
+        await store.purge(SOURCE)
+        assert await get_now(store) is None
+        kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, first)
+    run(tmp_path, second)
+
+
+def test_what_is_known_now_follows_writes_and_purges(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        assert store.opened_now(SOURCE) is None
+        at = await store.open_source(SOURCE)
+        assert store.opened_now(SOURCE) == at
+        assert await store.put_source(SOURCE, at.token, RECORD)
+        assert store.opened_now(SOURCE).record == RECORD
+        purged = await store.purge(SOURCE)
+        assert store.opened_now(SOURCE) == Opened(purged.token, purged.token, None)
+        assert not await store.put_source(SOURCE, at.token, RECORD)
+        index.is_shared = True  # then another node may know better
+        assert store.opened_now(SOURCE) is None
+
+    run(tmp_path, test)
+
+
+def test_a_younger_file_than_the_callers_token_is_served(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        early = await store.open_source(SOURCE)
+        await store.purge(SOURCE)
+        await put(store, b"after")
+        assert await get(store, early.current) == b"after"
+        assert kit.path_of(tmp_path / "cache").exists()
+
+    run(tmp_path, test)
+
+
+def test_a_purge_reaches_the_memory_tier(tmp_path: Path) -> None:
+    async def main() -> None:
+        memory: Memory[bytes] = Memory(1_000_000, 1_000)
+        disk = Disk(str(tmp_path / "cache"), kit.SIZE, 100)
+        index = EmbeddedIndex(str(tmp_path / "index"), clock=lambda: 1e9, random=Random())
+        store = Store(disk, index, lambda: 1e9, 1, memory)
+        await store.start()
+        await put(store, b"first")
+        memory.put(kit.key().digest, b"first", 5)
+        await store.purge(SOURCE)
+        assert memory.get(kit.key().digest) is None
+        await store.stop()
+
+    asyncio.run(main())
+
+
+def test_the_index_forgets_what_is_evicted(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        for number in range(30):
+            entry = dataclasses.replace(kit.draft("a", at.token, f"w={number}"), length=4)
+            with await store.reserve(entry, 4) as fill:
+                fill.write(b"body")
+                (await store.commit(fill, entry)).close()
+        members = set(await index.members(SOURCE))
+        assert {digest.hex() for digest in members} == set(kit.names(tmp_path / "cache"))
+        assert disk.stats.evicted > 0
+        assert store.stats.unforgotten == 0
+
+    run(tmp_path, test, inodes=10)
+
+
+def test_a_short_body_is_neither_stored_nor_recorded(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        fill, entry = await begin(store, at.token, b"short")
+        with fill, pytest.raises(DamagedEntry):
+            await store.commit(fill, dataclasses.replace(entry, length=6))
+        assert await index.members(SOURCE) == ()
+        kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize("step", ["seal", "publish"])
+def test_a_commit_that_is_cancelled_leaves_a_whole_file_or_none(tmp_path: Path, step: str) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        fill, entry = await begin(store, at.token, b"body")
+        reached, go_on = threading.Event(), threading.Event()
+        real = getattr(fill, step)
+
+        def held(*arguments: object) -> object:
+            reached.set()
+            assert go_on.wait(30)
+            return real(*arguments)
+
+        setattr(fill, step, held)
+        committing = asyncio.create_task(store.commit(fill, entry))
+        await asyncio.to_thread(reached.wait)
+        committing.cancel()
+        with fill, pytest.raises(asyncio.CancelledError):
+            await committing
+        go_on.set()
+        while store.threads.running:
+            await asyncio.sleep(0)
+        kit.check(disk, tmp_path / "cache")
+        assert await get_now(store) in (None, b"body")
+
+    run(tmp_path, test)
+
+
+def test_a_caller_that_leaves_a_lookup_leaks_no_descriptor(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await put(store, b"body")
+        before = kit.descriptors()
+        reached, go_on = threading.Event(), threading.Event()
+        real = disk.open
+
+        def held(key: Key) -> StoredFile | None:
+            stored = real(key)
+            reached.set()
+            assert go_on.wait(30)
+            return stored
+
+        disk.open = held
+        looking = asyncio.create_task(store.lookup(kit.key(), at.current))
+        await asyncio.to_thread(reached.wait)
+        looking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await looking
+        go_on.set()
+        while store.threads.stats.ended < store.threads.stats.calls:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert kit.descriptors() == before
+        assert store.threads.stats.orphaned == 1
+
+    run(tmp_path, test)
+
+
+def test_a_full_disk_is_not_stored_and_served(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        fill, entry = await begin(store, at.token, b"body")
+        with pytest.MonkeyPatch.context() as patch:
+
+            def full(*_: object) -> None:
+                raise OSError(28, "No space left on device")
+
+            patch.setattr("cache.files.write_at", full)
+            with fill:
+                with pytest.raises(NotStored):
+                    await store.commit(fill, entry)
+                with fill.detach(entry) as stored:
+                    assert stored.read() == b"body"
+        kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, test)
+
+
+def test_disk_threads_refuse_above_their_bound() -> None:
+    async def main() -> None:
+        threads = DiskThreads(1, limit=2)
+        go_on = threading.Event()
+        waiting = [asyncio.create_task(threads.run(go_on.wait)) for _ in range(2)]
+        while threads.running < 2:
+            await asyncio.sleep(0)
+        with pytest.raises(StoreBusy):
+            await threads.run(go_on.wait)
+        go_on.set()
+        assert await asyncio.gather(*waiting) == [True, True]
+        stats = threads.stats
+        assert (stats.calls, stats.ended, stats.refused) == (3, 2, 1)
+        await threads.stop()
+
+    asyncio.run(main())
+
+
+def test_answers_of_the_index_that_arrive_late_do_not_bring_back_an_old_token(
+    tmp_path: Path,
+) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        old = await store.open_source(SOURCE)
+        purged: Purged = await store.purge(SOURCE)
+        assert store._remember(SOURCE, old.token, RECORD).token == purged.token
+        assert store.opened_now(SOURCE).token == purged.token
+
+    run(tmp_path, test)

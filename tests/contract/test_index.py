@@ -1,0 +1,823 @@
+"""One suite for both homes of the index, then what is Redis's own and what is SQLite's own.
+
+Redis is a real server. Every test runs in one event loop of its own.
+"""
+
+import asyncio
+import random
+import signal
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from cache.errors import DoesNotFit, IndexUnavailable
+from cache.index.embedded import EmbeddedIndex
+from cache.index.interface import MAX_MEMBERS, Index, Purged, SourceRecord, Token
+from cache.index.redis import RedisIndex
+from cache.key import Key, SourceId
+from tests.peers.nobody import as_nobody, nobodys_folder
+from tests.peers.redis import RedisServer
+
+SOURCE = SourceId("site", "/a.jpg")
+OTHER = SourceId("site", "/b.jpg")
+RECORD = SourceRecord(
+    "v1", '"v1"', "image/jpeg", 123_456, 1_700_000_000, 1_795_000_000, 1_795_000_600
+)
+FULL_RECORD = SourceRecord(
+    "v2", '"v2"', "image/png", 2**40, -5, 1, 2, 9, 4000, 3000, ("dune", "ä,\n{}")
+)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_795_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Home:
+    """One of the two homes: makes an index over the same state, any number of times."""
+
+    def __init__(self, name: str, folder: Path, server: RedisServer | None) -> None:
+        self.name = name
+        self.clock = Clock()
+        self.path = folder / "index.sqlite"
+        self.server = server
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Index]:
+        index = self.make()
+        await index.start()
+        try:
+            yield index
+        finally:
+            await index.stop()
+
+    def make(self) -> Index:
+        if self.server is None:
+            return EmbeddedIndex(str(self.path), clock=self.clock, random=random.Random())
+        # A generous budget: these tests are about answers, and the machine may be busy.
+        return redis_index(self.server, budget_s=2.0, clock=self.clock)
+
+    def flush(self) -> None:
+        """Lose everything, as an operator or a damaged disk does."""
+        if self.server is None:
+            for file in self.path.parent.glob("index.sqlite*"):
+                file.unlink()
+        else:
+            self.server.command("FLUSHALL")
+
+
+def redis_index(
+    server: RedisServer, *, budget_s: float = 0.05, clock: Callable[[], float] | None = None
+) -> RedisIndex:
+    return RedisIndex(
+        server.url,
+        clock=clock or Clock(),
+        monotonic=Clock(),  # stands still: failures are always within a second
+        random=random.Random(),
+        budget_s=budget_s,
+    )
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[RedisServer]:
+    server = RedisServer().start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    server = RedisServer().start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["embedded", "redis"])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+    if request.param == "embedded":
+        return Home("embedded", tmp_path, None)
+    server = request.getfixturevalue("shared_server")
+    server.command("FLUSHALL")
+    return Home("redis", tmp_path, server)
+
+
+def run(home: Home, test: Callable[[Index], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with home.open() as index:
+            await test(index)
+
+    asyncio.run(main())
+
+
+def digest(number: int) -> bytes:
+    return Key(SOURCE, f"w={number}").digest
+
+
+# The contract
+
+
+def test_a_token_is_made_on_first_sight_and_stays(home: Home) -> None:
+    async def test(index: Index) -> None:
+        first, record = await index.open_source(SOURCE)
+        assert record is None
+        assert first.generation == 1_795_000_000_000
+        home.clock.now += 100
+        assert await index.open_source(SOURCE) == (first, None)
+
+    run(home, test)
+
+
+@pytest.mark.parametrize("record", [RECORD, FULL_RECORD])
+def test_a_record_round_trips(home: Home, record: SourceRecord) -> None:
+    async def test(index: Index) -> None:
+        token, _ = await index.open_source(SOURCE)
+        assert await index.put_source(SOURCE, token, record)
+        assert await index.open_source(SOURCE) == (token, record)
+        assert (await index.open_source(OTHER))[1] is None
+
+    run(home, test)
+
+
+def test_a_record_that_is_too_long_does_not_fit(home: Home) -> None:
+    async def test(index: Index) -> None:
+        token, _ = await index.open_source(SOURCE)
+        with pytest.raises(DoesNotFit):
+            await index.put_source(SOURCE, token, SourceRecord("v" * 20_000, "", "", 0, 0, 0, 0))
+
+    run(home, test)
+
+
+def test_purge_answers_the_members_and_raises_the_generation(home: Home) -> None:
+    async def test(index: Index) -> None:
+        token, _ = await index.open_source(SOURCE)
+        other, _ = await index.open_source(OTHER)
+        await index.put_source(SOURCE, token, RECORD)
+        for number in (1, 2, 2):
+            assert await index.publish(SOURCE, token, digest(number), 5000)
+        await index.publish(OTHER, other, digest(9), 5000)
+        purged = await index.purge(SOURCE)
+        assert set(purged.digests) == {digest(1), digest(2)}
+        assert len(purged.digests) == 2
+        assert purged.token.epoch == token.epoch
+        assert purged.token.generation > token.generation
+        assert await index.open_source(SOURCE) == (purged.token, None)
+        assert await index.members(SOURCE) == ()
+        assert (await index.open_source(OTHER))[0] == other
+        assert await index.members(OTHER) == (digest(9),)
+
+    run(home, test)
+
+
+def test_nothing_is_published_under_an_old_token(home: Home) -> None:
+    async def test(index: Index) -> None:
+        old, _ = await index.open_source(SOURCE)
+        new = (await index.purge(SOURCE)).token
+        assert not await index.publish(SOURCE, old, digest(1), 5000)
+        assert not await index.put_source(SOURCE, old, RECORD)
+        assert await index.members(SOURCE) == ()
+        assert await index.open_source(SOURCE) == (new, None)
+        assert await index.publish(SOURCE, new, digest(1), 5000)
+        assert await index.put_source(SOURCE, new, RECORD)
+
+    run(home, test)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda token: Token("f" * 16, token.generation),
+        lambda token: Token(token.epoch, token.generation + 1),
+        lambda token: Token(token.epoch, token.generation - 1),
+        lambda token: Token(token.epoch, 0),
+    ],
+)
+def test_nor_under_a_wrong_one(home: Home, wrong: Callable[[Token], Token]) -> None:
+    async def test(index: Index) -> None:
+        token, _ = await index.open_source(SOURCE)
+        assert not await index.publish(SOURCE, wrong(token), digest(1), 5000)
+        assert not await index.put_source(SOURCE, wrong(token), RECORD)
+
+    run(home, test)
+
+
+def test_nor_for_a_source_that_was_never_seen(home: Home) -> None:
+    async def test(index: Index) -> None:
+        token, _ = await index.open_source(OTHER)
+        assert not await index.publish(SOURCE, token, digest(1), 5000)
+        assert not await index.publish(SOURCE, Token(token.epoch, 0), digest(1), 5000)
+        assert not await index.put_source(SOURCE, token, RECORD)
+        assert await index.members(SOURCE) == ()
+        await index.forget(SOURCE, digest(1))
+
+    run(home, test)
+
+
+def test_purge_of_a_source_that_was_never_seen(home: Home) -> None:
+    async def test(index: Index) -> None:
+        purged = await index.purge(SOURCE)
+        assert purged.digests == ()
+        assert (await index.open_source(SOURCE))[0] == purged.token
+
+    run(home, test)
+
+
+def test_forget(home: Home) -> None:
+    async def test(index: Index) -> None:
+        token, _ = await index.open_source(SOURCE)
+        await index.publish(SOURCE, token, digest(1), 1)
+        await index.publish(SOURCE, token, digest(2), 1)
+        await index.forget(SOURCE, digest(1))
+        await index.forget(SOURCE, digest(1))
+        await index.forget(SOURCE, b"unknown")
+        assert await index.members(SOURCE) == (digest(2),)
+        assert (await index.open_source(SOURCE))[0] == token
+
+    run(home, test)
+
+
+def test_members_are_bounded_and_publishing_goes_on(home: Home) -> None:
+    async def test(index: Index) -> None:
+        token, _ = await index.open_source(SOURCE)
+        for number in range(MAX_MEMBERS + 10):
+            assert await index.publish(SOURCE, token, digest(number), 1)
+        assert await index.publish(SOURCE, token, digest(0), 2)
+        expected = {digest(number) for number in range(MAX_MEMBERS)}
+        assert set(await index.members(SOURCE)) == expected
+        assert len((await index.purge(SOURCE)).digests) == MAX_MEMBERS
+
+    run(home, test)
+
+
+@pytest.mark.parametrize("step_s", [0.0, 0.0004, 5.0, -3600.0])
+def test_the_generation_only_grows_whatever_the_clock_does(home: Home, step_s: float) -> None:
+    async def test(index: Index) -> None:
+        token, _ = await index.open_source(SOURCE)
+        for _ in range(5):
+            home.clock.now += step_s
+            purged = await index.purge(SOURCE)
+            assert purged.token.generation > token.generation
+            token = purged.token
+            assert (await index.open_source(SOURCE))[0] == token
+
+    run(home, test)
+
+
+@pytest.mark.parametrize("now_ms", [5, 10**14 - 1, 10**14, 10**15, 10**15 + 1, 2**53 - 3])
+def test_generations_keep_every_digit(home: Home, now_ms: int) -> None:
+    """Lua would print 15 digits and more in exponent form, and round the 17th."""
+    home.clock.now = 0.0
+
+    async def test(index: Index) -> None:
+        assert (await index.open_source(SOURCE))[0].generation in (0, 1)
+        home.clock.now = now_ms / 1000
+        expected = int(home.clock.now * 1000)
+        first = await index.purge(SOURCE)
+        assert first.token.generation == expected
+        second = await index.purge(SOURCE)
+        assert second.token.generation == expected + 1
+        assert await index.publish(SOURCE, second.token, digest(1), 1)
+        assert not await index.publish(SOURCE, first.token, digest(1), 1)
+
+    run(home, test)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        SourceId("", ""),
+        SourceId("site", "/ä/日本語/😀.jpg"),
+        SourceId("site", "/" + "x" * 8000),
+        SourceId("site}", "/{a}{b}:gen"),
+        SourceId("si te\r\nFLUSHALL\r\n", "/a'; DROP TABLE source; --\0\n*?[]"),
+    ],
+)
+def test_hostile_names_are_names(home: Home, source: SourceId) -> None:
+    async def test(index: Index) -> None:
+        keep, _ = await index.open_source(SOURCE)
+        token, _ = await index.open_source(source)
+        assert await index.put_source(source, token, RECORD)
+        assert await index.publish(source, token, digest(1), 1)
+        assert (await index.open_source(source))[1] == RECORD
+        assert (await index.purge(source)).digests == (digest(1),)
+        assert await index.open_source(SOURCE) == (keep, None)
+
+    run(home, test)
+
+
+def test_parts_of_a_name_cannot_change_places(home: Home) -> None:
+    async def test(index: Index) -> None:
+        names = [SourceId("ab", "c"), SourceId("a", "bc"), SourceId("abc", ""), SourceId("", "abc")]
+        for number, source in enumerate(names):
+            token, record = await index.open_source(source)
+            assert record is None
+            await index.put_source(source, token, SourceRecord(str(number), "", "", 0, 0, 0, 0))
+        for number, source in enumerate(names):
+            assert (await index.open_source(source))[1].validator == str(number)
+
+    run(home, test)
+
+
+def test_a_flush_changes_the_epoch_and_old_tokens_publish_nothing(home: Home) -> None:
+    async def main() -> None:
+        async with home.open() as index:
+            old, _ = await index.open_source(SOURCE)
+            await index.put_source(SOURCE, old, RECORD)
+            if home.server is not None:
+                home.flush()
+                assert not await index.publish(SOURCE, old, digest(1), 1)
+        home.flush()
+        async with home.open() as index:
+            new, record = await index.open_source(SOURCE)
+            assert record is None
+            assert new.epoch != old.epoch
+            assert not await index.publish(SOURCE, old, digest(1), 1)
+            assert not await index.put_source(SOURCE, old, RECORD)
+            assert await index.publish(SOURCE, new, digest(1), 1)
+
+    asyncio.run(main())
+
+
+def test_a_restart_keeps_everything(home: Home) -> None:
+    async def main() -> None:
+        async with home.open() as index:
+            await index.open_source(SOURCE)
+            token = (await index.purge(SOURCE)).token
+            await index.put_source(SOURCE, token, RECORD)
+            await index.publish(SOURCE, token, digest(1), 1)
+        async with home.open() as index:
+            assert await index.open_source(SOURCE) == (token, RECORD)
+            assert await index.members(SOURCE) == (digest(1),)
+
+    asyncio.run(main())
+
+
+def test_concurrent_fills_and_purges(home: Home) -> None:
+    """Whoever published under a token is either in the purge's answer or was refused."""
+
+    async def test(index: Index) -> None:
+        published: dict[Token, set[bytes]] = {}
+        purged: list[Purged] = []
+
+        async def fill(number: int) -> None:
+            token, _ = await index.open_source(SOURCE)
+            await asyncio.sleep(0)
+            if await index.publish(SOURCE, token, digest(number), 1):
+                published.setdefault(token, set()).add(digest(number))
+
+        async def purge() -> None:
+            purged.append(await index.purge(SOURCE))
+
+        steps = [fill(number) for number in range(60)] + [purge() for _ in range(12)]
+        random.Random(3).shuffle(steps)
+        await asyncio.gather(*steps)
+        generations = [one.token.generation for one in purged]
+        assert len(set(generations)) == len(generations)
+        listed = [set(one.digests) for one in purged] + [set(await index.members(SOURCE))]
+        assert sorted(map(sorted, filter(None, listed))) == sorted(map(sorted, published.values()))
+
+    run(home, test)
+
+
+def test_calls_outside_start_and_stop_are_refused(home: Home) -> None:
+    async def main() -> None:
+        index = home.make()
+        with pytest.raises(IndexUnavailable):
+            await index.open_source(SOURCE)
+        await index.start()
+        await index.open_source(SOURCE)
+        await index.stop()
+        await index.stop()
+        with pytest.raises(IndexUnavailable):
+            await index.purge(SOURCE)
+
+    asyncio.run(main())
+
+
+def test_a_caller_that_leaves_does_not_disturb_the_others(home: Home) -> None:
+    async def test(index: Index) -> None:
+        sources = [SourceId("site", f"/{number}") for number in range(200)]
+        tokens = {}
+        for source in sources:
+            tokens[source], _ = await index.open_source(source)
+            record = SourceRecord(source.path, "", "", 0, 0, 0, 0)
+            await index.put_source(source, tokens[source], record)
+        order = random.Random(5)
+        for _ in range(10):
+            leaving = [asyncio.create_task(index.open_source(s)) for s in order.sample(sources, 8)]
+            for _ in range(order.randrange(6)):
+                await asyncio.sleep(0)
+            for task in leaving:
+                task.cancel()
+            asked = order.sample(sources, 20)
+            answers = await asyncio.gather(*(index.open_source(source) for source in asked))
+            for source, (token, record) in zip(asked, answers, strict=True):
+                assert (token, record.validator) == (tokens[source], source.path)
+            await asyncio.gather(*leaving, return_exceptions=True)
+
+    run(home, test)
+
+
+# Redis
+
+
+def test_all_keys_of_a_source_share_one_slot_and_carry_no_name(home: Home) -> None:
+    if home.server is None:
+        return
+
+    async def test(index: Index) -> None:
+        token, _ = await index.open_source(SOURCE)
+        await index.put_source(SOURCE, token, RECORD)
+        await index.publish(SOURCE, token, digest(1), 1)
+        reply = home.server.command("KEYS", "*")
+        keys = [line for line in reply.split(b"\r\n") if line.startswith(b"halftone:")]
+        tag = b"{%s}" % SOURCE.digest.hex().encode()
+        assert sorted(keys) == [b"halftone:%s:%s" % (tag, n) for n in (b"gen", b"keys", b"record")]
+        for key in keys:
+            assert home.server.command("PTTL", key) > b":2000000000"
+
+    run(home, test)
+
+
+@pytest.mark.parametrize("how", ["url", "unix"])
+def test_redis_by_address_and_by_socket(server: RedisServer, how: str) -> None:
+    async def main() -> None:
+        index = redis_index(server, budget_s=2.0)
+        index._url = server.url if how == "url" else server.unix_url
+        await index.start()
+        await index.open_source(SOURCE)
+        await index.stop()
+
+    asyncio.run(main())
+
+
+def test_a_password_in_the_address(server: RedisServer) -> None:
+    async def main() -> None:
+        server.command("CONFIG", "SET", "requirepass", "geheim")
+        index = redis_index(server, budget_s=2.0)
+        await index.start()
+        with pytest.raises(IndexUnavailable):
+            await index.open_source(SOURCE)
+        await index.stop()
+        index = redis_index(server, budget_s=2.0)
+        index._url = server.url.replace("//", "//:geheim@")
+        await index.start()
+        await index.open_source(SOURCE)
+        await index.stop()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis+sentinel://a:1/m", "redis+cluster://a:1", "http://a", "", "redis://a:port:geheim/x"],
+)
+def test_addresses_that_can_never_work(url: str) -> None:
+    async def main() -> None:
+        index = RedisIndex(url, clock=Clock(), monotonic=Clock(), random=random.Random())
+        with pytest.raises(IndexUnavailable) as caught:
+            await index.start()
+        assert "geheim" not in str(caught.value)
+
+    asyncio.run(main())
+
+
+def test_forgotten_scripts_are_sent_again(server: RedisServer) -> None:
+    async def main() -> None:
+        index = redis_index(server, budget_s=2.0)
+        await index.start()
+        token, _ = await index.open_source(SOURCE)
+        server.command("SCRIPT", "FLUSH")
+        assert await index.publish(SOURCE, token, digest(1), 1)
+        server.command("SCRIPT", "FLUSH")
+        assert (await index.purge(SOURCE)).digests == (digest(1),)
+        await index.stop()
+        assert index.stats.failed == 0
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("value", ["", "rubbish", "0123:5", f"{'f' * 16}:-1", f"{'f' * 16}:1e15"])
+def test_a_token_that_is_none_of_ours(server: RedisServer, value: str) -> None:
+    async def main() -> None:
+        index = redis_index(server, budget_s=2.0)
+        await index.start()
+        server.command("SET", f"halftone:{{{SOURCE.digest.hex()}}}:gen", value)
+        with pytest.raises(IndexUnavailable):
+            await index.open_source(SOURCE)
+        purged = await index.purge(SOURCE)  # puts it right
+        assert await index.open_source(SOURCE) == (purged.token, None)
+        await index.stop()
+
+    asyncio.run(main())
+
+
+def test_a_stopped_server_opens_the_breaker_and_a_probe_closes_it(server: RedisServer) -> None:
+    async def main() -> None:
+        index = redis_index(server, budget_s=1.0)
+        await index.start()
+        token, _ = await index.open_source(SOURCE)
+        server.stop()
+        for _ in range(5):
+            assert not index.breaker.is_open
+            with pytest.raises(IndexUnavailable):
+                await index.open_source(SOURCE)
+        assert index.breaker.is_open
+        failed = index.stats.failed
+        for _ in range(20):
+            with pytest.raises(IndexUnavailable):
+                await index.purge(SOURCE)
+        assert index.stats.failed == failed  # refused without a connection
+        server.start()
+        index._monotonic.now += 2
+        assert (await index.open_source(SOURCE))[0] == token
+        assert not index.breaker.is_open
+        stats = index.stats
+        assert stats.calls == stats.answered + stats.failed + stats.refused
+        await index.stop()
+
+    asyncio.run(main())
+
+
+def test_a_frozen_server_is_given_up_within_the_budget(server: RedisServer) -> None:
+    async def main() -> None:
+        index = redis_index(server)
+        await index.start()
+        for _ in range(100):
+            try:
+                token, _ = await index.open_source(SOURCE)
+                break
+            except IndexUnavailable:  # the machine is busy; not what is tested
+                index._monotonic.now += 2
+        server.pause()
+        for _ in range(5):
+            with pytest.raises(IndexUnavailable):
+                await index.open_source(SOURCE)
+        while index._running:
+            await asyncio.wait(index._running)
+        assert index.breaker.is_open
+        assert index._idle == []  # every connection with a reply still to come is gone
+        server.resume()
+        for _ in range(100):
+            index._monotonic.now += 2
+            try:
+                answer = await index.open_source(SOURCE)
+                break
+            except IndexUnavailable:
+                pass
+        assert answer == (token, None)
+        await index.stop()
+
+    asyncio.run(main())
+
+
+class DelayingProxy:
+    """Between index and server; holds the reply to one chosen request until released."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.hold_next = False
+        self.held = asyncio.Event()
+        self.release = asyncio.Event()
+
+    async def start(self) -> int:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            while data := await reader.read(65_536):
+                upstream_writer.write(data)
+                reply = await upstream_reader.read(65_536)
+                if self.hold_next:
+                    self.hold_next = False
+                    self.held.set()
+                    await self.release.wait()
+                writer.write(reply)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            self._tasks.discard(task)
+            for stream in (writer, upstream_writer):
+                stream.close()
+
+
+def test_a_late_reply_never_answers_another_question(server: RedisServer) -> None:
+    async def main() -> None:
+        proxy = DelayingProxy(server.port)
+        port = await proxy.start()
+        direct = redis_index(server, budget_s=5.0)
+        await direct.start()
+        sources = [SourceId("site", f"/{number}") for number in range(1000)]
+        for source in sources:
+            token, _ = await direct.open_source(source)
+            record = SourceRecord(source.path, "", "", 0, 0, 0, 0)
+            assert await direct.put_source(source, token, record)
+
+        index = redis_index(server, budget_s=0.3)
+        index._url = f"redis://127.0.0.1:{port}/0"
+        await index.start()
+        await index.open_source(sources[0])
+        proxy.hold_next = True
+        late = asyncio.create_task(index.open_source(sources[1]))
+        await proxy.held.wait()
+        with pytest.raises(IndexUnavailable):
+            await late
+        proxy.release.set()
+        random.Random(11).shuffle(sources)
+        answered = 0
+        for source in sources:
+            try:
+                _, record = await index.open_source(source)
+            except IndexUnavailable:
+                index._monotonic.now += 2
+                continue
+            assert record.validator == source.path
+            answered += 1
+        assert answered > 900
+        await index.stop()
+        await direct.stop()
+        await proxy.stop()
+
+    asyncio.run(main())
+
+
+# SQLite
+
+
+def _embedded(path: Path, **settings: object) -> EmbeddedIndex:
+    return EmbeddedIndex(str(path), clock=Clock(), random=random.Random(), **settings)
+
+
+@pytest.mark.parametrize("damage", ["not a database", "random pages"])
+def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "index.sqlite"
+
+    async def fill() -> str:
+        index = _embedded(path)
+        await index.start()
+        for number in range(500):
+            token, _ = await index.open_source(SourceId("site", f"/{number}"))
+        await index.stop()
+        return token.epoch
+
+    async def after() -> str:
+        index = _embedded(path)
+        await index.start()
+        for number in range(500):
+            source = SourceId("site", f"/{number}")
+            try:
+                token, _ = await index.open_source(source)
+            except IndexUnavailable:
+                token, _ = await index.open_source(source)  # once damaged, then a new file
+        assert await index.publish(source, token, digest(1), 1)
+        assert index.database.rebuilt == 1
+        await index.stop()
+        return token.epoch
+
+    old = asyncio.run(fill())
+    raw = bytearray(path.read_bytes())
+    if damage == "not a database":
+        raw[:100] = b"x" * 100
+    else:
+        raw[4096:] = random.Random(1).randbytes(len(raw) - 4096)
+    path.write_bytes(raw)
+    assert asyncio.run(after()) != old
+    assert len(list(tmp_path.glob("index.sqlite.corrupt-*"))) == 1
+
+
+def test_a_second_opener_is_kept_out_and_gets_in_later(tmp_path: Path) -> None:
+    path = tmp_path / "index.sqlite"
+
+    async def main() -> None:
+        first, second = _embedded(path), _embedded(path, budget_s=5.0)
+        await first.start()
+        token, _ = await first.open_source(SOURCE)
+        await second.start()
+        with pytest.raises(IndexUnavailable):
+            await second.open_source(SOURCE)
+        await first.stop()
+        second.database._reopen_at = 0.0
+        assert (await second.open_source(SOURCE))[0] == token
+        await second.stop()
+
+    asyncio.run(main())
+
+
+def test_sources_are_bounded_and_dropped_ones_never_get_an_old_token(tmp_path: Path) -> None:
+    async def main() -> None:
+        index = _embedded(tmp_path / "index.sqlite", max_sources=1000)
+        await index.start()
+        token, _ = await index.open_source(SOURCE)
+        for _ in range(3):
+            token = (await index.purge(SOURCE)).token
+        for number in range(2500):
+            await index.open_source(SourceId("site", f"/{number}"))
+        again, _ = await index.open_source(SOURCE)
+        assert again.generation > token.generation  # the clock stood still
+        await index.stop()
+        db = sqlite3.connect(tmp_path / "index.sqlite")
+        assert db.execute("SELECT count(*) FROM source").fetchone()[0] <= 1001
+        db.close()
+
+    asyncio.run(main())
+
+
+def test_a_full_queue_refuses_and_counts(tmp_path: Path) -> None:
+    async def main() -> None:
+        index = _embedded(tmp_path / "index.sqlite", budget_s=30.0)
+        await index.start()
+        answers = await asyncio.gather(
+            *(index.open_source(SourceId("s", f"/{n}")) for n in range(6_000)),
+            return_exceptions=True,
+        )
+        stats = index.stats
+        assert sum(isinstance(a, IndexUnavailable) for a in answers) == stats.refused
+        assert stats.calls == 6_000 == stats.answered + stats.refused
+        assert index.database.commits < stats.answered
+        await index.stop()
+
+    asyncio.run(main())
+
+
+PURGE_AND_DIE = """
+import asyncio, os, random, signal, sys
+from cache.index.embedded import EmbeddedIndex
+from cache.key import SourceId
+
+async def main():
+    index = EmbeddedIndex(sys.argv[1], clock=lambda: 1795000000.0, random=random.Random())
+    await index.start()
+    for _ in range(3):
+        purged = await index.purge(SourceId("site", "/a.jpg"))
+    print(purged.token.epoch, purged.token.generation, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+def test_an_answered_purge_survives_the_process(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    path = tmp_path / "index.sqlite"
+    root = Path(__file__).parents[2]
+    ended = subprocess.run(
+        [sys.executable, "-c", PURGE_AND_DIE, str(path)], cwd=root, capture_output=True, text=True
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    epoch, generation = ended.stdout.split()
+
+    async def main() -> None:
+        index = _embedded(path)
+        await index.start()
+        assert (await index.open_source(SOURCE))[0] == Token(epoch, int(generation))
+        await index.stop()
+
+    asyncio.run(main())
+
+
+def test_a_folder_where_the_file_should_be(tmp_path: Path) -> None:
+    async def main() -> None:
+        with pytest.raises(IndexUnavailable):
+            await _embedded(tmp_path).start()
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(IndexUnavailable):
+            await _embedded(tmp_path / "file" / "index.sqlite").start()
+
+    asyncio.run(main())
+
+
+def test_a_read_only_folder_is_unavailable_and_not_fatal() -> None:
+    async def main(folder: Path) -> None:
+        index = _embedded(folder / "index.sqlite")
+        await index.start()
+        with pytest.raises(IndexUnavailable):
+            await index.open_source(SOURCE)
+        await index.stop()
+
+    with nobodys_folder() as folder:
+        folder.chmod(0o500)
+        with as_nobody():
+            asyncio.run(main(folder))

@@ -1,0 +1,130 @@
+"""The messages between pool and worker: both ways, cut, trailing, hostile."""
+
+import json
+import struct
+
+import pytest
+
+from resizer import errors
+from resizer.formats import Format
+from resizer.job import (
+    BadMessage,
+    Failure,
+    FailureKind,
+    Hello,
+    Job,
+    Limits,
+    Message,
+    Refusal,
+    Result,
+    build,
+    parse,
+    printable,
+)
+from resizer.transform import Transform
+from resizer.transform import parse as parse_transform
+
+RESULT = Result("image/webp", 5973, 220, 138, 1680, 1050, Format.JPEG, 12.5, 3.0)
+MESSAGES: list[Message] = [
+    Job(Transform(), Limits()),
+    Job(parse_transform("w=220,h=160,fit=cover,g=north,f=webp,q=75"), Limits(1, 2, 3, 4)),
+    Hello("landlock ABI 7, seccomp, rlimits"),
+    Refusal("no seccomp"),
+    RESULT,
+    *(Failure(kind, "why") for kind in FailureKind),
+    Failure(FailureKind.CORRUPT, '"' * 300),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_round_trip_cut_and_trailing(message: Message) -> None:
+    data = build(message)
+    assert parse(data) == message
+    for end in range(len(data)):
+        with pytest.raises(BadMessage):
+            parse(data[:end])
+    for tail in (b"\0", b" ", b"x", data):
+        with pytest.raises(BadMessage):
+            parse(data + tail)
+
+
+def datagram(kind: int, fields: object, magic: bytes = b"HT", version: int = 1) -> bytes:
+    body = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
+    return struct.pack(">2sBBH", magic, version, kind, len(body)) + body
+
+
+GOOD = ["image/webp", 1, 1, 1, 1, 1, "jpeg", 1.0, 1.0]
+
+
+def but(place: int, value: object) -> list[object]:
+    return [*GOOD[:place], value, *GOOD[place + 1 :]]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        # not ours
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        datagram(4, GOOD, magic=b"HX"),
+        datagram(4, GOOD, version=2),
+        datagram(0, GOOD),
+        datagram(6, GOOD),
+        b"\0" * 5000,
+        # no JSON, other JSON
+        datagram(4, b""),
+        datagram(4, b"[" * 1900),
+        datagram(4, b"\xff"),
+        datagram(4, b"[NaN"),
+        datagram(4, {}),
+        datagram(4, 7),
+        datagram(4, []),
+        datagram(4, GOOD[:-1]),
+        datagram(4, [*GOOD, 1]),
+        # a worker that was taken over
+        datagram(4, but(0, "text/html")),
+        datagram(4, but(0, "image/webp\r\nX: 1")),
+        datagram(4, but(0, ["image/webp"])),
+        datagram(4, but(1, 0)),
+        datagram(4, but(1, -1)),
+        datagram(4, but(1, True)),
+        datagram(4, but(1, 1.0)),
+        datagram(4, but(1, 1 << 40)),
+        datagram(4, but(6, "tiff")),
+        datagram(4, but(6, {})),
+        datagram(4, but(7, 1)),
+        datagram(4, but(7, -1.0)),
+        datagram(4, but(7, float("nan"))),
+        datagram(4, but(8, float("inf"))),
+        datagram(4, b'["image/webp",' + b"9" * 1500 + b"]"),
+        datagram(5, ["corrupt", "two\nlines"]),
+        datagram(5, ["corrupt", "x" * 301]),
+        datagram(5, ["corrupt", "\u2028"]),
+        datagram(5, ["corrupt", 1]),
+        datagram(5, ["barred", ""]),
+        datagram(2, ["\x1b[2J"]),
+        datagram(3, [None]),
+        datagram(1, [7, 1, 1, 1, 1]),
+        datagram(1, ["w=0", 1, 1, 1, 1]),
+        datagram(1, ["", 1, 1, 1]),
+        datagram(1, ["", 1, 1, 1, 0]),
+        datagram(1, ["", 1, 1, 1, "1"]),
+    ],
+)
+def test_refused(data: bytes) -> None:
+    with pytest.raises(BadMessage):
+        parse(data)
+
+
+@pytest.mark.parametrize("kind", FailureKind)
+def test_kinds_and_errors_are_one_to_one(kind: FailureKind) -> None:
+    error = Failure(kind, "why").error()
+    assert Failure.of(error) == Failure(kind, "why")
+    assert str(error) == "why"
+    assert isinstance(error, errors.ResizeError)
+
+
+def test_text_for_the_log() -> None:
+    assert printable("a\r\nb\x1b[0m\u202e") == "a??b?[0m?"
+    assert len(printable("x" * 1000)) == 300
+    failure = Failure.of(errors.CorruptPicture("bad \0 marker" + "!" * 1000))
+    assert parse(build(failure)) == failure

@@ -1,0 +1,156 @@
+"""The worker: reading, writing, its loop over a real socket, its end."""
+
+import io
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from PIL import Image
+
+from resizer import child, worker
+from resizer.errors import PictureTooLarge, TransferFailed
+from resizer.formats import Format
+from resizer.job import Failure, FailureKind, Hello, Job, Limits, Result, build, parse
+from resizer.sandbox import SandboxMode
+from resizer.transform import parse as transform
+from tests.resizer.pictures import noise, opened, quarters, saved
+
+PICTURE = saved(quarters(64), Format.PNG)
+
+
+@contextmanager
+def temporary(data: bytes = b"") -> Iterator[int]:
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        yield file.fileno()
+
+
+def stretch(limits: Limits, offset: int = 0, length: int | None = None) -> Job:
+    return Job(transform("w=8"), limits, offset, length)
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "expected"),
+    [(0, None, b"0123456789"), (0, 10, b"0123456789"), (3, None, b"3456789"), (3, 4, b"3456")],
+)
+def test_a_stretch_of_the_source_is_read_and_its_offset_stays(offset, length, expected) -> None:
+    with temporary(b"0123456789") as source:
+        os.lseek(source, 4, os.SEEK_SET)
+        limits = Limits(max_bytes=len(expected))
+        assert worker.read_source(source, stretch(limits, offset, length)) == expected
+        assert os.lseek(source, 0, os.SEEK_CUR) == 4
+        with pytest.raises(PictureTooLarge):
+            limits = Limits(max_bytes=len(expected) - 1)
+            worker.read_source(source, stretch(limits, offset, length))
+
+
+def test_a_stretch_beyond_the_end_of_the_source() -> None:
+    with temporary(b"0123456789") as source, pytest.raises(TransferFailed):
+        worker.read_source(source, stretch(Limits(), 3, 8))
+
+
+def test_a_source_that_is_no_file() -> None:
+    for descriptor in (pair := os.pipe()):
+        with pytest.raises(TransferFailed):
+            worker.read_source(descriptor, stretch(Limits()))
+    for descriptor in pair:
+        os.close(descriptor)
+
+
+def test_the_sink_is_written_where_it_stands() -> None:
+    with temporary(b"head") as sink:
+        worker.write_sink(sink, b"body")
+        assert os.pread(sink, 100, 0) == b"headbody"
+
+
+def test_a_sink_that_refuses() -> None:
+    sink = os.open("/dev/full", os.O_WRONLY)
+    with temporary(PICTURE) as source:
+        reply = worker.answer(source, sink, Job(transform("w=8"), Limits()), worker.render)
+    os.close(sink)
+    assert reply == Failure(FailureKind.TRANSFER, "sink: ENOSPC")
+
+
+class Running:
+    """A real worker at the other end of a socket."""
+
+    def __init__(self, mode: SandboxMode, limits: str = "33554432,50000000,16384,33554432") -> None:
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.settimeout(20)
+        number = theirs.fileno()
+        command = child.command("resizer.worker", str(number), mode, limits)
+        self.process = child.start(command, keep=(number,))
+        theirs.close()
+        self.hello = parse(self.socket.recv(4096))
+
+    def ask(self, data: bytes, text: str, limits: Limits | None = None) -> tuple[object, bytes]:
+        with temporary(data) as source, temporary() as sink:
+            job = build(Job(transform(text), limits or Limits()))
+            socket.send_fds(self.socket, [job], [source, sink])
+            reply = parse(self.socket.recv(4096))
+            return reply, os.pread(sink, 1 << 24, 0)
+
+    def close(self) -> int:
+        self.socket.close()
+        return self.process.wait(20)
+
+
+@pytest.mark.parametrize("mode", [SandboxMode.REQUIRE, SandboxMode.OFF])
+def test_jobs_and_the_end(mode: SandboxMode) -> None:
+    running = Running(mode)
+    try:
+        assert isinstance(running.hello, Hello)
+        assert ("landlock ABI" in running.hello.sandbox) == (mode is SandboxMode.REQUIRE)
+        assert os.getpriority(os.PRIO_PROCESS, running.process.pid) >= worker.NICENESS
+        with open(f"/proc/{running.process.pid}/environ", "rb") as file:
+            names = {line.split(b"=")[0] for line in file.read().split(b"\0") if line}
+        assert names <= {name.encode() for name in child.ENVIRONMENT}
+        for source in Format:
+            for output in Format:
+                reply, body = running.ask(saved(quarters(64), source), f"w=16,f={output}")
+                assert isinstance(reply, Result), reply
+                assert reply.length == len(body)
+                assert (reply.source_width, reply.source_format) == (64, source)
+                assert opened(body).size == (16, 16)
+        for data, kind in (
+            (b"text", FailureKind.UNSUPPORTED),
+            (PICTURE[:60], FailureKind.CORRUPT),
+            (PICTURE + bytes(100), None),
+        ):
+            reply, body = running.ask(data, "w=16")
+            assert getattr(reply, "kind", None) == kind
+            assert bool(body) == (kind is None)
+        reply, _ = running.ask(noise(64), "", Limits(max_output_bytes=100))
+        assert isinstance(reply, Failure)
+        assert reply.kind is FailureKind.IMPOSSIBLE
+        # Nothing was left open: 0 to 2 and the socket.
+        assert len(os.listdir(f"/proc/{running.process.pid}/fd")) == 4
+    finally:
+        # The parent's end closes: it ends by itself.
+        assert running.close() == 0
+
+
+def test_a_picture_above_the_memory_limit() -> None:
+    # Sealed for one megapixel and asked for 144: the header passes, the memory does not reach.
+    running = Running(SandboxMode.REQUIRE, "1000000,1000000,16384,1000000")
+    try:
+        body = io.BytesIO()
+        Image.new("L", (12_000, 12_000)).save(body, "PNG", compress_level=1)
+        limits = Limits(max_pixels=200_000_000)
+        reply, _ = running.ask(body.getvalue(), "f=webp", limits)
+        assert reply == Failure(FailureKind.TOO_LARGE, reply.message)  # type: ignore[attr-defined]
+        # Decoded within the memory, but not to be encoded in it.
+        body = io.BytesIO()
+        Image.new("RGBA", (3600, 3600), "#01020304").save(body, "PNG", compress_level=1)
+        for output in ("webp", "avif"):
+            reply, _ = running.ask(body.getvalue(), f"f={output}", limits)
+            assert isinstance(reply, Failure)
+            assert reply.kind is FailureKind.IMPOSSIBLE
+        reply, _ = running.ask(PICTURE, "w=8")
+        assert isinstance(reply, Result)
+    finally:
+        running.close()
