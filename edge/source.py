@@ -29,21 +29,25 @@ from cache.stored import StoredFile
 from edge.clock import Clock
 from edge.errors import NotFound, OriginSaidNo
 from edge.http.body import Descriptor, FileSlice
-from edge.http.date import format_date, parse_date
 from edge.http.directives import effective_control
-from edge.http.etag import original_etag
 from edge.http.freshness import (
-    StaleWindows,
     Storability,
-    initial_age,
-    lifetime,
     may_store,
-    stale_windows,
 )
-from edge.http.media_types import media_type_of
 from edge.origin.errors import NotAllowed, OriginBroken, OriginError, Refusal
-from edge.origin.files import Docroot, FileStatus, OpenedFile
+from edge.origin.files import Docroot, FileStatus
 from edge.origin.messages import Headers, OriginRequest, OriginResponse
+from edge.record import (
+    conditional_fields,
+    etag_of_original,
+    folded,
+    passed_fields,
+    record_of_entry,
+    record_of_file,
+    record_of_response,
+    refreshed,
+    replayed_fields,
+)
 from edge.site import Site
 from edge.urls.path import build_path
 
@@ -54,14 +58,6 @@ MAX_SOURCES: Final = 200_000
 # How long a stale original that an origin failed to refresh is taken for good before it is asked
 # again; short, so that recovery shows, and long enough that a dead origin is not asked per request.
 RETRY_ORIGIN_S: Final = 10
-# What a dead origin once gave is served for a day unless it forbade it (must-revalidate and kin):
-# RFC 9111 section 4.2.4 allows it to a cache that is disconnected.
-STALE_DEFAULT: Final = StaleWindows(if_error_s=86_400)
-# Fields of an origin's answer that describe the body or its use, and are replayed with it. What
-# speaks of the exchange or of freshness is ours to say.
-REPLAYED: Final = frozenset(
-    ("content-disposition", "content-language", "content-security-policy", "link", "x-robots-tag")
-)
 # A page served beside pictures must not run with the site's rights (facts of SVG as a document).
 _SVG_FIELDS: Final = (("Content-Security-Policy", "default-src 'none'; sandbox"),)
 
@@ -325,7 +321,7 @@ class Sources:
         answered_at: int,
     ) -> "Source | Passed":
         """Store an original while it arrives; what does not fit is passed on instead."""
-        record = record_of_response(source_id, response, asked_at, answered_at)
+        record = record_of_response(source_id.path, response, asked_at, answered_at)
         draft = Entry(
             key=Key(source_id, ""),
             token=opened.token,
@@ -454,125 +450,3 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-# Records. A validator of an origin's original is a word and a value:
-#     etag "abc"          asked with If-None-Match
-#     etag W/"abc"        likewise; the tag we send is then made of the bytes
-#     modified 1700000000 asked with If-Modified-Since
-#     hash 0123abcd       nothing to ask with
-
-
-def record_of_file(status: FileStatus | OpenedFile, path: str) -> SourceRecord:
-    modified = status.mtime_ns // 1_000_000_000
-    return SourceRecord(
-        validator=status.validator,
-        etag=original_etag(status.validator),
-        media_type=media_type_of(path),
-        length=status.size,
-        last_modified=max(modified, 0),
-        stored_at=0,
-        fresh_until=0,
-    )
-
-
-def folded(headers: Headers) -> dict[str, list[str]]:
-    """Field lines by lower-case name, kept apart."""
-    fields: dict[str, list[str]] = {}
-    for name, value in headers:
-        fields.setdefault(name, []).append(value)
-    return fields
-
-
-def _validator_of(fields: dict[str, list[str]], last_modified: int | None) -> str:
-    tags = fields.get("etag", [])
-    if len(tags) == 1 and len(tags[0]) <= 256:
-        return f"etag {tags[0]}"
-    return "" if last_modified is None else f"modified {last_modified}"
-
-
-def conditional_fields(validator: str) -> list[tuple[str, str]]:
-    """The precondition with which an origin is asked whether this version still holds."""
-    word, _, value = validator.partition(" ")
-    match word:
-        case "etag":
-            return [("if-none-match", value)]
-        case "modified":
-            return [("if-modified-since", format_date(int(value)))]
-        case _:
-            return []
-
-
-def etag_of_original(validator: str, digest: bytes) -> str:
-    """The origin's own tag where it is strong, else one of the bytes (RFC 9110 section 8.8.3)."""
-    word, _, value = validator.partition(" ")
-    return value if word == "etag" and not value.startswith("W/") else f'"{digest.hex()}"'
-
-
-def record_of_response(
-    source_id: SourceId, response: OriginResponse, asked_at: int, answered_at: int
-) -> SourceRecord:
-    fields = folded(response.headers)
-    control = effective_control(fields)
-    stored_at = answered_at - initial_age(fields, asked_at, answered_at)
-    fresh_until = stored_at + lifetime(response.status, fields, control, answered_at)
-    modified = fields.get("last-modified", [])
-    last_modified = parse_date(modified[0], answered_at) if len(modified) == 1 else None
-    types = fields.get("content-type", [])
-    return SourceRecord(
-        validator=_validator_of(fields, last_modified),
-        etag="",  # known with the last byte
-        media_type=types[0] if len(types) == 1 else media_type_of(source_id.path),
-        length=response.content_length or 0,
-        # RFC 9110 section 8.8.2.1: never later than the time of the response.
-        last_modified=min(last_modified, answered_at) if last_modified is not None else stored_at,
-        stored_at=stored_at,
-        fresh_until=fresh_until,
-        stale_until=fresh_until + stale_windows(control, STALE_DEFAULT).if_error_s,
-    )
-
-
-def refreshed(
-    record: SourceRecord, response: OriginResponse, asked_at: int, answered_at: int
-) -> SourceRecord:
-    """RFC 9111 section 4.3.4: a 304 brings a new lifetime to the stored response."""
-    fields = folded(response.headers)
-    control = effective_control(fields)
-    stored_at = answered_at - initial_age(fields, asked_at, answered_at)
-    if not {"cache-control", "expires", "cdn-cache-control"} & fields.keys():
-        span = max(record.fresh_until - record.stored_at, 0)
-    else:
-        span = lifetime(200, fields, control, answered_at)
-    fresh_until = stored_at + span
-    return dataclasses.replace(
-        record,
-        stored_at=stored_at,
-        fresh_until=fresh_until,
-        stale_until=fresh_until + stale_windows(control, STALE_DEFAULT).if_error_s,
-    )
-
-
-def record_of_entry(entry: Entry) -> SourceRecord:
-    return SourceRecord(
-        validator=entry.validator,
-        etag=entry.etag,
-        media_type=entry.media_type,
-        length=entry.length,
-        last_modified=entry.last_modified,
-        stored_at=entry.stored_at,
-        fresh_until=entry.fresh_until,
-        stale_until=entry.stale_until,
-        width=entry.width,
-        height=entry.height,
-        tags=entry.tags,
-    )
-
-
-def replayed_fields(headers: Headers) -> Headers:
-    return tuple((name, value) for name, value in headers if name in REPLAYED)
-
-
-def passed_fields(headers: Headers) -> Headers:
-    """An uncacheable answer goes through with its own fields, but for those we write ourselves."""
-    ours = ("date", "server", "content-length", "x-content-type-options", "cache-status")
-    return tuple((name, value) for name, value in headers if name not in ours)
