@@ -8,6 +8,8 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -69,11 +71,11 @@ class Home:
 
 
 def redis_index(
-    server: RedisServer, *, budget_s: float = 0.05, clock: Callable[[], float] = Clock()
+    server: RedisServer, *, budget_s: float = 0.05, clock: Callable[[], float] | None = None
 ) -> RedisIndex:
     return RedisIndex(
         server.url,
-        clock=clock,
+        clock=clock or Clock(),
         monotonic=Clock(),  # stands still: failures are always within a second
         random=random.Random(),
         budget_s=budget_s,
@@ -774,9 +776,6 @@ asyncio.run(main())
 
 
 def test_an_answered_purge_survives_the_process(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     path = tmp_path / "index.sqlite"
     root = Path(__file__).parents[2]
     ended = subprocess.run(
