@@ -240,6 +240,16 @@ def test_damage_is_a_miss_and_is_removed(
     disk.close()
 
 
+def test_damage_found_late_does_not_take_a_newer_file_away(disk: Disk, root: Path) -> None:
+    kit.store(disk, body=BODY)
+    _flip_body(kit.path_of(root))
+    damaged = disk.open(kit.key())
+    kit.store(disk, body=b"newer")
+    assert not disk.verify(damaged)
+    assert kit.load(disk) == b"newer"
+    kit.check(disk, root)
+
+
 def test_swapped_files_are_misses(disk: Disk, root: Path) -> None:
     kit.store(disk, "a", b"of a")
     kit.store(disk, "b", b"of b")
