@@ -12,8 +12,8 @@ THUMBNAILS = (3_495, 5_973)  # bytes; usual sizes of 120 and 220 pixel thumbnail
 SMALL_CONNECTIONS = 64
 PICTURES = 1_000
 SQUID_HEADS = 4_000
-# The first fits a node's memory and 20,000 descriptors, the second neither. (lighttpd keeps open the
-# files of some seconds, whatever its settings, and answers 403 when it runs out of descriptors.)
+# The first fits a node's memory and 20,000 descriptors, the second neither. (lighttpd keeps open
+# the files of some seconds, whatever its settings, and answers 403 when it runs out.)
 TAILS = (10_000, 100_000)
 TAIL_BYTES = (3_000, 30_000)
 IDLE_CONNECTIONS = 10_000
@@ -118,6 +118,10 @@ def _small_squid(size: int) -> Case:
 def _large(name: str, label: str, size: int, connections: int) -> Case:
     counted = size > MIB
     ending = "; an answer is counted for each whole body's worth of bytes." if counted else "."
+    ending += (
+        " On loopback the receiver does some of the sender's work, how much depends on how the "
+        "bytes are cut: read the CPU of both beside the server's."
+    )
     return Case(
         name=name,
         label=label,

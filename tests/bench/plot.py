@@ -6,7 +6,7 @@ where both servers are equal. It draws what it is given and measures nothing.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -112,8 +112,9 @@ def panel_height(panel: Panel) -> int:
 
 
 def draw(title: str, subtitle: str, peers: Sequence[str], panels: Sequence[Panel]) -> Image.Image:
-    """The whole picture. A panel without rows is left out."""
-    shown = [panel for panel in panels if panel.rows]
+    """The whole picture. Rows without ratios and panels without rows are left out."""
+    filled = [replace(panel, rows=[row for row in panel.rows if row.ratios]) for panel in panels]
+    shown = [panel for panel in filled if panel.rows]
     height = TITLE_HEIGHT + sum(map(panel_height, shown)) + MARGIN
     sheet = Sheet(height)
     sheet.text(MARGIN, 24, title, 23, INK)
@@ -130,7 +131,7 @@ def draw(title: str, subtitle: str, peers: Sequence[str], panels: Sequence[Panel
 def _draw_panel(sheet: "Sheet", panel: Panel, colours: Mapping[str, str], top: int) -> None:
     axis = axis_of(panel.rows, MARGIN + LABELS, WIDTH - MARGIN - NUMBERS)
     end = sheet.text(MARGIN, top + 6, panel.title, 16, INK)
-    sheet.text(end + 12, top + 9, f"left of 1.0 {panel.less}", 12, FAINT)
+    sheet.text(end + 12, top + 9, f"left of 1.0: {panel.less}", 12, FAINT)
     body = top + PANEL_HEAD
     bottom = body + sum(map(row_height, panel.rows))
     y = body

@@ -145,6 +145,11 @@ def panels(results: Results) -> list[plot.Panel]:
             f"{results.subject} is cheaper",
             [_row(results, case, "cpu_us", case.label) for case in loads],
         ),
+        plot.Panel(  # what a large answer saves its server on loopback, its receiver may pay
+            f"CPU per request of server and receiver: {results.subject} / peer",
+            "both together are cheaper",
+            [_row(results, case, "both_us", case.label) for case in loads if case.large],
+        ),
         *(
             plot.Panel(
                 f"Beside {case.idle_connections:,} idle connections: {results.subject} / peer",

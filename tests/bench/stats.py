@@ -23,7 +23,7 @@ class Metric:
 
 METRICS: Mapping[str, Metric] = {
     "cpu_us": Metric("CPU per request", "CPU us", "us"),
-    "both_us": Metric("CPU per request of server and generator", "both us", "us"),
+    "both_us": Metric("CPU per request of server and receiver", "both us", "us"),
     "rps": Metric("requests per second", "req/s", "/s", 0, more_is_better=True),
     "p50_us": Metric("p50", "p50 us", "us", 0),
     "p99_us": Metric("p99", "p99 us", "us", 0),

@@ -77,7 +77,8 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_memory_is_not_compared_with_the_floor() -> None:
-    load, idle = report.panels(results())
+    load, both, idle = report.panels(results())
+    assert both.rows == []  # no large case was measured
     assert set(load.rows[0].ratios) == {"lighttpd", "nginx", "floor"}
     assert all(set(row.ratios) == {"lighttpd", "nginx"} for row in idle.rows)
 
@@ -113,6 +114,13 @@ def test_bars_are_drawn_on_their_side_of_one() -> None:
         for side in (0.75, 1.4):
             drawn = image.getpixel((round(axis.place(side) * plot.SCALE), round(y)))
             assert (drawn == (0x2F, 0x6D, 0xB5)) is ((side < 1) is left)
+
+
+def test_what_has_no_ratio_takes_no_room() -> None:
+    row = plot.Row("r", {"nginx": Spread(2.0, 1.0, 3.0, 3)})
+    full = plot.draw("t", "s", ["nginx"], [plot.Panel("p", "l", [row])])
+    panels = [plot.Panel("p", "l", [plot.Row("e", {}), row]), plot.Panel("q", "l", [])]
+    assert plot.draw("t", "s", ["nginx"], panels).size == full.size
 
 
 @pytest.mark.parametrize(
