@@ -31,8 +31,8 @@ class Representation:
     """
 
     __slots__ = (
-        "body", "etag", "fields", "head", "head_second", "last_modified", "length", "media_type",
-        "validator",
+        "body", "etag", "fields", "head", "head_second", "hits", "last_modified", "length",
+        "media_type", "validator",
     )  # fmt: skip
 
     def __init__(
@@ -54,3 +54,4 @@ class Representation:
         self.fields = fields  # further fields of the 200, such as Content-Disposition
         self.head = b""  # of a hit in memory, made in head_second
         self.head_second = -1
+        self.hits = 0  # in memory, by the way of every request

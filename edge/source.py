@@ -34,7 +34,7 @@ from edge.http.freshness import (
     Storability,
     may_store,
 )
-from edge.origin.errors import NotAllowed, OriginBroken, OriginError, Refusal
+from edge.origin.errors import DocrootError, NotAllowed, OriginBroken, OriginError, Refusal
 from edge.origin.files import Docroot, FileStatus
 from edge.origin.messages import Headers, OriginRequest, OriginResponse
 from edge.record import (
@@ -172,6 +172,25 @@ class Sources:
         if landing.role is Role.JOINED and isinstance(found, Passed) and not found.is_shareable:
             return await self._open(site, path, query, known)
         return found
+
+    def recheck(self, site: Site, source: Source) -> bool:
+        """Look at a docroot file again, on the loop: its path is in the kernel's cache since it was
+        opened. True when it is still the same, and then it is good for another STAT_TTL_S.
+
+        False is no verdict: open() finds out.
+        """
+        if source.home is not Home.DOCROOT or site.docroot is None:
+            return False
+        if source.opened.current is None:
+            return False
+        try:
+            status = site.docroot.stat(source.id.path)
+        except DocrootError:
+            return False
+        if status is None or status.validator != source.record.validator:
+            return False
+        source.fresh_until = self._clock.wall + STAT_TTL_S
+        return True
 
     async def _open(
         self, site: Site, path: str, query: str, known: Source | None
