@@ -22,7 +22,7 @@ from edge.http.body import FileSlice
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, RequestParser
 
-RECEIVE_BYTES: Final = 64 * 1024
+RECEIVE_BYTES: Final = 8 * 1024
 # Client addresses whose objects are shared; beyond it they are made anew.
 MAX_PEERS: Final = 10_000
 # One sendfile call's worth: large enough that a fast reader costs few calls, small enough that one

@@ -155,6 +155,7 @@ class Handler:
         self.stats = Stats()
         self._familiar = Familiar()
         self._lessons = LESSONS_PER_TURN
+        self._docroot_facts: dict[tuple[str, str], Facts] = {}
         self.ready = ReadyAnswers(ready_bytes, access, self._renew)
         self.tick()
 
@@ -606,11 +607,14 @@ class Handler:
 
     def _facts_of_hit(self, site: Site, source: Source, detail: str) -> Facts:
         if source.home is Home.DOCROOT:
-            ttl = site.max_age_s
-        else:
-            ttl = source.record.fresh_until - self._clock.wall
-            if source.is_stale:
-                detail = "stale-if-error"
+            facts = self._docroot_facts.get((site.name, detail))
+            if facts is None:
+                status = build_hit(self._name, site.max_age_s, detail)
+                facts = self._docroot_facts[site.name, detail] = self._facts(site, source, status)
+            return facts
+        if source.is_stale:
+            detail = "stale-if-error"
+        ttl = source.record.fresh_until - self._clock.wall
         return self._facts(site, source, build_hit(self._name, ttl, detail))
 
     def answer_error(

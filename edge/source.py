@@ -34,7 +34,7 @@ from edge.http.freshness import (
     Storability,
     may_store,
 )
-from edge.origin.errors import DocrootError, NotAllowed, OriginBroken, OriginError, Refusal
+from edge.origin.errors import NotAllowed, OriginBroken, OriginError, Refusal
 from edge.origin.files import Docroot, FileStatus
 from edge.origin.messages import Headers, OriginRequest, OriginResponse
 from edge.record import (
@@ -81,13 +81,14 @@ class Home(enum.Enum):
 class Source:
     """What this worker knows of one original; renewed in place, so that every variant sees it."""
 
-    __slots__ = ("fresh_until", "home", "id", "is_stale", "opened", "record")
+    __slots__ = ("file", "fresh_until", "home", "id", "is_stale", "opened", "record")
 
     def __init__(self, source_id: SourceId, home: Home, opened: Opened, record: SourceRecord):
         self.id = source_id
         self.home = home
         self.opened = opened  # the tokens for look-ups and for fills
         self.record = record
+        self.file: FileStatus | None = None  # of a docroot file, when it was last looked at
         self.fresh_until = 0  # seconds since 1970; until then record is taken for true
         self.is_stale = False  # the origin failed to answer; record is past its lifetime
 
@@ -179,15 +180,12 @@ class Sources:
 
         False is no verdict: open() finds out.
         """
-        if source.home is not Home.DOCROOT or site.docroot is None:
+        file = source.file
+        if source.home is not Home.DOCROOT or site.docroot is None or file is None:
             return False
-        if source.opened.current is None:
+        if source.opened.current is None or file.validator != source.record.validator:
             return False
-        try:
-            status = site.docroot.stat(source.id.path)
-        except DocrootError:
-            return False
-        if status is None or status.validator != source.record.validator:
+        if not site.docroot.is_same(source.id.path, file):
             return False
         source.fresh_until = self._clock.wall + STAT_TTL_S
         return True
@@ -204,6 +202,7 @@ class Sources:
                 opened = await self._tokens(file_id)
                 record = record_of_file(status, path)
                 source = self._remember(file_id, Home.DOCROOT, opened, record)
+                source.file = status
                 source.fresh_until = self._clock.wall + STAT_TTL_S
                 return source
         source_id = source_id_of(site, path, query)
