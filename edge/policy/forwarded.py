@@ -47,7 +47,7 @@ _TCHARS: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED: Final = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]++|\\[\t \x21-\x7e\x80-\xff])*"'
 _PAIR: Final = re.compile(rf"[ \t]*({_TCHARS})=({_TCHARS}|{_QUOTED})[ \t]*(?:;|\Z)")
 # A list member, last character first.
-_MEMBER_BACKWARDS: Final = re.compile(r'(?:[^",]++|"(?:[^"]++|"\\)*"(?!\\))*')
+_MEMBER_BACKWARDS: Final = re.compile(r'(?:[^",]++|"(?:[^"]++|"\\)*")*')
 _EMPTY_PAIR: Final = re.compile(r"[ \t]*(?:;|\Z)")
 _ESCAPED: Final = re.compile(r"\\(.)")
 # RFC 7239 section 6: a port, or an obfuscated one.
@@ -125,7 +125,7 @@ class TrustedProxies:
         """How the client asked. "http", as we are asked, where nobody trusted says otherwise.
 
         Of several X-Forwarded-Proto the last counts, which the peer wrote. In Forwarded it is the
-        element that names the client.
+        element at which the walk ends, whether it names the client or hides it.
         """
         hop = self._peer(peer)
         if not hop.is_trusted:
@@ -137,13 +137,13 @@ class TrustedProxies:
         return "https" if proto.lower() == "https" else "http"
 
     def _walk(self, hop: _Hop, forwarded: str) -> tuple[_Hop, Mapping[str, str]]:
-        """Where the walk over Forwarded ends, and the element that told so, {} if none did."""
+        """Where the walk over Forwarded ends, and the last element that a trusted proxy wrote."""
         told: Mapping[str, str] = {}
-        for element in _elements_from_right(forwarded):
-            behind = self._hop(element["for"])
+        for told in _elements_from_right(forwarded):
+            behind = self._hop(told["for"])
             if behind is None:
-                return hop, told
-            hop, told = behind, element
+                break
+            hop = behind
             if not hop.is_trusted:
                 break
         return hop, told
@@ -216,15 +216,17 @@ def _elements_from_right(field: str) -> Iterator[dict[str, str]]:
     for _ in range(MAX_HOPS):
         member = _MEMBER_BACKWARDS.match(backwards, at)
         assert member is not None  # it may be empty
+        end = member.end()
+        if end < len(backwards) and backwards[end] != ",":
+            return  # a quote that opens nothing
         if member[0].strip(" \t"):
             element = _maybe_element(member[0][::-1])
             if element is None:
                 return
             yield {name: _unquoted(element.get(name, "")) for name in ("for", "proto")}
-        # Behind a member stands a comma or nothing; a quote that opens nothing ended it otherwise.
-        at = member.end() + 1
-        if at > len(backwards) or backwards[at - 1] != ",":
+        if end == len(backwards):
             return
+        at = end + 1
 
 
 def _unquoted(value: str) -> str:

@@ -172,6 +172,9 @@ FORWARDED = [
     ('for="203.0.113.9"x', PROXY),
     ('for="203.0.113.9\n"', PROXY),
     ("for=203.0.113.9 10.0.0.7", PROXY),
+    ('for=127.0.0.1"for=203.0.113.9', PROXY),
+    ('for=127.0.0.1", for="203.0.113.9', PROXY),
+    ('for=127.0.0.1"for=10.0.0.9, for=10.0.0.7', "10.0.0.7"),
     # long
     ("x" * 30_000 + ", for=203.0.113.9", CLIENT),
     ('"' * 30_000 + ", for=203.0.113.9", CLIENT),
@@ -260,7 +263,10 @@ FORWARDED_PROTO = [
     ("for=203.0.113.9;proto=https, for=10.0.0.7;proto=http", "https"),
     ("for=127.0.0.1;proto=https, for=203.0.113.9;proto=http", "http"),
     ("for=203.0.113.9;proto=http, for=10.0.0.7;proto=https", "http"),
-    ("for=unknown;proto=http, for=10.0.0.7;proto=https", "https"),
+    ("for=unknown;proto=http, for=10.0.0.7;proto=https", "http"),
+    ("for=_hidden;proto=https", "https"),
+    ("proto=https", "https"),
+    ("nonsense, for=10.0.0.7;proto=https", "https"),
     ("for=203.0.113.9;proto=https://", "http"),
     ('for=203.0.113.9;proto="https\t"', "http"),
 ]
