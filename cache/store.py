@@ -124,7 +124,7 @@ class Store:
         """Raises IndexUnavailable where the index can never work."""
         await self.index.start()
         self._loop = asyncio.get_running_loop()
-        self._scan = threading.Thread(target=self._scan_disk, name="scan")
+        self._scan = threading.Thread(target=self._scan_disk, name="scan", daemon=True)
         self._scan.start()
 
     async def stop(self) -> None:

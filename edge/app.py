@@ -31,7 +31,7 @@ from cache.index.interface import Index
 from cache.index.redis import RedisIndex
 from cache.memory import Memory
 from cache.store import Store
-from edge.access import AccessLog
+from edge.access import FORMS, AccessLog
 from edge.admin import Admin
 from edge.clock import Clock
 from edge.config import Config
@@ -65,6 +65,8 @@ log = logging.getLogger("halftone")
 
 # Body size up to which a representation lives in the memory tier: thumbnails do, originals do not.
 MEMORY_CUT_OFF: Final = 128 * 1024
+# Answers kept in one piece, beside the memory tier that they are copied from.
+READY_BYTES: Final = 64 * 1024 * 1024
 # Threads for file system calls that may wait for a disk; a spinning disk gains nothing from more.
 DISK_THREADS: Final = 8
 # Renders and fetches under way at once, beyond what the resizer's own queue bounds.
@@ -105,6 +107,7 @@ class App:
         self._chance = random.Random()  # noqa: S311 - jitter and ids, nothing secret
         self._threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
         self._listeners: list[Listener] = []
+        self._handler: SiteHandler | None = None
         self._stopping = asyncio.Event()
         self._is_draining = False
         self._drain_grace_s = DRAIN_GRACE_S
@@ -124,7 +127,7 @@ class App:
             log.info("resizer: %s", pool.sandbox_summary)
             access = None
             if config.log.access != "off":
-                access = AccessLog(config.log.access, config.log.format.value)
+                access = AccessLog(config.log.access, FORMS[config.log.format.value]())
                 try:
                     access.start(loop)
                 except OSError as error:
@@ -157,7 +160,9 @@ class App:
                 clock=self._clock,
                 disk_threads=self._threads,
                 chance=self._chance,
+                ready_bytes=min(READY_BYTES, config.cache.memory // 4),
             )
+            self._handler = handler
             rows = list(metric_rows(handler, memory, pool, render_flights, self._listeners, sites))
             admin = Admin(Exposition(rows, build_info()), self._problems, self._clock)
             settings = ConnectionSettings(
@@ -288,6 +293,8 @@ class App:
         while True:
             await asyncio.sleep(1.0 - time.time() % 1.0)
             self._clock.tick()
+            if self._handler is not None:
+                self._handler.tick()
             for listener in self._listeners:
                 listener.tick()
 
@@ -386,19 +393,22 @@ def metric_rows(
         "halftone_requests",
         "Responses on the public listeners, by status.",
         ("status",),
-        lambda: (((str(status),), count) for status, count in own.requests.items()),
+        lambda: (((str(status),), count) for status, count in handler.requests().items()),
     )
     yield Counter(
         "halftone_response_body_bytes",
         "Body bytes sent on the public listeners.",
         (),
-        single(lambda: own.sent_bytes),
+        single(lambda: own.sent_bytes + handler.ready.stats.body_bytes),
     )
     yield Counter(
         "halftone_cache_hits",
         "Answers from what was kept, by tier.",
         ("tier",),
-        lambda: ((("memory",), own.hits_memory), (("disk",), own.hits_disk)),
+        lambda: (
+            (("memory",), own.hits_memory + handler.ready.stats.hits),
+            (("disk",), own.hits_disk),
+        ),
     )
     yield Counter(
         "halftone_cache_misses",

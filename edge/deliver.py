@@ -29,6 +29,7 @@ from edge.representation import Facts, Representation
 CONDITIONAL_FIELDS: Final = frozenset(
     (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"range")
 )
+_OK: Final = status_line(200)
 SERVER: Final = "Server: halftone\r\n"
 NOSNIFF: Final = "X-Content-Type-Options: nosniff\r\n"
 
@@ -84,7 +85,14 @@ class Deliverer:
 
     def make_ready(self, representation: Representation, facts: Facts) -> None:
         """Put the 200's head together, for deliver_ready() in this second."""
-        representation.head = self._head(200, representation, facts, _entity(representation))
+        if representation.facts != facts:
+            head = self._head(200, representation, facts, _entity(representation))
+            date_line = self._clock.date_line
+            assert head.startswith(_OK + date_line)
+            representation.facts = facts
+            representation.head_rest = head[len(_OK) + len(date_line) :]
+        # Where nothing else has changed since the last second, the Date has.
+        representation.head = _OK + self._clock.date_line + representation.head_rest
         representation.head_second = self._clock.wall
 
     def _deliver_range(

@@ -27,7 +27,7 @@ from cache.flight import Flights, Role
 from cache.key import Key
 from cache.memory import Memory
 from cache.store import Store
-from edge.access import AccessLog, Record
+from edge.access import AccessLog, Peer, Record
 from edge.clock import Clock
 from edge.deliver import Deliverer
 from edge.errors import (
@@ -39,9 +39,11 @@ from edge.errors import (
 from edge.http.body import Descriptor, FileSlice
 from edge.http.cache_status import Forward, build_forward, build_hit
 from edge.http.etag import derivative_etag
+from edge.http.familiar import Familiar
 from edge.http.messages import Request, Response
-from edge.http.parser import ParseError
+from edge.http.parser import ParseError, is_plain_target
 from edge.policy.steps import Allowed, Redirect, Rejected, Rounded, apply
+from edge.ready import MAX_WIRE_BYTES, WORTH_HITS, Ready, ReadyAnswers
 from edge.representation import Facts, Representation
 from edge.site import Site, Sites
 from edge.source import (
@@ -66,9 +68,11 @@ log = logging.getLogger("halftone.handler")
 
 ALLOW: Final = "GET, HEAD, OPTIONS"
 # Targets whose meaning is remembered, and how long one may be to be worth it: at 512 bytes a route
-# and 256 of target this bounds the table at some 40 MB.
-MAX_ROUTES: Final = 50_000
+# and 256 of target this bounds the table at some 100 MB, and 131,072 photographs are hot at once.
+MAX_ROUTES: Final = 131_072
 MAX_ROUTE_BYTES: Final = 256
+# Heads whose lines are learnt in one second: ten microseconds each, so a millisecond at the most.
+LESSONS_PER_TURN: Final = 100
 # Room reserved for a derivative before its size is known; what it really takes is accounted after.
 EXPECTED_BYTES: Final = 64 * 1024
 
@@ -129,6 +133,7 @@ class Handler:
         clock: Clock,
         disk_threads: Executor,
         chance: random.Random,
+        ready_bytes: int,
     ) -> None:
         self._name = name
         self._sites = sites
@@ -148,25 +153,116 @@ class Handler:
         self._id_prefix = f"{chance.getrandbits(40):010x}"
         self._ids = 0
         self.stats = Stats()
+        self._familiar = Familiar()
+        self._lessons = LESSONS_PER_TURN
+        self._docroot_facts: dict[tuple[str, str], Facts] = {}
+        self.ready = ReadyAnswers(ready_bytes, access, self._renew)
+        self.tick()
 
     # connection.Handler
 
-    def receive(self, request: Request, peer: str) -> Response | None:
+    def find(self, data: bytes, peer: Peer) -> bytes | Request | None:
+        head = self._familiar.read(data)
+        if head is None:
+            return None
+        request_line, host, referer, agent, _ = head
+        wire = self.ready.find(request_line, host, referer, agent, peer)
+        return wire or self._request_of(request_line, host, referer, agent)
+
+    def learn(self, data: bytes) -> None:
+        if self._lessons > 0:
+            self._lessons -= 1
+            self._familiar.learn(data)
+
+    def tick(self) -> None:
+        """Once a second, after the clock."""
+        self.ready.next_turn()
+        self._lessons = LESSONS_PER_TURN
+        if self._access is not None:
+            self._access.now = self._clock.wall
+
+    def requests(self) -> dict[int, int]:
+        """Responses by status, ready ones among them."""
+        counts = dict(self.stats.requests)
+        counts[200] = counts.get(200, 0) + self.ready.stats.hits
+        return counts
+
+    def receive(self, request: Request, peer: Peer) -> Response | None:
         if request.method not in (b"GET", b"HEAD"):
             return self._other_method(request)
         route = self._routes.get((request.authority, request.target))
         if route is None or route.source is None or route.key is None:
             return None
         source = route.source
-        if self._clock.wall >= source.fresh_until:
+        if self._clock.wall >= source.fresh_until and not self._sources.recheck(route.site, source):
             return None
         representation = self._memory.get(route.key.digest)
         if representation is None or representation.validator != source.record.validator:
             return None
         self.stats.hits_memory += 1
-        return self._deliver_from_memory(request, representation, route.site, source)
+        response = self._deliver_from_memory(request, representation, route.site, source)
+        if request.lines is not None and response.status == 200 and request.method == b"GET":
+            representation.hits += 1
+            if representation.hits >= WORTH_HITS and representation.length <= MAX_WIRE_BYTES:
+                self._make_ready(request, request.lines, route, representation)
+        return response
 
-    async def serve(self, request: Request, peer: str) -> Response:
+    def _make_ready(
+        self,
+        request: Request,
+        lines: tuple[bytes, bytes],
+        route: Route,
+        representation: Representation,
+    ) -> None:
+        line = b""
+        if self._access is not None:
+            line = self._access.answer_line(
+                "GET",
+                request.target.decode("latin-1"),
+                request.authority.decode("latin-1"),
+                200,
+                representation.length,
+            )
+        self.ready.put(*lines, Ready(route, line))
+
+    def _renew(self, ready: Ready) -> bool:
+        """Bring a ready answer into this second, if it still stands; see ready.py."""
+        route = ready.owner
+        assert isinstance(route, Route)
+        source, key = route.source, route.key
+        if source is None or key is None:
+            return False
+        if self._clock.wall >= source.fresh_until and not self._sources.recheck(route.site, source):
+            return False
+        representation = self._memory.get(key.digest)
+        if representation is None or representation.validator != source.record.validator:
+            return False
+        facts = self._facts_of_hit(route.site, source, "memory")
+        self._deliverer.make_ready(representation, facts)
+        assert isinstance(representation.body, bytes)
+        ready.wire = b"%b\r\n%b" % (representation.head, representation.body)
+        ready.tail = representation.length
+        return True
+
+    def _request_of(
+        self, request_line: bytes, host: bytes, referer: bytes, agent: bytes
+    ) -> Request | None:
+        """The request of a familiar head, if its line is of the usual kind."""
+        if request_line[:4] != b"GET " or request_line[-9:] != b" HTTP/1.1":
+            return None
+        target = request_line[4:-9]
+        if not is_plain_target(target):
+            return None
+        fields = {b"host": host[5:].strip()}
+        if referer != b"-":
+            fields[b"referer"] = referer
+        if agent:
+            fields[b"user-agent"] = agent[11:].strip()
+        request = Request(b"GET", target, 1, fields, fields[b"host"], True)
+        request.lines = (request_line, host)
+        return request
+
+    async def serve(self, request: Request, peer: Peer) -> Response:
         try:
             return await self._serve(request)
         except asyncio.CancelledError:
@@ -179,7 +275,7 @@ class Handler:
         return self.answer_error(None, error, close=True)
 
     def record(
-        self, peer: str, request: Request | None, response: Response, sent: int, started: float
+        self, peer: Peer, request: Request | None, response: Response, sent: int, started: float
     ) -> None:
         status = response.status
         self.stats.requests[status] = self.stats.requests.get(status, 0) + 1
@@ -189,7 +285,7 @@ class Handler:
             if started:
                 took = (asyncio.get_running_loop().time() - started) * 1000
             self._access.append(
-                Record(self._clock.wall, peer, request, status, sent, response.cache, took)
+                Record(self._clock.wall, peer.address, request, status, sent, response.cache, took)
             )
 
     # receive
@@ -511,11 +607,14 @@ class Handler:
 
     def _facts_of_hit(self, site: Site, source: Source, detail: str) -> Facts:
         if source.home is Home.DOCROOT:
-            ttl = site.max_age_s
-        else:
-            ttl = source.record.fresh_until - self._clock.wall
-            if source.is_stale:
-                detail = "stale-if-error"
+            facts = self._docroot_facts.get((site.name, detail))
+            if facts is None:
+                status = build_hit(self._name, site.max_age_s, detail)
+                facts = self._docroot_facts[site.name, detail] = self._facts(site, source, status)
+            return facts
+        if source.is_stale:
+            detail = "stale-if-error"
+        ttl = source.record.fresh_until - self._clock.wall
         return self._facts(site, source, build_hit(self._name, ttl, detail))
 
     def answer_error(

@@ -81,13 +81,14 @@ class Home(enum.Enum):
 class Source:
     """What this worker knows of one original; renewed in place, so that every variant sees it."""
 
-    __slots__ = ("fresh_until", "home", "id", "is_stale", "opened", "record")
+    __slots__ = ("file", "fresh_until", "home", "id", "is_stale", "opened", "record")
 
     def __init__(self, source_id: SourceId, home: Home, opened: Opened, record: SourceRecord):
         self.id = source_id
         self.home = home
         self.opened = opened  # the tokens for look-ups and for fills
         self.record = record
+        self.file: FileStatus | None = None  # of a docroot file, when it was last looked at
         self.fresh_until = 0  # seconds since 1970; until then record is taken for true
         self.is_stale = False  # the origin failed to answer; record is past its lifetime
 
@@ -173,6 +174,22 @@ class Sources:
             return await self._open(site, path, query, known)
         return found
 
+    def recheck(self, site: Site, source: Source) -> bool:
+        """Look at a docroot file again, on the loop: its path is in the kernel's cache since it was
+        opened. True when it is still the same, and then it is good for another STAT_TTL_S.
+
+        False is no verdict: open() finds out.
+        """
+        file = source.file
+        if source.home is not Home.DOCROOT or site.docroot is None or file is None:
+            return False
+        if source.opened.current is None or file.validator != source.record.validator:
+            return False
+        if not site.docroot.is_same(source.id.path, file):
+            return False
+        source.fresh_until = self._clock.wall + STAT_TTL_S
+        return True
+
     async def _open(
         self, site: Site, path: str, query: str, known: Source | None
     ) -> "Source | Passed":
@@ -185,6 +202,7 @@ class Sources:
                 opened = await self._tokens(file_id)
                 record = record_of_file(status, path)
                 source = self._remember(file_id, Home.DOCROOT, opened, record)
+                source.file = status
                 source.fresh_until = self._clock.wall + STAT_TTL_S
                 return source
         source_id = source_id_of(site, path, query)

@@ -221,6 +221,15 @@ class RequestParser:
         return target, authority
 
 
+def is_plain_target(target: bytes) -> bool:
+    """True for a target in origin form that the parser would take (section 3.2.1)."""
+    return (
+        target[:1] == b"/"
+        and len(target) <= MAX_TARGET_BYTES
+        and not target.translate(None, _TARGET)
+    )
+
+
 def _is_persistent(minor: int, connection: bytes) -> bool:
     """RFC 9112 section 9.3; options are case-insensitive and in any list position."""
     if not connection:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,6 +98,7 @@ def squid(origin: str, more: str = "") -> Iterator[Squid]:
         try:
             _wait_until_ready(process, log)
             reader.start()
+            _wait_for_port(process, port, log)
             # In the foreground Squid does not fork: its pid file would name this very process.
             yield Squid(f"127.0.0.1:{port}", process.pid, folder, log)
         finally:
@@ -131,6 +133,16 @@ def _wait_until_ready(process: subprocess.Popen[str], log: deque[str]) -> None:
         if not waits_for:
             return
     raise AssertionError(f"squid did not start: {''.join(log)}")
+
+
+def _wait_for_port(process: subprocess.Popen[str], port: int, log: deque[str]) -> None:
+    """Its log comes a moment before its socket on a machine that has much else to do."""
+    deadline = time.monotonic() + END_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=END_S).close()
+            return
+    raise AssertionError(f"squid does not listen: {''.join(log)}")
 
 
 def _drain(process: subprocess.Popen[str], log: deque[str]) -> None:
