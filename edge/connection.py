@@ -298,14 +298,12 @@ class Connection:
 
     def _advance(self) -> None:
         """Answer the next request that is complete, if nothing is under way."""
-        while not self._active:
+        # Behind an answer that closes nothing is a request any more: the rest of a body, say.
+        while not self._active and not self._closing:
             parser = self._parser
             if parser is None:
                 return
             if parser.requests:
-                if self._closing:
-                    self.close()
-                    return
                 self._answer(parser.requests.popleft())
                 continue
             if parser.error is not None:
@@ -521,7 +519,6 @@ class Connection:
         """Called after the deadline: too slow a head, too long idle, or nothing taken."""
         self._listener.stats.timed_out += 1
         if self._parser is not None and not self._active and not self._closing:
-            self._closing = True
             self._parser.error = ParseError(408, "head not complete in time")
             self._advance()
         elif self._active:

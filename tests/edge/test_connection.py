@@ -315,6 +315,30 @@ def test_time_limits():
     on_loop(test)
 
 
+UPGRADE = get(b"/up", b"Connection: upgrade", b"Upgrade: h2c")
+
+
+def test_a_refusal_behind_an_upgrade_is_answered_and_troubles_nobody_else():
+    async def test(bench: Bench) -> None:
+        answer = await bench.ask(UPGRADE + get(b"/bad", b"Host: b"))
+        assert (answer.count(b"/up"), answer.count(b"HTTP/1.1 400 ")) == (1, 1)
+        # Connections share a parser between requests: it must not have kept any of that.
+        assert (await bench.ask(get(b"/mine", CLOSE))).endswith(b"\r\n\r\n/mine")
+        assert len(bench.handler.records) == 3
+
+    on_loop(test)
+
+
+def test_a_broken_body_is_answered_once():
+    async def test(bench: Bench) -> None:
+        head = b"POST /post HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer = await bench.ask(head + b"no chunk\r\n" + get(b"/smuggled"))
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert bench.handler.records == [(b"/post", 200, 5)]
+
+    on_loop(test)
+
+
 def test_a_client_over_the_cap_is_told_so():
     async def test(bench: Bench) -> None:
         first = await bench.client()
