@@ -20,8 +20,10 @@ FLUSH_S: Final = 0.1
 # At 2 to 4 microseconds a line, a slice of 200 stays below the millisecond that one callback may
 # take.
 SLICE: Final = 200
-# Ten seconds of the busiest node's requests.
-MAX_PENDING: Final = 500_000
+# Three seconds of the busiest node's requests; each holds its head, some 3 KB.
+MAX_PENDING: Final = 50_000
+# Slices that a rotation writes to the old file: more would keep the loop for too long.
+ROTATED_SLICES: Final = 10
 MAX_UNWRITTEN_BYTES: Final = 4 * 1024 * 1024
 
 _MONTHS: Final = [
@@ -97,12 +99,16 @@ class AccessLog:
         self._close()
 
     def reopen(self) -> None:
-        """After a rotation: the old file gets what is pending, then the name is opened again."""
-        while self._pending:
+        """After a rotation: the old file gets what is pending, then the name is opened again.
+
+        Raises OSError when it cannot be opened; then the old file stays in use.
+        """
+        for _ in range(ROTATED_SLICES):
             self._format_slice()
         self._write()
-        self._close()
+        old = self._fd
         self._open()
+        os.close(old)
 
     def append(self, record: Record) -> None:
         self.stats.records += 1
@@ -112,11 +118,8 @@ class AccessLog:
         self._pending.append(record)
 
     def _open(self) -> None:
-        if self._path == "-":
-            self._fd = os.dup(1)
-            return
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-        self._fd = os.open(self._path, flags, 0o640)
+        self._fd = os.open(self._path, flags, 0o640) if self._path != "-" else open_output()
 
     def _close(self) -> None:
         if self._fd >= 0:
@@ -154,6 +157,20 @@ class AccessLog:
             return True
         self._unwritten = self._unwritten[written:]
         return not self._unwritten
+
+
+def open_output() -> int:
+    """Standard output, never waiting for its reader.
+
+    O_NONBLOCK belongs to the open file, which standard error and other programs may share: so it is
+    opened anew, and only what cannot be (a socket, a pipe of somebody else) is switched over.
+    """
+    try:
+        return os.open("/proc/self/fd/1", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        fd = os.dup(1)
+        os.set_blocking(fd, False)
+        return fd
 
 
 def _escape(text: str) -> str:
