@@ -22,7 +22,7 @@ from typing import Final, TypeVar
 import xxhash
 
 from cache.entry import Entry
-from cache.errors import DamagedEntry, NotStored
+from cache.errors import DamagedEntry, NotStored, StaleToken
 from cache.fill import Fill
 from cache.flight import Flights, Role
 from cache.key import Key
@@ -504,6 +504,9 @@ class Handler:
         try:
             (await self._store.commit(fill, entry)).close()
         except NotStored as error:
+            if isinstance(error, StaleToken):
+                # Until the index has been asked, every fill would carry the same old token.
+                self._sources.doubt(draft.key.source)
             # Whoever asked before a purge still gets the bytes; nobody gets them later.
             log.info("%a was rendered and not stored: %s", draft.key.source.path, error)
             return result, body, False

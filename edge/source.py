@@ -212,6 +212,12 @@ class Sources:
             return await self._open(site, path, query)
         return dataclasses.replace(found, collapsed=True)
 
+    def doubt(self, source_id: SourceId) -> None:
+        """What is known of a source may be over: the next open() looks again."""
+        known = self._known.get(source_id)
+        if known is not None:
+            known.fresh_until = 0
+
     async def _open(self, site: Site, path: str, query: str) -> Found:
         self.stats.opened += 1
         source_id = source_id_of(site, path, query)
