@@ -101,12 +101,15 @@ class AccessLog:
         self._close()
 
     def reopen(self) -> None:
-        """After a rotation: the old file gets what is pending, then the name is opened again."""
+        """After a rotation: the old file gets what is pending, then the name is opened again.
+
+        Raises OSError when it cannot be opened; then the old file stays in use.
+        """
         self._join()
-        while self._unwritten and self._write():
-            pass
-        self._close()
+        self._write()
+        old = self._fd
         self._open()
+        os.close(old)
 
     def append(self, record: Record) -> None:
         self._pieces.append(self._form.record(record))
@@ -131,11 +134,8 @@ class AccessLog:
         return self._form.answer(method, target, host, status, length)
 
     def _open(self) -> None:
-        if self._path == "-":
-            self._fd = os.dup(1)
-            return
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-        self._fd = os.open(self._path, flags, 0o640)
+        self._fd = os.open(self._path, flags, 0o640) if self._path != "-" else open_output()
 
     def _close(self) -> None:
         if self._fd >= 0:
@@ -176,6 +176,20 @@ class AccessLog:
         self.stats.dropped += lost
         self.stats.lines -= lost
         self._unwritten = b""
+
+
+def open_output() -> int:
+    """Standard output, never waiting for its reader.
+
+    O_NONBLOCK belongs to the open file, which standard error and other programs may share: so it is
+    opened anew, and only what cannot be (a socket, a pipe of somebody else) is switched over.
+    """
+    try:
+        return os.open("/proc/self/fd/1", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        fd = os.dup(1)
+        os.set_blocking(fd, False)
+        return fd
 
 
 def _escape(text: str) -> str:

@@ -15,6 +15,7 @@ import platform
 import random
 import signal
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -53,7 +54,8 @@ from edge.settings import addresses
 from edge.settings.sections import Origin as OriginSection
 from edge.settings.sections import Site as SiteSection
 from edge.site import Site, Sites
-from edge.source import Node, Passed, Source, Sources
+from edge.source import Found, Node, Sources
+from edge.spool import Spool
 from edge.urls.grammars import make_grammars
 from resizer.errors import ResizeError
 from resizer.job import Limits
@@ -118,7 +120,10 @@ class App:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._threads.shutdown)
             index = self._build_index()
-            store = self._build_store(index)
+            try:
+                store = self._build_store(index)
+            except CacheError as error:
+                raise CannotStart(f"cache: {error}") from error
             await self._start_part(store.start(), "cache")
             stack.push_async_callback(store.stop)
             pool = self._build_pool()
@@ -137,14 +142,13 @@ class App:
             sockets = [self._bind(address) for address in config.listen]
             admin_socket = self._bind(config.admin)
             node = _node_of(config.name, sockets[0])
-            source_flights: Flights[Source | Passed] = Flights(MAX_FLIGHTS)
+            source_flights: Flights[Found] = Flights(MAX_FLIGHTS)
             render_flights: Flights[Made] = Flights(MAX_FLIGHTS)
             stack.push_async_callback(source_flights.stop, DRAIN_GRACE_S)
             stack.push_async_callback(render_flights.stop, DRAIN_GRACE_S)
             memory: Memory[Representation] = Memory(config.cache.memory, MEMORY_CUT_OFF)
-            sources = Sources(
-                store, self._clock, self._threads, source_flights, node, config.cache.path
-            )
+            spool = Spool(config.cache.path)
+            sources = Sources(store, self._clock, self._threads, source_flights, node, spool)
             sites = self._build_sites()
             handler = SiteHandler(
                 name=config.name,
@@ -155,7 +159,9 @@ class App:
                 flights=render_flights,
                 pool=pool,
                 encoder=encoder_version(),
-                deliverer=Deliverer(self._clock, f"halftone-{self._chance.getrandbits(96):024x}"),
+                deliverer=Deliverer(
+                    self._clock, f"halftone-{self._chance.getrandbits(96):024x}", config.name
+                ),
                 access=access,
                 clock=self._clock,
                 disk_threads=self._threads,
@@ -258,8 +264,7 @@ class App:
         where: tuple[str, int] | str
         if isinstance(address, addresses.UnixAddress):
             where = address.path
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(where)  # what a node that was killed left behind
+            _unlink_dead_socket(where)
         else:
             where = (address.host, address.port)
         try:
@@ -296,7 +301,10 @@ class App:
             if self._handler is not None:
                 self._handler.tick()
             for listener in self._listeners:
-                listener.tick()
+                try:
+                    listener.tick()
+                except Exception:  # the clock must go on: Date and every lifetime hang on it
+                    log.exception("a listener's tick failed")
 
     def _handle_signals(self, loop: asyncio.AbstractEventLoop, access: AccessLog | None) -> None:
         def drain() -> None:
@@ -324,6 +332,21 @@ class App:
 
     def _problems(self) -> list[str]:
         return ["draining"] if self._is_draining else []
+
+
+def _unlink_dead_socket(path: str) -> None:
+    """What a node that was killed left behind; never a socket that somebody answers on, and never
+    what is no socket."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            probe.connect(path)
+    except ConnectionRefusedError:
+        os.unlink(path)
+    except OSError:
+        return  # bind() will say what is wrong
 
 
 def _node_of(name: str, sock: socket.socket) -> Node:

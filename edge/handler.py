@@ -9,6 +9,7 @@ receive() answers from memory inside the readable callback; everything that may 
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import os
@@ -21,7 +22,7 @@ from typing import Final, TypeVar
 import xxhash
 
 from cache.entry import Entry
-from cache.errors import DamagedEntry, NotStored
+from cache.errors import DamagedEntry, NotStored, StaleToken
 from cache.fill import Fill
 from cache.flight import Flights, Role
 from cache.key import Key
@@ -33,6 +34,7 @@ from edge.deliver import Deliverer
 from edge.errors import (
     MethodNotAllowed,
     NotFound,
+    OriginChanged,
     WidthNotAllowed,
     refusal_of,
 )
@@ -48,10 +50,13 @@ from edge.representation import Facts, Representation
 from edge.site import Site, Sites
 from edge.source import (
     RETRY_ORIGIN_S,
+    Found,
     Home,
+    Original,
     Passed,
     Source,
     Sources,
+    Way,
     raise_for_status,
     slice_of,
 )
@@ -59,7 +64,7 @@ from edge.urls.derivative import Derivative
 from edge.urls.ending import resolve
 from edge.urls.grammars import build_target, claim_target
 from edge.urls.path import split_target
-from resizer.errors import PictureTooLarge
+from resizer.errors import PictureTooLarge, TransferFailed
 from resizer.job import Result
 from resizer.pool import Pool
 from resizer.transform import Transform
@@ -67,7 +72,7 @@ from resizer.transform import Transform
 log = logging.getLogger("halftone.handler")
 
 ALLOW: Final = "GET, HEAD, OPTIONS"
-# Targets whose meaning is remembered, and how long one may be to be worth it: at 512 bytes a route
+# Targets whose meaning is remembered, and how long one and its host may be: at 512 bytes a route
 # and 256 of target this bounds the table at some 100 MB, and 131,072 photographs are hot at once.
 MAX_ROUTES: Final = 131_072
 MAX_ROUTE_BYTES: Final = 256
@@ -327,7 +332,7 @@ class Handler:
                     raise WidthNotAllowed(f"nearest step is {nearest}")
         query = target.query if claim.grammar is None else ""
         route = Route(site, derivative, query, redirect)
-        if len(request.target) <= MAX_ROUTE_BYTES:
+        if len(request.target) + len(request.authority) <= MAX_ROUTE_BYTES:
             if len(self._routes) >= MAX_ROUTES:
                 del self._routes[next(iter(self._routes))]
             self._routes[memo] = route
@@ -338,34 +343,38 @@ class Handler:
         if route.redirect:
             status = build_forward(self._name, Forward.BYPASS, detail="step")
             return self._deliverer.redirect(route.redirect, status)
-        found = await self._find(route)
-        if isinstance(found, Passed):
-            return await self._pass(request, route, found)
-        route.source = found
-        transform = route.found.transform
-        route.key = Key(found.id, transform.canonical())
-        if transform.is_identity:
-            return await self._serve_original(request, route.site, found, route.key)
-        return await self._serve_derivative(request, route.site, found, route.key, transform)
+        try:
+            return await self._answer(request, route)
+        except OriginChanged:
+            return await self._answer(request, route)
 
-    async def _find(self, route: Route) -> Source | Passed:
+    async def _answer(self, request: Request, route: Route) -> Response:
+        found = await self._find(route)
+        if isinstance(found.answer, Passed):
+            return await self._pass(request, route, found.answer, found.collapsed)
+        source = route.source = found.answer
+        transform = route.found.transform
+        key = route.key = Key(source.id, transform.canonical())
+        if transform.is_identity:
+            return await self._serve_original(request, route.site, found, source, key)
+        return await self._serve_derivative(request, route.site, source, key, transform)
+
+    async def _find(self, route: Route) -> Found:
         """The source, trying the endings of a grammar that names originals without one."""
         derivative, site = route.derivative, route.site
         if not derivative.extensions:
             return await self._sources.open(site, derivative.source, route.query)
+        endings = [resolve(derivative, extension) for extension in derivative.extensions]
         if route.source is not None:
             # Found before: it is asked first, and the others only when it is gone.
-            try:
-                return await self._sources.open(site, route.found.source)
-            except NotFound:
-                route.source = None
-        for extension in derivative.extensions:
-            resolved = resolve(derivative, extension)
+            endings.sort(key=lambda resolved: resolved != route.found)
+            route.source = None
+        for resolved in endings:
             try:
                 found = await self._sources.open(site, resolved.source)
             except NotFound:
                 continue
-            if isinstance(found, Source) or found.status == 200:
+            if isinstance(found.answer, Source) or found.answer.status == 200:
                 route.found = resolved
                 return found
         raise NotFound(f"no ending of {derivative.source!a} is there")
@@ -392,30 +401,51 @@ class Handler:
         return self._deliverer.deliver(request, representation, facts, cache="HIT")
 
     async def _serve_original(
-        self, request: Request, site: Site, source: Source, key: Key
+        self, request: Request, site: Site, found: Found, source: Source, key: Key
     ) -> Response:
-        response = self._from_memory(request, site, source, key)
-        if response is not None:
-            return response
-        fields, body = await self._sources.open_body(site, source)
-        record = source.record
+        if found.way is Way.KNOWN:
+            response = self._from_memory(request, site, source, key)
+            if response is not None:
+                return response
+        original = await self._sources.open_body(site, source)
+        record = original.record
         representation = Representation(
             validator=record.validator,
             etag=record.etag,
             last_modified=record.last_modified,
             media_type=record.media_type,
-            body=body,
-            fields=fields,
+            body=original.body,
+            fields=original.fields,
         )
-        self.stats.hits_disk += 1
         await self._remember(key, representation)
-        facts = self._facts_of_hit(site, source, source.home.value)
-        return self._deliverer.deliver(request, representation, facts, cache="HIT")
+        if found.way is Way.KNOWN:
+            self.stats.hits_disk += 1
+            facts = self._facts_of_hit(site, source, source.home.value)
+            return self._deliverer.deliver(request, representation, facts, cache="HIT")
+        self.stats.misses += 1
+        is_new = found.way is Way.FETCHED
+        status = build_forward(
+            self._name,
+            Forward.URI_MISS if is_new else Forward.STALE,
+            status=200 if is_new else 304,
+            stored=True,
+            collapsed=found.collapsed,
+            detail=source.home.value,
+        )
+        facts = self._facts(site, source, status)
+        word = "MISS" if is_new else "REVALIDATED"
+        return self._deliverer.deliver(request, representation, facts, cache=word)
 
-    async def _pass(self, request: Request, route: Route, passed: Passed) -> Response:
+    async def _pass(
+        self, request: Request, route: Route, passed: Passed, collapsed: bool
+    ) -> Response:
         """An origin's answer that is not kept: as it is, or rendered for this request alone."""
         status = build_forward(
-            self._name, Forward.URI_MISS, status=passed.status, detail=passed.storability.value
+            self._name,
+            Forward.URI_MISS,
+            status=passed.status,
+            collapsed=collapsed,
+            detail=passed.storability.value,
         )
         if route.found.transform.is_identity:
             return self._deliverer.pass_on(
@@ -467,7 +497,8 @@ class Handler:
 
     async def _lookup(self, source: Source, key: Key) -> Representation | None:
         """From disk. A file of another version of the source, or of the encoder, is a miss."""
-        stored = await self._store.lookup(key, source.opened.current)
+        validator = source.record.validator
+        stored = await self._store.lookup(key, source.opened.current, validator)
         if stored is None:
             return None
         entry = stored.entry
@@ -482,7 +513,11 @@ class Handler:
             media_type=entry.media_type,
             body=slice_of(stored),
         )
-        await self._remember(key, representation)
+        try:
+            await self._remember(key, representation)
+        except (DamagedEntry, OSError) as error:
+            log.warning("%a cannot be read and is made anew: %s", key.source.path, error)
+            return None
         return representation
 
     # miss
@@ -494,14 +529,14 @@ class Handler:
             return Made(hit, True, 0.0, 0.0, 0.0)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        _, original = await self._sources.open_body(site, source)
-        if len(original) > site.max_source_bytes:
+        original = await self._sources.open_body(site, source)
+        if len(original.body) > site.max_source_bytes:
             raise PictureTooLarge(
-                f"{len(original)} bytes, the site's limit {site.max_source_bytes}"
+                f"{len(original.body)} bytes, the site's limit {site.max_source_bytes}"
             )
         source_ms = (loop.time() - began) * 1000
         # The bytes in hand may be newer than those that were asked for; they name themselves.
-        record = source.record
+        record = original.record
         etag = derivative_etag(record.validator, key.variant, self._encoder)
         draft = Entry(
             key=key,
@@ -516,7 +551,9 @@ class Handler:
             fill = await self._store.reserve(draft, EXPECTED_BYTES)
         except NotStored as error:
             log.warning("%a is served without being stored: %s", key.source.path, error)
-            result, body = await self._render_unstored(original, transform, key.source.digest)
+            result, body = await self._render_unstored(
+                original.body, transform, _version_digest(draft)
+            )
             stored = False
         else:
             with fill:
@@ -534,11 +571,21 @@ class Handler:
         return Made(representation, stored, source_ms, queue_ms, result.render_ms)
 
     async def _render_into(
-        self, fill: Fill, draft: Entry, original: FileSlice, transform: Transform
+        self, fill: Fill, draft: Entry, original: Original, transform: Transform
     ) -> tuple[Result, bytes, bool]:
         """Render into a file of the store and publish it; True when it was published."""
-        result = await self._render(original, fill.fd, transform, draft.key.source.digest)
-        body = await self._in_thread(lambda: os.pread(fill.fd, result.length, fill.body_offset))
+        digest = _version_digest(draft)
+        try:
+            result = await self._render(original.body, fill.fd, transform, digest)
+        except TransferFailed as error:
+            # Most likely the disk is full, and only a write of our own tells the store so: it then
+            # makes room for the next fill.
+            log.warning("%a is served without being stored: %s", draft.key.source.path, error)
+            with contextlib.suppress(NotStored):
+                await self._in_thread(lambda: fill.write(bytes(EXPECTED_BYTES)))
+            result, body = await self._render_unstored(original.body, transform, digest)
+            return result, body, False
+        body = await self._in_thread(lambda: read_exactly(fill.fd, fill.body_offset, result.length))
         entry = dataclasses.replace(
             draft,
             length=result.length,
@@ -551,6 +598,9 @@ class Handler:
         try:
             (await self._store.commit(fill, entry)).close()
         except NotStored as error:
+            if isinstance(error, StaleToken):
+                # Until the index has been asked, every fill would carry the same old token.
+                self._sources.doubt(draft.key.source)
             # Whoever asked before a purge still gets the bytes; nobody gets them later.
             log.info("%a was rendered and not stored: %s", draft.key.source.path, error)
             return result, body, False
@@ -572,9 +622,9 @@ class Handler:
         self, original: FileSlice, transform: Transform, digest: bytes
     ) -> tuple[Result, bytes]:
         """Render for the requests at hand, into memory."""
-        sink = Descriptor(os.memfd_create("derivative"))
+        sink = Descriptor(os.memfd_create("derivative", os.MFD_CLOEXEC))
         result = await self._render(original, sink.fd, transform, digest)
-        return result, os.pread(sink.fd, result.length, 0)
+        return result, read_exactly(sink.fd, 0, result.length)
 
     # deliver
 
@@ -585,11 +635,9 @@ class Handler:
             return
         if isinstance(body, FileSlice):
             piece = body
-            data = await self._in_thread(lambda: os.pread(piece.file.fd, len(piece), piece.start))
-            if len(data) != len(piece):
-                # Cut off behind our back: nothing that can be sent as what its head says.
-                raise DamagedEntry(f"{key.source.path!a} is shorter than its length")
-            representation.body = data
+            representation.body = await self._in_thread(
+                lambda: read_exactly(piece.file.fd, piece.start, len(piece))
+            )
         self._memory.put(key.digest, representation, len(body))
 
     def _facts(self, site: Site, source: Source, cache_status: str, timing: str = "") -> Facts:
@@ -601,7 +649,11 @@ class Handler:
             # The caches in front shall soon ask again, whatever lifetime it once had.
             return Facts(f"max-age={RETRY_ORIGIN_S}", cache_status, age_s, timing)
         span = max(record.fresh_until - record.stored_at, 0)
-        return Facts(f"public, max-age={span}", cache_status, age_s, timing)
+        control = f"public, max-age={span}"
+        if record.stale_until <= record.fresh_until:
+            # What the origin forbids us, it forbids the caches in front of us.
+            control += ", must-revalidate"
+        return Facts(control, cache_status, age_s, timing)
 
     def _facts_of_hit(self, site: Site, source: Source, detail: str) -> Facts:
         if source.home is Home.DOCROOT:
@@ -645,3 +697,17 @@ class Handler:
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def read_exactly(fd: int, offset: int, length: int) -> bytes:
+    """Raises DamagedEntry for a file that was cut off behind our back: nothing can be sent as what
+    its head says."""
+    data = os.pread(fd, length, offset)
+    if len(data) != length:
+        raise DamagedEntry(f"file ends {length - len(data)} bytes early")
+    return data
+
+
+def _version_digest(draft: Entry) -> bytes:
+    """What the resizer bars: this version of the original, not whatever takes its place."""
+    return xxhash.xxh3_128_digest(draft.key.source.digest + draft.validator.encode())

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,19 @@ class Node:
     admin: str
     process: subprocess.Popen[str]
     log: list[str] = field(default_factory=list)
+    is_killed: bool = False
+
+    def kill(self) -> None:
+        """As the OOM killer does it; nothing is expected of the node any more."""
+        self.is_killed = True
+        self.process.kill()
+        self.process.wait(END_S)
+
+    def resizers(self) -> list[int]:
+        """The processes of its resizer."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        children = (path.read_text().split() for path in tasks.glob("*/children"))
+        return [int(child) for some in children for child in some]
 
     def get(
         self, target: str, method: str = "GET", headers: Mapping[str, str] | None = None
@@ -71,9 +85,15 @@ def ask(
 
 @contextlib.contextmanager
 def node(
-    folder: Path, configuration: str, environ: Mapping[str, str] | None = None
+    folder: Path,
+    configuration: str,
+    environ: Mapping[str, str] | None = None,
+    *,
+    under: Sequence[str] = (),
 ) -> Iterator[Node]:
     """A node on free ports with this TOML (listen, admin and cache.path are added), kept in folder.
+
+    under is a command that executes what follows it, such as unshare.
 
     On leaving it is drained by TERM and must end with 0 and without a traceback.
     """
@@ -85,14 +105,16 @@ def node(
         "[cache]\n", f"[cache]\npath = {quote(folder / 'cache')}\n"
     )
     file.write_text(head + configuration)
-    with running(["--config", str(file)], environ) as started:
+    with running(["--config", str(file)], environ, under=under) as started:
         yield started
 
 
 @contextlib.contextmanager
-def running(arguments: list[str], environ: Mapping[str, str] | None = None) -> Iterator[Node]:
+def running(
+    arguments: list[str], environ: Mapping[str, str] | None = None, *, under: Sequence[str] = ()
+) -> Iterator[Node]:
     """`halftone serve ARGUMENTS`, ready; see node()."""
-    command = [sys.executable, "-m", "edge.cli", "serve", *arguments]
+    command = [*under, sys.executable, "-m", "edge.cli", "serve", *arguments]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -111,7 +133,10 @@ def running(arguments: list[str], environ: Mapping[str, str] | None = None) -> I
             line = lines.get(timeout=START_S)
             assert line is not None, "the node did not start:\n" + "".join(log)
             match = READY.match(line)
-        yield Node(match[1], match[2], process, log)
+        started = Node(match[1], match[2], process, log)
+        yield started
+        if started.is_killed:
+            return
         assert process.poll() is None, "the node ended by itself:\n" + "".join(log)
         process.send_signal(signal.SIGTERM)
         assert process.wait(END_S) == 0, "".join(log)
@@ -123,6 +148,13 @@ def running(arguments: list[str], environ: Mapping[str, str] | None = None) -> I
         reader.join()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
+    """Asks again and again; whoever asks a node waits for its answer, so this does not spin."""
+    late_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < late_at, f"not in {seconds} s: {what}"
 
 
 def _read(process: subprocess.Popen[str], log: list[str], lines: "queue.Queue[str | None]") -> None:
