@@ -50,10 +50,7 @@ class Peer:
 
 @dataclass(slots=True)
 class Stats:
-    """records == lines + dropped + (what is not written yet)."""
-
-    records: int = 0
-    lines: int = 0
+    lines: int = 0  # joined, and written or soon to be
     dropped: int = 0
 
 
@@ -79,7 +76,6 @@ class AccessLog:
         self._path = path
         self._form = form
         self._pieces: list[bytes] = []
-        self._pending = 0  # lines in _pieces
         self._unwritten = b""
         # Tails by the agent's line: a few thousand browsers are all there are.
         self._tails: dict[bytes, bytes] = {}
@@ -113,8 +109,6 @@ class AccessLog:
         self._open()
 
     def append(self, record: Record) -> None:
-        self.stats.records += 1
-        self._pending += 1
         self._pieces.append(self._form.record(record))
 
     def append_ready(self, peer: Peer, answer: bytes, referer: bytes, agent: bytes) -> None:
@@ -126,7 +120,6 @@ class AccessLog:
         if tail is None:
             tail = self._make_tail(agent)
         self._pieces += (peer.prefix, answer, referer, tail)
-        self._pending += 1
 
     def _make_tail(self, agent: bytes) -> bytes:
         if len(self._tails) > 8192:
@@ -160,10 +153,10 @@ class AccessLog:
 
     def _join(self) -> None:
         if self._pieces:
-            self._unwritten += b"".join(self._pieces)
+            lines = b"".join(self._pieces)
             self._pieces.clear()
-            self.stats.lines += self._pending
-            self._pending = 0
+            self._unwritten += lines
+            self.stats.lines += lines.count(b"\n")
 
     def _write(self) -> bool:
         """One call; False when the sink takes nothing now."""

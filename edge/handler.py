@@ -39,7 +39,7 @@ from edge.errors import (
 from edge.http.body import Descriptor, FileSlice
 from edge.http.cache_status import Forward, build_forward, build_hit
 from edge.http.etag import derivative_etag
-from edge.http.familiar import Familiar
+from edge.http.familiar import Familiar, Head
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, is_plain_target
 from edge.policy.steps import Allowed, Redirect, Rejected, Rounded, apply
@@ -154,6 +154,7 @@ class Handler:
         self._ids = 0
         self.stats = Stats()
         self._familiar = Familiar()
+        self._read = self._familiar.read
         self._lessons = LESSONS_PER_TURN
         self._docroot_facts: dict[tuple[str, str], Facts] = {}
         self.ready = ReadyAnswers(ready_bytes, access, self._renew)
@@ -162,12 +163,10 @@ class Handler:
     # connection.Handler
 
     def find(self, data: bytes, peer: Peer) -> bytes | Request | None:
-        head = self._familiar.read(data)
+        head = self._read(data)
         if head is None:
             return None
-        request_line, host, referer, agent, _ = head
-        wire = self.ready.find(request_line, host, referer, agent, peer)
-        return wire or self._request_of(request_line, host, referer, agent)
+        return self.ready.find(head, peer) or self._request_of(head)
 
     def learn(self, data: bytes) -> None:
         if self._lessons > 0:
@@ -244,10 +243,9 @@ class Handler:
         ready.tail = representation.length
         return True
 
-    def _request_of(
-        self, request_line: bytes, host: bytes, referer: bytes, agent: bytes
-    ) -> Request | None:
+    def _request_of(self, head: Head) -> Request | None:
         """The request of a familiar head, if its line is of the usual kind."""
+        request_line, host, referer, agent, _ = head
         if request_line[:4] != b"GET " or request_line[-9:] != b" HTTP/1.1":
             return None
         target = request_line[4:-9]

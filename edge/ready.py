@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge.access import AccessLog, Peer
+from edge.http.familiar import Head
 
 # Larger bodies gain nothing from being copied behind their heads: two buffers cost less.
 MAX_WIRE_BYTES: Final = 16 * 1024
@@ -58,10 +59,9 @@ class ReadyAnswers:
         """Every second, and when something must be seen by the next request."""
         self.turn += 1
 
-    def find(
-        self, request_line: bytes, host: bytes, referer: bytes, agent: bytes, peer: Peer
-    ) -> bytes | None:
+    def find(self, head: Head, peer: Peer) -> bytes | None:
         """The answer's bytes, counted and logged as sent; None when there is none that stands."""
+        request_line, host, referer, agent, _ = head
         by_line = self._by_host.get(host)
         if by_line is None:
             return None
