@@ -20,11 +20,15 @@ only bytes that any value may have.
 
 from typing import Final
 
+from edge.http.parser import MAX_FIELDS
+
 # What is remembered, and how long one may be: 2 MB of lines and 8 MB of blocks at the most.
 MAX_LINES: Final = 8192
 MAX_LINE_BYTES: Final = 256
 MAX_BLOCKS: Final = 8192
 MAX_BLOCK_BYTES: Final = 1024
+# Three blocks and two lines between them hold no more fields than the parser takes.
+MAX_BLOCK_LINES: Final = (MAX_FIELDS - 2) // 3
 
 # Fields that say nothing about which bytes are the answer, by lower-case name.
 HARMLESS: Final = frozenset(
@@ -104,13 +108,16 @@ class Familiar:
     def _read_lines(self, data: bytes) -> Head | None:
         """read(), line by line; a block that is made of known lines is known from then on."""
         harmless = self._harmless
-        rest = [line for line in data.split(b"\r\n") if line not in harmless]
-        # The request line, what is not known by heart, and two empty ends behind the blank line.
-        if len(rest) < 4 or rest[-1] or rest[-2]:
+        lines = data.split(b"\r\n")
+        # A request line, fields, and two empty ends behind the blank line; the parser refuses more
+        # fields. Judged where they stand: a known line before the first or behind a blank line is
+        # no field of this head.
+        if not 4 <= len(lines) <= MAX_FIELDS + 3 or lines[-1] or lines[-2]:
             return None
+        rest = [line for line in lines[1:-2] if line not in harmless]
         host = agent = forwarded = b""
         referer = NONE
-        for line in rest[1:-2]:
+        for line in rest:
             name = line[: line.find(b":") + 1]
             if line in self._agents:
                 if agent:
@@ -133,7 +140,7 @@ class Familiar:
         if not host:
             return None
         self._learn_blocks(data)
-        return rest[0], host, referer, agent, forwarded
+        return lines[0], host, referer, agent, forwarded
 
     def learn(self, data: bytes) -> None:
         """Remember the lines of a head that the parser took and that was answered from memory."""
@@ -183,7 +190,7 @@ class Familiar:
             if lines[-2:] != [b"", b""]:
                 return None
             lines = lines[:-2]
-        if b"" in lines:
+        if b"" in lines or len(lines) > MAX_BLOCK_LINES:
             return None
         hosts, agents = [], []
         for line in lines:

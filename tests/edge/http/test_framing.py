@@ -13,7 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from edge.http.parser import RequestParser
+from edge.http.familiar import Familiar
+from edge.http.parser import RequestParser, is_plain_target
 from tests.edge.http.heads import BODIES, REFUSED, SMUGGLED, get, head, post
 
 # More than any head that we take.
@@ -216,3 +217,69 @@ def test_every_method_target_and_field(target):
     for method, version, field in itertools.product(METHODS, VERSIONS, FIELDS):
         line = b" ".join((method, target, version))
         check_agreement(head(line, b"Host: a", field) + get())
+
+
+# Familiar heads are read without the tokenizer: a third parser, which must agree with ours.
+
+BROWSER = [
+    *(b"Host: a", b"User-Agent: b/1 (c)", b"Accept: image/webp,*/*", b"Accept-Encoding: gzip"),
+    *(b"Referer: http://a/x?y", b"Cookie: a=b", b"Via: 1.1 squid", b"X-Forwarded-For: 192.0.2.7"),
+    *(b"Cache-Control: max-age=9", b"Connection: keep-alive", b"X-Real-IP: 192.0.2.7", b"DNT: 1"),
+]
+familiar_heads = st.lists(st.sampled_from(BROWSER[1:]), max_size=8).map(
+    lambda fields: head(b"GET /a.jpg?w=1 HTTP/1.1", b"Host: a", *fields)
+)
+DAMAGE = st.sampled_from([*MEANING, *(field + b"\r\n" for field in BROWSER)])
+
+
+@st.composite
+def rearranged(draw):
+    """Familiar heads, one after another, with lines moved in and bytes changed."""
+    data = draw(st.lists(familiar_heads, min_size=1, max_size=2).map(b"".join))
+    for _ in range(draw(st.integers(0, 3))):
+        ends = [0] + [match.end() for match in re.finditer(rb"\r\n", data)]
+        at = draw(st.sampled_from(ends) | st.integers(0, len(data)))
+        cut = draw(st.sampled_from([0, 0, 1, 2]))
+        data = data[:at] + draw(DAMAGE) + data[at + cut :]
+    return data
+
+
+def check_familiar(familiar: Familiar, data: bytes) -> None:
+    for _ in range(2):  # line by line, then by blocks
+        found = familiar.read(data)
+        if found is None:
+            return
+        line, host, *_ = found
+        target = line[4:-9]
+        if line != b"GET %b HTTP/1.1" % target or not is_plain_target(target):
+            return  # the handler asks the parser
+        parser = RequestParser()
+        parser.receive_data(data)
+        assert parser.error is None
+        assert parser.is_between_requests
+        assert [(r.target, r.authority, r.keep_alive) for r in parser.requests] == [
+            (target, host[5:].strip(), True)
+        ]
+
+
+def educated() -> Familiar:
+    familiar = Familiar()
+    for fields in (BROWSER, [b"Host: a"], BROWSER[:4], [b"Host: b", *BROWSER[1:]]):
+        familiar.learn(head(b"GET / HTTP/1.1", *fields))
+        familiar.read(head(b"GET / HTTP/1.1", *fields))
+    return familiar
+
+
+@settings(max_examples=1500, deadline=None)
+@given(rearranged())
+@example(get() + b"Accept: image/webp,*/*\r\n")
+@example(b"Accept: image/webp,*/*\r\n" + get())
+@example(get(*[b"Cookie: a=b"] * 200))
+def test_a_familiar_head_is_one_that_the_parser_takes(data):
+    check_familiar(educated(), data)
+
+
+def test_familiar_heads_are_read():
+    familiar = educated()
+    for fields in (BROWSER, [b"Host: a"]):
+        assert familiar.read(head(b"GET /other HTTP/1.1", *fields)) is not None
