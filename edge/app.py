@@ -7,6 +7,7 @@ resizers end, store and index close, the access log is flushed.
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import importlib.metadata
 import logging
@@ -48,6 +49,7 @@ from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.fastcgi.params import Script
 from edge.origin.files import Docroot
 from edge.origin.pool import Balance, OriginPool
+from edge.policy.forwarded import TrustedProxies
 from edge.policy.steps import OffStep, Steps
 from edge.representation import Representation
 from edge.settings import addresses
@@ -150,6 +152,7 @@ class App:
             spool = Spool(config.cache.path)
             sources = Sources(store, self._clock, self._threads, source_flights, node, spool)
             sites = self._build_sites()
+            trusted = TrustedProxies(config.trusted_proxies)
             handler = SiteHandler(
                 name=config.name,
                 sites=sites,
@@ -167,6 +170,7 @@ class App:
                 disk_threads=self._threads,
                 chance=self._chance,
                 ready_bytes=min(READY_BYTES, config.cache.memory // 4),
+                trusted=trusted,
             )
             self._handler = handler
             rows = list(metric_rows(handler, memory, pool, render_flights, self._listeners, sites))
@@ -176,10 +180,12 @@ class App:
                 idle_s=config.connection.idle,
                 send_s=config.connection.send,
                 max_connections=config.connection.max_connections,
+                proxies=trusted if config.connection.proxy_protocol else None,
             )
+            admin_settings = dataclasses.replace(settings, proxies=None)
             for sock in sockets:
                 self._open(sock, handler, settings, loop)
-            self._open(admin_socket, admin, settings, loop)
+            self._open(admin_socket, admin, admin_settings, loop)
             self._handle_signals(loop, access)
             ticker = loop.create_task(self._tick())
             self._say_ready()

@@ -9,10 +9,12 @@ what one connection can hold is bounded by one receive buffer and one response.
 
 import asyncio
 import errno
+import functools
 import logging
 import os
 import socket
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -21,6 +23,9 @@ from edge.clock import Clock
 from edge.http.body import FileSlice
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, RequestParser
+from edge.http.proxy_protocol import INCOMPLETE, BadPreamble, Parsed
+from edge.http.proxy_protocol import parse as parse_preamble
+from edge.policy.forwarded import TrustedProxies
 
 RECEIVE_BYTES: Final = 8 * 1024
 # Client addresses whose objects are shared; beyond it they are made anew.
@@ -51,6 +56,8 @@ class ConnectionSettings:
     idle_s: float  # between requests
     send_s: float  # without a byte taken by the client
     max_connections: int
+    # Whose PROXY preamble is demanded and believed; None where connections begin with requests.
+    proxies: TrustedProxies | None = None
 
 
 @dataclass(slots=True)
@@ -61,6 +68,7 @@ class Stats:
     open: int = 0
     closed: int = 0
     refused: int = 0
+    no_preamble: int = 0  # of closed: from a peer not trusted, or without a PROXY preamble
     timed_out: int = 0
     aborted: int = 0  # the client left, or was cut, before it had all of a response
 
@@ -140,11 +148,11 @@ class Listener:
                 self._refuse(sock)
                 continue
             self.stats.open += 1
-            connection = Connection(self, sock, self._peer(format_peer(address)))
+            connection = Connection(self, sock, self.peer(format_peer(address)))
             self.connections.add(connection)
             connection.start()
 
-    def _peer(self, address: str) -> Peer:
+    def peer(self, address: str) -> Peer:
         """One object a client address: its access lines share how they begin."""
         peer = self._peers.get(address)
         if peer is None:
@@ -241,21 +249,53 @@ class Connection:
         # Who has sent nothing yet is idle, not slow: a browser connects ahead of its requests.
         self.deadline = self._listener.idle_deadline
         self._reading = True
-        self._listener.loop.add_reader(self._sock.fileno(), self.on_readable)
+        callback: Callable[[], None] = self.on_readable
+        if self._listener.settings.proxies is not None:
+            callback = functools.partial(self._on_preamble, bytearray())
+        self._listener.loop.add_reader(self._sock.fileno(), callback)
 
     # Reading
 
-    def on_readable(self) -> None:
+    def _on_preamble(self, received: bytearray) -> None:
+        """The first bytes say for whom a proxy speaks (edge/http/proxy_protocol.py)."""
+        listener = self._listener
+        proxies = listener.settings.proxies
+        assert proxies is not None
         try:
             data = self._sock.recv(RECEIVE_BYTES)
+            received += data
+            parsed = parse_preamble(bytes(received)) if data else None
+            if parsed is INCOMPLETE:
+                return
+            if not isinstance(parsed, Parsed) or not proxies.trusts(self.peer.address):
+                raise BadPreamble("from a peer that is no trusted proxy")
         except BlockingIOError:
             return
-        except OSError:
-            self.abort()
+        except (OSError, BadPreamble):
+            listener.stats.no_preamble += 1
+            self.close()
             return
+        if parsed.address is not None:
+            self.peer = listener.peer(parsed.address)
+        listener.loop.remove_reader(self._sock.fileno())
+        listener.loop.add_reader(self._sock.fileno(), self.on_readable)
+        rest = bytes(received[parsed.consumed :])
+        if rest:
+            self.on_readable(rest)
+
+    def on_readable(self, data: bytes = b"") -> None:
+        """data: what came behind a preamble, and is dealt with as if it had just been received."""
         if not data:
-            self._end_of_input()
-            return
+            try:
+                data = self._sock.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.abort()
+                return
+            if not data:
+                self._end_of_input()
+                return
         listener = self._listener
         parser = self._parser
         if parser is None:

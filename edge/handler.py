@@ -44,6 +44,7 @@ from edge.http.etag import derivative_etag
 from edge.http.familiar import Familiar, Head
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, is_plain_target
+from edge.policy.forwarded import TrustedProxies
 from edge.policy.steps import Allowed, Redirect, Rejected, Rounded, apply
 from edge.ready import MAX_WIRE_BYTES, WORTH_HITS, Ready, ReadyAnswers
 from edge.representation import Facts, Representation
@@ -76,6 +77,8 @@ ALLOW: Final = "GET, HEAD, OPTIONS"
 # and 256 of target this bounds the table at some 100 MB, and 131,072 photographs are hot at once.
 MAX_ROUTES: Final = 131_072
 MAX_ROUTE_BYTES: Final = 256
+# Clients behind trusted proxies whose objects are shared; beyond it they are made anew.
+MAX_CLIENTS: Final = 10_000
 # Heads whose lines are learnt in one second: ten microseconds each, so a millisecond at the most.
 LESSONS_PER_TURN: Final = 100
 # Room reserved for a derivative before its size is known; what it really takes is accounted after.
@@ -139,6 +142,7 @@ class Handler:
         disk_threads: Executor,
         chance: random.Random,
         ready_bytes: int,
+        trusted: TrustedProxies,
     ) -> None:
         self._name = name
         self._sites = sites
@@ -160,6 +164,8 @@ class Handler:
         self.stats = Stats()
         self._familiar = Familiar()
         self._read = self._familiar.read
+        self._trusted = trusted
+        self._clients: dict[str, Peer] = {}
         self._lessons = LESSONS_PER_TURN
         self._docroot_facts: dict[tuple[str, str], Facts] = {}
         self.ready = ReadyAnswers(ready_bytes, access, self._renew)
@@ -171,7 +177,19 @@ class Handler:
         head = self._read(data)
         if head is None:
             return None
+        if head[4] and self._trusted.trusts(peer.address):
+            peer = self._client(peer, head[4].decode("latin-1"), None)
         return self.ready.find(head, peer) or self._request_of(head)
+
+    def _client(self, peer: Peer, x_forwarded_for: str | None, forwarded: str | None) -> Peer:
+        """The client for whom a trusted proxy speaks: its address stands in the access line."""
+        address = self._trusted.client_of(peer.address, x_forwarded_for, forwarded)
+        client = self._clients.get(address)
+        if client is None:
+            if len(self._clients) >= MAX_CLIENTS:
+                self._clients.clear()
+            client = self._clients[address] = Peer(address)
+        return client
 
     def learn(self, data: bytes) -> None:
         if self._lessons > 0:
@@ -250,7 +268,7 @@ class Handler:
 
     def _request_of(self, head: Head) -> Request | None:
         """The request of a familiar head, if its line is of the usual kind."""
-        request_line, host, referer, agent, _ = head
+        request_line, host, referer, agent, forwarded = head
         if request_line[:4] != b"GET " or request_line[-9:] != b" HTTP/1.1":
             return None
         target = request_line[4:-9]
@@ -261,6 +279,8 @@ class Handler:
             fields[b"referer"] = referer
         if agent:
             fields[b"user-agent"] = agent[11:].strip()
+        if forwarded:
+            fields[b"x-forwarded-for"] = forwarded
         request = Request(b"GET", target, 1, fields, fields[b"host"], True)
         request.lines = (request_line, host)
         return request
@@ -287,6 +307,10 @@ class Handler:
             took = 0.0
             if started:
                 took = (asyncio.get_running_loop().time() - started) * 1000
+            if request is not None and self._trusted.trusts(peer.address):
+                peer = self._client(
+                    peer, request.field(b"x-forwarded-for"), request.field(b"forwarded")
+                )
             self._access.append(
                 Record(self._clock.wall, peer.address, request, status, sent, response.cache, took)
             )

@@ -235,6 +235,12 @@ class Connection:
         "30s",
         "A client that takes none of its answer for this time is disconnected.",
     )
+    proxy_protocol: bool = setting(
+        Switch(),
+        False,
+        "Demand the PROXY preamble (HAProxy's, version 1 or 2) on the public listeners. Only peers"
+        " in trusted_proxies may connect then; the client is who the preamble names.",
+    )
     max_connections: int = setting(
         Number(1, 1_000_000),
         10_000,

@@ -2,6 +2,7 @@
 
 import io
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -281,3 +282,50 @@ def test_zero_configuration(tmp_path, originals):
     with running(arguments) as edge:
         assert isinstance(edge, Node)
         assert edge.get("/vi/photo/hqdefault.jpg").status == 200
+
+
+def lines_of(log: Path) -> list[str]:
+    return log.read_text().splitlines()
+
+
+def test_the_client_behind_a_trusted_proxy(tmp_path, originals):
+    log = tmp_path / "access.log"
+    head = f'trusted_proxies = ["127.0.0.1"]\n[log]\naccess = {quote(log)}\n'
+    with node(tmp_path, head + site(originals)) as edge:
+        # Often enough that the last of them are answered from a ready piece.
+        for number in range(6):
+            forwarded = f"203.0.113.{number}, 198.51.100.{number}"
+            reply = edge.get("/photo.jpg?w=220", headers={"X-Forwarded-For": forwarded})
+            assert reply.status == 200
+    assert [line.split()[0] for line in lines_of(log)] == [f"198.51.100.{n}" for n in range(6)]
+
+
+def test_nobody_believes_a_stranger(tmp_path, originals):
+    log = tmp_path / "access.log"
+    with node(tmp_path, f"[log]\naccess = {quote(log)}\n" + site(originals)) as edge:
+        edge.get("/photo.jpg?w=220", headers={"X-Forwarded-For": "203.0.113.1"})
+    assert lines_of(log)[0].split()[0] == "127.0.0.1"
+
+
+def test_a_proxy_preamble(tmp_path, originals):
+    log = tmp_path / "access.log"
+    head = (
+        'trusted_proxies = ["127.0.0.1"]\n[connection]\nproxy_protocol = true\n'
+        f"[log]\naccess = {quote(log)}\n"
+    )
+    request = b"GET /photo.jpg?w=220 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    with node(tmp_path, head + site(originals)) as edge:
+        host, port = edge.public.split(":")
+
+        def answer(*pieces: bytes) -> bytes:
+            with socket.create_connection((host, int(port))) as client:
+                for piece in pieces:
+                    client.sendall(piece)
+                return b"".join(iter(lambda: client.recv(65536), b""))
+
+        preamble = b"PROXY TCP4 203.0.113.7 127.0.0.1 4711 80\r\n"
+        assert answer(preamble + request).startswith(b"HTTP/1.1 200")
+        assert answer(preamble[:9], preamble[9:], request).startswith(b"HTTP/1.1 200")
+        assert answer(request) == b""
+        assert answer(b"PROXY TCP4 nonsense\r\n" + request) == b""
+    assert [line.split()[0] for line in lines_of(log)] == ["203.0.113.7", "203.0.113.7"]

@@ -99,11 +99,11 @@ def node(
     """
     file = folder / "halftone.toml"
     head = 'listen = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\n'
-    if "[cache]" not in configuration:
-        configuration = f"[cache]\n{configuration}"
-    configuration = configuration.replace(
-        "[cache]\n", f"[cache]\npath = {quote(folder / 'cache')}\n"
-    )
+    path = f"path = {quote(folder / 'cache')}\n"
+    if "[cache]\n" in configuration:
+        configuration = configuration.replace("[cache]\n", f"[cache]\n{path}")
+    else:
+        head += f"cache.{path}"
     file.write_text(head + configuration)
     with running(["--config", str(file)], environ, under=under) as started:
         yield started
