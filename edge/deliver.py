@@ -90,14 +90,22 @@ class Deliverer:
     def make_ready(self, representation: Representation, facts: Facts) -> None:
         """Put the 200's head together, for deliver_ready() in this second."""
         if representation.facts != facts:
-            head = self._head(200, representation, facts, _entity(representation))
-            date_line = self._clock.date_line
-            assert head.startswith(_OK + date_line)
             representation.facts = facts
-            representation.head_rest = head[len(_OK) + len(date_line) :]
+            representation.head_rest = self.rest_of_head(representation, facts)
         # Where nothing else has changed since the last second, the Date has.
         representation.head = _OK + self._clock.date_line + representation.head_rest
         representation.head_second = self._clock.wall
+
+    def rest_of_head(self, representation: Representation, facts: Facts) -> bytes:
+        """What follows the Date in the head of the 200."""
+        head = self._head(200, representation, facts, _entity(representation))
+        date_line = self._clock.date_line
+        assert head.startswith(_OK + date_line)
+        return head[len(_OK) + len(date_line) :]
+
+    def join_head(self, rest: bytes) -> bytes:
+        """A whole head of the 200, blank line included, around the Date of this second."""
+        return b"%b%b%b\r\n" % (_OK, self._clock.date_line, rest)
 
     def _deliver_range(
         self,

@@ -44,6 +44,7 @@ from edge.http.etag import derivative_etag
 from edge.http.familiar import Familiar, Head
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, is_plain_target
+from edge.open_files import OpenFiles
 from edge.policy.forwarded import TrustedProxies
 from edge.policy.steps import Allowed, Redirect, Rejected, Rounded, apply
 from edge.ready import MAX_WIRE_BYTES, WORTH_HITS, Ready, ReadyAnswers
@@ -77,6 +78,8 @@ ALLOW: Final = "GET, HEAD, OPTIONS"
 # and 256 of target this bounds the table at some 100 MB, and 131,072 photographs are hot at once.
 MAX_ROUTES: Final = 131_072
 MAX_ROUTE_BYTES: Final = 256
+# Files kept open for what is too large for memory: a small part of what a process may open.
+MAX_OPEN_FILES: Final = 1024
 # Clients behind trusted proxies whose objects are shared; beyond it they are made anew.
 MAX_CLIENTS: Final = 10_000
 # Heads whose lines are learnt in one second: ten microseconds each, so a millisecond at the most.
@@ -90,13 +93,14 @@ T = TypeVar("T")
 class Route:
     """What a target asks for. source and key are filled in when the source has been found."""
 
-    __slots__ = ("derivative", "found", "key", "query", "redirect", "site", "source")
+    __slots__ = ("asked", "derivative", "found", "key", "query", "redirect", "site", "source")
 
     def __init__(self, site: Site, derivative: Derivative, query: str, redirect: str) -> None:
         self.site = site
         self.derivative = derivative
         self.query = query  # of a target that no grammar claims: an origin may mean something by it
         self.redirect = redirect
+        self.asked = 0  # times, by heads that a ready answer could have met
         self.found = derivative  # with the ending that was found, where the grammar leaves it open
         self.source: Source | None = None
         self.key: Key | None = None
@@ -168,7 +172,8 @@ class Handler:
         self._clients: dict[str, Peer] = {}
         self._lessons = LESSONS_PER_TURN
         self._docroot_facts: dict[tuple[str, str], Facts] = {}
-        self.ready = ReadyAnswers(ready_bytes, access, self._renew)
+        self.ready = ReadyAnswers(ready_bytes, access, self._renew, self._read_ready)
+        self._files = OpenFiles(MAX_OPEN_FILES)
         self.tick()
 
     # connection.Handler
@@ -206,7 +211,7 @@ class Handler:
     def requests(self) -> dict[int, int]:
         """Responses by status, ready ones among them."""
         counts = dict(self.stats.requests)
-        counts[200] = counts.get(200, 0) + self.ready.stats.hits
+        counts[200] = counts.get(200, 0) + self.ready.stats.hits + self.ready.stats.file_hits
         return counts
 
     def receive(self, request: Request, peer: Peer) -> Response | None:
@@ -218,34 +223,59 @@ class Handler:
         source = route.source
         if self._clock.wall >= source.fresh_until and not self._sources.recheck(route.site, source):
             return None
+        if request.lines is not None and request.method == b"GET":
+            route.asked += 1
         representation = self._memory.get(route.key.digest)
         if representation is None or representation.validator != source.record.validator:
-            return None
+            return self._from_open_file(request, route, source, route.key)
         self.stats.hits_memory += 1
         response = self._deliver_from_memory(request, representation, route.site, source)
-        if request.lines is not None and response.status == 200 and request.method == b"GET":
-            representation.hits += 1
-            if representation.hits >= WORTH_HITS and representation.length <= MAX_WIRE_BYTES:
-                self._make_ready(request, request.lines, route, representation)
+        self._maybe_make_ready(request, route, response, representation.length)
         return response
 
-    def _make_ready(
-        self,
-        request: Request,
-        lines: tuple[bytes, bytes],
-        route: Route,
-        representation: Representation,
+    def _from_open_file(
+        self, request: Request, route: Route, source: Source, key: Key
+    ) -> Response | None:
+        """A hit that is not in memory, if all of it can be had without waiting."""
+        representation = self._files.get(key.digest)
+        if representation is not None and representation.validator == source.record.validator:
+            self.stats.hits_disk += 1
+            facts = self._facts_of_hit(route.site, source, source.home.value)
+            return self._deliverer.deliver(request, representation, facts, cache="HIT")
+        if self._is_small_file(route, source) and route.asked >= WORTH_HITS:
+            # The next one finds it ready; this one goes the long way.
+            self._make_ready(request, route, source.record.length)
+        return None
+
+    def _is_small_file(self, route: Route, source: Source) -> bool:
+        """An original of the docroot that may be read on the loop, when its pages are resident."""
+        return (
+            route.found.transform.is_identity
+            and source.file is not None
+            and 0 < source.file.size <= MAX_WIRE_BYTES
+            and source.record.media_type != "image/svg+xml"  # has fields of its own
+        )
+
+    def _maybe_make_ready(
+        self, request: Request, route: Route, response: Response, length: int
     ) -> None:
+        if (
+            route.asked >= WORTH_HITS
+            and response.status == 200
+            and length <= MAX_WIRE_BYTES
+            and request.lines is not None
+            and request.method == b"GET"
+        ):
+            self._make_ready(request, route, length)
+
+    def _make_ready(self, request: Request, route: Route, length: int) -> None:
+        if request.lines is None:
+            return
         line = b""
         if self._access is not None:
-            line = self._access.answer_line(
-                "GET",
-                request.target.decode("latin-1"),
-                request.authority.decode("latin-1"),
-                200,
-                representation.length,
-            )
-        self.ready.put(*lines, Ready(route, line))
+            target, host = request.target.decode("latin-1"), request.authority.decode("latin-1")
+            line = self._access.answer_line("GET", target, host, 200, length)
+        self.ready.put(*request.lines, Ready(route, line))
 
     def _renew(self, ready: Ready) -> bool:
         """Bring a ready answer into this second, if it still stands; see ready.py."""
@@ -258,13 +288,45 @@ class Handler:
             return False
         representation = self._memory.get(key.digest)
         if representation is None or representation.validator != source.record.validator:
-            return False
+            return self._renew_file(ready, route, source)
         facts = self._facts_of_hit(route.site, source, "memory")
         self._deliverer.make_ready(representation, facts)
         assert isinstance(representation.body, bytes)
         ready.wire = b"%b\r\n%b" % (representation.head, representation.body)
         ready.tail = representation.length
         return True
+
+    def _renew_file(self, ready: Ready, route: Route, source: Source) -> bool:
+        """The same for a small docroot file; its head changes with the file and with the Date."""
+        if not self._is_small_file(route, source):
+            return False
+        record = source.record
+        if ready.tail != record.length or not ready.rest or record.etag.encode() not in ready.rest:
+            facts = self._facts_of_hit(route.site, source, source.home.value)
+            ready.rest = self._deliverer.rest_of_head(
+                Representation(
+                    validator=record.validator,
+                    etag=record.etag,
+                    last_modified=record.last_modified,
+                    media_type=record.media_type,
+                    body=b"",
+                    length=record.length,
+                ),
+                facts,
+            )
+            ready.tail = record.length
+        ready.wire = b""
+        ready.head = self._deliverer.join_head(ready.rest)
+        return True
+
+    def _read_ready(self, ready: Ready) -> bytes | None:
+        """The body of a ready answer whose file is small and resident."""
+        route = ready.owner
+        assert isinstance(route, Route)
+        source, docroot = route.source, route.site.docroot
+        if source is None or source.file is None or docroot is None:
+            return None
+        return docroot.read_now(source.id.path, source.file)
 
     def _request_of(self, head: Head) -> Request | None:
         """The request of a familiar head, if its line is of the usual kind."""
@@ -656,6 +718,7 @@ class Handler:
         """Into the memory tier, if it is small enough to be worth it."""
         body = representation.body
         if len(body) > self._memory.cut_off:
+            self._files.put(key.digest, representation)
             return
         if isinstance(body, FileSlice):
             piece = body

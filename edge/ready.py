@@ -1,5 +1,7 @@
 """Answers that are ready to leave: head and body in one piece, found by the lines of a request.
 
+The body is in memory, or in a small file whose pages are: then it is read where it is needed.
+
 An answer is put together when a picture in memory has been asked for a few times, and holds for one
 turn: the current second, cut short by whatever must be seen at once (a purge). In the next turn
 renew() looks whether it still stands, and brings Date, Age and ttl up to date. What is not
@@ -15,6 +17,8 @@ from edge.http.familiar import Head
 
 # Larger bodies gain nothing from being copied behind their heads: two buffers cost less.
 MAX_WIRE_BYTES: Final = 16 * 1024
+# Answers that are kept, those of files among them: some 800 bytes each beside their wires.
+MAX_ANSWERS: Final = 131_072
 # Hits before an answer is worth keeping in one piece.
 WORTH_HITS: Final = 2
 
@@ -22,29 +26,37 @@ WORTH_HITS: Final = 2
 class Ready:
     """One answer. owner is what the handler needs to renew it."""
 
-    __slots__ = ("line", "owner", "tail", "turn", "wire")
+    __slots__ = ("head", "line", "owner", "rest", "tail", "turn", "wire")
 
     def __init__(self, owner: object, line: bytes) -> None:
         self.owner = owner
         self.line = line  # of the access log, from the request to the body's length
-        self.wire = b""
+        self.wire = b""  # head and body; empty where the body is in a file
+        self.head = b""  # then this is the head, up to its blank line
+        self.rest = b""  # of that head, what follows the Date
         self.turn = -1
         self.tail = 0  # body bytes of the wire
 
 
 @dataclass(slots=True)
 class Stats:
-    hits: int = 0
+    hits: int = 0  # from memory
+    file_hits: int = 0
     body_bytes: int = 0
     renewed: int = 0
     dropped: int = 0
 
 
 class ReadyAnswers:
-    """renew(ready) brings wire and turn up to date, False when the answer no longer stands."""
+    """renew(ready) brings an answer up to date, False when it no longer stands; read(ready) gives
+    the body of one whose wire is empty, None when the disk would have to be waited for."""
 
     def __init__(
-        self, limit_bytes: int, access: AccessLog | None, renew: Callable[[Ready], bool]
+        self,
+        limit_bytes: int,
+        access: AccessLog | None,
+        renew: Callable[[Ready], bool],
+        read: Callable[[Ready], bytes | None],
     ) -> None:
         self.turn = 0
         self.stats = Stats()
@@ -52,6 +64,8 @@ class ReadyAnswers:
         self._used = 0
         self._access = access
         self._renew = renew
+        self._read = read
+        self._count = 0
         # By Host line, then by request line.
         self._by_host: dict[bytes, dict[bytes, Ready]] = {}
 
@@ -71,16 +85,25 @@ class ReadyAnswers:
         if ready.turn != self.turn and not self._renewed(by_line, request_line, ready):
             return None
         stats = self.stats
-        stats.hits += 1
+        wire = ready.wire
+        if wire:
+            stats.hits += 1
+        else:
+            body = self._read(ready)
+            if body is None:
+                return None
+            stats.file_hits += 1
+            wire = ready.head + body
         stats.body_bytes += ready.tail
         if self._access is not None:
             self._access.append_ready(peer, ready.line, referer, agent)
-        return ready.wire
+        return wire
 
     def _renewed(self, by_line: dict[bytes, Ready], request_line: bytes, ready: Ready) -> bool:
         self._used -= len(ready.wire)
         if not self._renew(ready):
             self.stats.dropped += 1
+            self._count -= 1
             del by_line[request_line]
             return False
         self.stats.renewed += 1
@@ -96,7 +119,8 @@ class ReadyAnswers:
         by_line[request_line] = ready
         ready.turn = self.turn
         self._used += len(ready.wire)
-        while self._used > self._limit:
+        self._count += 1
+        while self._used > self._limit or self._count > MAX_ANSWERS:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
@@ -105,6 +129,7 @@ class ReadyAnswers:
         if by_line:
             ready = by_line.pop(next(iter(by_line)))
             self._used -= len(ready.wire)
+            self._count -= 1
             self.stats.dropped += 1
         if not by_line:
             del self._by_host[host]

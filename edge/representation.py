@@ -31,7 +31,7 @@ class Representation:
     """
 
     __slots__ = (
-        "body", "etag", "facts", "fields", "head", "head_rest", "head_second", "hits",
+        "body", "etag", "facts", "fields", "head", "head_rest", "head_second",
         "last_modified", "length", "media_type", "validator",
     )  # fmt: skip
 
@@ -44,16 +44,16 @@ class Representation:
         media_type: str,
         body: bytes | FileSlice,
         fields: tuple[tuple[str, str], ...] = (),
+        length: int | None = None,
     ) -> None:
         self.validator = validator
         self.etag = etag
         self.last_modified = last_modified
         self.media_type = media_type
         self.body = body
-        self.length = len(body)
+        self.length = len(body) if length is None else length
         self.fields = fields  # further fields of the 200, such as Content-Disposition
         self.head = b""  # of a hit in memory, made in head_second
         self.head_rest = b""  # of the head, what follows the Date under these facts
         self.facts: Facts | None = None
         self.head_second = -1
-        self.hits = 0  # in memory, by the way of every request
