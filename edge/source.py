@@ -443,9 +443,10 @@ class Sources:
         come back when it fails."""
         known = self._known.get(source_id)
         if known is not None and known.home is Home.ORIGIN:
+            record = known.record if record is None else record
             known.fresh_until = 0
             known.record = dataclasses.replace(known.record, fresh_until=0, stale_until=0)
-        if record is not None and record.stale_until:
+        if record is not None and record.fresh_until:
             ended = dataclasses.replace(record, fresh_until=0, stale_until=0)
             await self._store.put_source(source_id, opened.token, ended)
 

@@ -298,6 +298,12 @@ def test_a_lost_index_makes_files_suspect_and_keeps_them(tmp_path: Path) -> None
         assert await get_now(store) is None
         assert store.stats.suspect == 1
         assert kit.path_of(tmp_path / "cache").exists()
+        # Whoever has looked at the source since, and found that version, may have it.
+        current = (await store.open_source(kit.key().source)).current
+        assert await store.lookup(kit.key(), current, "v2") is None
+        stored = await store.lookup(kit.key(), current, "v1")
+        assert stored is not None
+        stored.close()
         await put(store, b"second")
         assert await get_now(store) == b"second"
 

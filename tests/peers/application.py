@@ -47,7 +47,7 @@ class Application:
                 await self._end.wait()
 
         Path(self.path).unlink(missing_ok=True)
-        self._thread = threading.Thread(target=lambda: asyncio.run(serve()))
+        self._thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
         self._thread.start()
         assert ready.wait(10)
 

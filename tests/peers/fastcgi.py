@@ -120,7 +120,9 @@ class FastCGIPeer:
                 self.requests.append(seen)
                 await _play(self.application(seen), reader, writer)
         finally:
-            writer.transport.abort()
+            # A transport that closed by itself cannot be aborted any more (Python 3.11 raises).
+            if not writer.transport.is_closing():
+                writer.transport.abort()
             self.is_open.discard(writer)
             self._quiet.set()
 
