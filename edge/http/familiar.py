@@ -48,6 +48,10 @@ VARYING: Final = frozenset(
 )
 REFERER: Final = b"\r\nReferer: "
 FORWARDED: Final = b"\r\nX-Forwarded-For: "
+COOKIE: Final = b"\r\nCookie: "
+_MARKS: Final = (REFERER, FORWARDED, COOKIE)
+# Heads whose blocks are learnt in one second, at some ten microseconds each.
+LESSONS_PER_TURN: Final = 200
 # What may stand in a value, and in a quoted part of an access line as it is.
 PLAIN: Final = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
 NONE: Final = b"-"
@@ -66,6 +70,7 @@ class Familiar:
         # Blocks by their bytes, from the end of the line before; the last of a head stand apart.
         self._blocks: dict[bytes, Block] = {b"": (b"", b"")}
         self._last_blocks: dict[bytes, Block] = {}
+        self._lessons = LESSONS_PER_TURN
 
     def read(self, data: bytes) -> Head | None:
         """The parts of a head that is one whole HTTP/1.1 request to be kept alive, or None."""
@@ -80,6 +85,8 @@ class Familiar:
             block = self._blocks.get(data[start:referer_at])
             middle = self._blocks.get(data[referer_end:forwarded_at])
             last = self._last_blocks.get(data[forwarded_end:])
+            if middle is None:
+                middle = self._around_cookie(data[referer_end:forwarded_at])
             if block is None or middle is None or last is None:
                 return self._read_lines(data)
             referer = data[referer_at + 11 : referer_end]
@@ -104,6 +111,28 @@ class Familiar:
             if last is not None:
                 return (data[:start], last[0], NONE, last[1], b"") if last[0] else None
         return self._read_lines(data)
+
+    def _around_cookie(self, middle: bytes) -> Block | None:
+        """The block that is left of a stretch without its one Cookie line, where both sides of it
+        are known; pictures are nobody's own here, so what it says is of no account."""
+        cookie_at = middle.find(COOKIE)
+        if cookie_at < 0:
+            return None
+        cookie_end = middle.find(b"\r\n", cookie_at + 10)
+        before = self._blocks.get(middle[:cookie_at])
+        if cookie_end < 0:
+            cookie_end = len(middle)
+        after = self._blocks.get(middle[cookie_end:])
+        if before is None or after is None:
+            return None
+        if middle[cookie_at + 10 : cookie_end].translate(None, PLAIN):
+            return None
+        # No browser sends Host or User-Agent behind Referer; whoever does is read line by line.
+        return _NO_BLOCK if before == after == _NO_BLOCK else None
+
+    def next_turn(self) -> None:
+        """Once a second: a few more blocks may be learnt."""
+        self._lessons = LESSONS_PER_TURN
 
     def _read_lines(self, data: bytes) -> Head | None:
         """read(), line by line; a block that is made of known lines is known from then on."""
@@ -165,13 +194,17 @@ class Familiar:
                 self._hosts.add(line)
 
     def _learn_blocks(self, data: bytes) -> None:
+        # A head whose blocks cannot be learnt must not cost a lesson with every request.
+        if self._lessons <= 0:
+            return
+        self._lessons -= 1
         if len(self._blocks) + len(self._last_blocks) > MAX_BLOCKS:
             self._blocks.clear()
             self._blocks[b""] = _NO_BLOCK
             self._last_blocks.clear()
         at = data.find(b"\r\n")
         while True:
-            cuts = [cut for cut in (data.find(REFERER, at), data.find(FORWARDED, at)) if cut >= 0]
+            cuts = [cut for mark in _MARKS if (cut := data.find(mark, at)) >= 0]
             block = data[at : min(cuts)] if cuts else data[at:]
             known = self._block_of(block, is_last=not cuts)
             if known is not None:
