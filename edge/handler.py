@@ -243,17 +243,41 @@ class Handler:
             self.stats.hits_disk += 1
             facts = self._facts_of_hit(route.site, source, source.home.value)
             return self._deliverer.deliver(request, representation, facts, cache="HIT")
-        if self._is_small_file(route, source) and route.asked >= WORTH_HITS:
-            # The next one finds it ready; this one goes the long way.
-            self._make_ready(request, route, source.record.length)
-        return None
+        if not self._is_small_file(route, source, self._memory.cut_off):
+            return None
+        representation = self._read_small_file(route.site, source, key)
+        if representation is None:
+            return None
+        self.stats.hits_disk += 1
+        facts = self._facts_of_hit(route.site, source, source.home.value)
+        response = self._deliverer.deliver(request, representation, facts, cache="HIT")
+        self._maybe_make_ready(request, route, response, representation.length)
+        return response
 
-    def _is_small_file(self, route: Route, source: Source) -> bool:
+    def _read_small_file(self, site: Site, source: Source, key: Key) -> Representation | None:
+        """A small docroot file into memory, if its pages are resident; see Docroot.read_now()."""
+        if source.file is None or site.docroot is None:
+            return None
+        data = site.docroot.read_now(source.id.path, source.file)
+        record = source.record
+        if data is None or source.file.validator != record.validator:
+            return None
+        representation = Representation(
+            validator=record.validator,
+            etag=record.etag,
+            last_modified=record.last_modified,
+            media_type=record.media_type,
+            body=data,
+        )
+        self._memory.put(key.digest, representation, len(data))
+        return representation
+
+    def _is_small_file(self, route: Route, source: Source, limit: int) -> bool:
         """An original of the docroot that may be read on the loop, when its pages are resident."""
         return (
             route.found.transform.is_identity
             and source.file is not None
-            and 0 < source.file.size <= MAX_WIRE_BYTES
+            and 0 < source.file.size <= limit
             and source.record.media_type != "image/svg+xml"  # has fields of its own
         )
 
@@ -299,7 +323,7 @@ class Handler:
 
     def _renew_file(self, ready: Ready, route: Route, source: Source) -> bool:
         """The same for a small docroot file; its head changes with the file and with the Date."""
-        if not self._is_small_file(route, source):
+        if not self._is_small_file(route, source, MAX_WIRE_BYTES):
             return False
         record = source.record
         if ready.tail != record.length or not ready.rest or record.etag.encode() not in ready.rest:
@@ -443,7 +467,7 @@ class Handler:
         transform = route.found.transform
         key = route.key = Key(source.id, transform.canonical())
         if transform.is_identity:
-            return await self._serve_original(request, route.site, found, source, key)
+            return await self._serve_original(request, route, found, source, key)
         return await self._serve_derivative(request, route.site, source, key, transform)
 
     async def _find(self, route: Route) -> Found:
@@ -488,12 +512,19 @@ class Handler:
         return self._deliverer.deliver(request, representation, facts, cache="HIT")
 
     async def _serve_original(
-        self, request: Request, site: Site, found: Found, source: Source, key: Key
+        self, request: Request, route: Route, found: Found, source: Source, key: Key
     ) -> Response:
+        site = route.site
         if found.way is Way.KNOWN:
             response = self._from_memory(request, site, source, key)
             if response is not None:
                 return response
+            if self._is_small_file(route, source, self._memory.cut_off):
+                representation = self._read_small_file(site, source, key)
+                if representation is not None:
+                    self.stats.hits_disk += 1
+                    facts = self._facts_of_hit(site, source, source.home.value)
+                    return self._deliverer.deliver(request, representation, facts, cache="HIT")
         original = await self._sources.open_body(site, source)
         record = original.record
         representation = Representation(
