@@ -589,6 +589,7 @@ class Handler:
         response = self._from_memory(request, site, source, key)
         if response is not None:
             return response
+        await self._sources.ask_tokens(source)
         hit = await self._lookup(source, key)
         if hit is not None:
             self.stats.hits_disk += 1

@@ -80,6 +80,9 @@ UNASKED_STATUSES: Final = frozenset((206, 304))
 # An origin is always asked for the bytes as they are, so its Vary on this changes nothing.
 ACCEPT_ENCODING: Final = ("accept-encoding", "identity")
 
+# In place of the tokens of a docroot file of which nothing was asked but itself.
+NOT_ASKED: Final = Opened(UNKNOWN_TOKEN, None, None)
+
 log = logging.getLogger("halftone.source")
 
 T = TypeVar("T")
@@ -224,7 +227,9 @@ class Sources:
         file = source.file
         if source.home is not Home.DOCROOT or site.docroot is None or file is None:
             return False
-        if source.opened.current is None or file.validator != source.record.validator:
+        if file.validator != source.record.validator:
+            return False
+        if source.opened.current is None and source.opened is not NOT_ASKED:
             return False
         if not site.docroot.is_same(source.id.path, file):
             return False
@@ -250,7 +255,7 @@ class Sources:
             except DocrootFailed as error:
                 return Found(self._despite(error, known or self._known.get(file_id)), Way.KNOWN)
             if status is not None:
-                opened = await self._tokens(file_id)
+                opened = self._store.opened_now(file_id) or NOT_ASKED
                 record = record_of_file(status, path)
                 source = self._remember(site, file_id, Home.DOCROOT, opened, record)
                 source.file = status
@@ -274,6 +279,12 @@ class Sources:
         self.stats.sick += 1
         known.fresh_until = self._clock.wall + STAT_TTL_S
         return known
+
+    async def ask_tokens(self, source: Source) -> None:
+        """Before a derivative of a docroot file is looked up or made. The file itself is kept by
+        nobody, so a farm's worth of originals need not be known to the index."""
+        if source.opened is NOT_ASKED:
+            source.opened = await self._tokens(source.id)
 
     async def _tokens(self, source_id: SourceId) -> Opened:
         """The tokens, from memory where nobody else can have changed them."""
