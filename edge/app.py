@@ -134,7 +134,10 @@ class App:
             self._hear_orders(loop)
             stack.callback(self._stop_hearing, loop)
             index = self._build_index()
-            store = self._build_store(index)
+            try:
+                store = self._build_store(index)
+            except CacheError as error:
+                raise CannotStart(f"cache: {error}") from error
             stack.push_async_callback(store.stop)
             pool = self._build_pool()
             await self._start_part(pool.start(), "resizer")

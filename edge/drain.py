@@ -8,16 +8,32 @@ so by the answer that it gets meanwhile: every answer of a listener that drains 
 
 import asyncio
 import select
-from collections.abc import Callable, Sequence
-from typing import Final
-
-from edge.connection import Listener
+import socket
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, Protocol
 
 # Many round trips, and what nginx and Squid use as their shortest.
 IDLE_S: Final = 1.0
 # A queue that is refilled faster than we empty it must not keep us for ever.
 _ACCEPT_S: Final = 1.0
 _LOOK_S: Final = 0.02
+
+
+class Connection(Protocol):
+    def close_if_idle(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class Listener(Protocol):
+    """What edge/connection.py has: accepts as long as the loop watches its socket."""
+
+    sock: socket.socket
+    loop: asyncio.AbstractEventLoop
+    is_draining: bool
+
+    @property
+    def connections(self) -> Collection[Connection]: ...
 
 
 async def accept_rest(listener: Listener) -> None:

@@ -374,6 +374,7 @@ class Master:
         self._retries = 0
         if not crew.is_fallback:
             self._bulletin.reloaded(is_successful=True)
+        self._write_pid_file(config)
         public = ", ".join(f"http://{address_of(sock)}" for sock in crew.stands[0].public)
         admin = address_of(crew.stands[0].admin)
         if self._has_served:
@@ -389,7 +390,6 @@ class Master:
                 flush=True,
             )
         self._tell_elder()
-        self._write_pid_file(config)
         self._notifier.ready(f"Serving on {public}")
         self._maybe_reload()
 
@@ -408,8 +408,8 @@ class Master:
         self._maybe_reload()
 
     def _keep_old(self, reason: str) -> None:
-        log.error("reload failed, the old configuration stays: %s", reason)
         self._bulletin.reloaded(is_successful=False)
+        log.error("reload failed, the old configuration stays: %s", reason)
         self._listening.keep(self._standing.listen, self._standing.admin)
         self._notifier.ready("Serving; the last reload failed")
         if self._current is None:

@@ -40,6 +40,15 @@ class Node:
     admin: str
     process: subprocess.Popen[str]
     log: list[str] = field(default_factory=list)
+    lines: "queue.Queue[str | None]" = field(default_factory=queue.Queue)  # not waited for yet
+
+    def wait_for(self, pattern: str) -> "re.Match[str]":
+        """The next line that holds pattern."""
+        while True:
+            line = self.lines.get(timeout=START_S)
+            assert line is not None, f"ended before {pattern!r}:\n" + "".join(self.log)
+            if match := re.search(pattern, line):
+                return match
 
     def get(
         self, target: str, method: str = "GET", headers: Mapping[str, str] | None = None
@@ -90,9 +99,15 @@ def node(
 
 
 @contextlib.contextmanager
-def running(arguments: list[str], environ: Mapping[str, str] | None = None) -> Iterator[Node]:
-    """`halftone serve ARGUMENTS`, ready; see node()."""
-    command = [sys.executable, "-m", "edge.cli", "serve", *arguments]
+def running(
+    arguments: list[str],
+    environ: Mapping[str, str] | None = None,
+    *,
+    command: list[str] | None = None,
+    is_ended_by_test: bool = False,
+) -> Iterator[Node]:
+    """`halftone serve ARGUMENTS`, ready; see node(). command: what to run in place of `serve`."""
+    command = [*(command or [sys.executable, "-m", "edge.cli", "serve"]), *arguments]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -111,10 +126,11 @@ def running(arguments: list[str], environ: Mapping[str, str] | None = None) -> I
             line = lines.get(timeout=START_S)
             assert line is not None, "the node did not start:\n" + "".join(log)
             match = READY.match(line)
-        yield Node(match[1], match[2], process, log)
-        assert process.poll() is None, "the node ended by itself:\n" + "".join(log)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(END_S) == 0, "".join(log)
+        yield Node(match[1], match[2], process, log, lines)
+        if not is_ended_by_test:
+            assert process.poll() is None, "the node ended by itself:\n" + "".join(log)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(END_S) == 0, "".join(log)
         assert not any("Traceback" in line for line in log), "".join(log)
     finally:
         if process.poll() is None:
