@@ -35,6 +35,7 @@ from edge import descriptors, successor
 from edge.config import Config, ConfigError
 from edge.listening import CannotListen, Listening, Stand, address_of
 from edge.notify import Notifier
+from edge.pid_file import PidFile
 from edge.rights import CannotDrop, maybe_rights, prepare_folder, prepare_log
 from edge.seat import Bulletin, Link, Message, Seat, Word
 from edge.settings.addresses import EmbeddedIndex
@@ -60,7 +61,7 @@ INTERRUPTED: Final = 128 + signal.SIGINT
 
 _SIGNALS: Final = (
     *(signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP),
-    *(signal.SIGUSR1, signal.SIGUSR2),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD),
 )  # fmt: skip
 
 log = logging.getLogger("halftone.master")
@@ -124,6 +125,7 @@ class Master:
         self._environ = environ
         self._listening = Listening(slots)
         self._bulletin = Bulletin()
+        self._pid_file = PidFile()
         self._selector = selectors.DefaultSelector()
         self._current: Crew | None = None
         self._next: Crew | None = None
@@ -177,7 +179,7 @@ class Master:
             self._heir.close()
         if self._elder is not None:
             self._elder.close()
-        self._remove_pid_file()
+        self._pid_file.remove()
         self._listening.close(is_handed_on=self._elder is not None and not self._has_served)
         self._selector.close()
         self._bulletin.close()
@@ -215,13 +217,13 @@ class Master:
     def _signalled(self, number: signal.Signals) -> None:
         match number:
             case signal.SIGTERM | signal.SIGQUIT:
-                self._stop(Word.DRAIN)
+                self._stop(number, Word.DRAIN)
             case signal.SIGINT:
                 self._interrupts += 1
                 if self._interrupts > 1:
                     self._status = INTERRUPTED
                 else:
-                    self._stop(Word.HASTEN)
+                    self._stop(number, Word.HASTEN)
             case signal.SIGHUP:
                 self._is_reload_due = True
                 self._maybe_reload()
@@ -229,6 +231,8 @@ class Master:
                 self._reopen_logs()
             case signal.SIGUSR2:
                 self._replace_program()
+            case signal.SIGCHLD:
+                self._reap_orphans()
             case _:
                 pass
 
@@ -468,7 +472,8 @@ class Master:
 
     # The end
 
-    def _stop(self, word: Word) -> None:
+    def _stop(self, number: signal.Signals, word: Word) -> None:
+        log.info("%s: draining%s", number.name, " for a second" if word is Word.HASTEN else "")
         if not self._is_stopping:
             self._is_stopping = True
             self._notifier.stopping()
@@ -691,6 +696,7 @@ class Master:
         elif self._current is not None:
             del self._current.workers[worker.slot]
             self._replace(self._current, worker, reason)
+        self._reap_orphans()
         self._advance()
 
     def _hear_last(self, worker: Worker) -> None:
@@ -714,6 +720,18 @@ class Master:
         _, status = os.waitpid(worker.pid, 0)
         return status
 
+    def _reap_orphans(self) -> None:
+        """As process 1 of a container we inherit the resizers of a worker that was killed."""
+        known = {worker.pid for worker in (*self._all_workers(), *self._leaving)}
+        if self._heir is not None:
+            known.add(self._heir.pid)
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if ended is None or ended.si_pid in known:
+                    return  # a worker's turn comes by its pidfd; after it, we are called again
+                os.waitpid(ended.si_pid, 0)
+
     def _kill(self, worker: Worker) -> None:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
@@ -729,24 +747,12 @@ class Master:
 
     def _write_pid_file(self, config: Config) -> None:
         if config.pid_file is None:
+            self._pid_file.remove()
             return
-        temporary = f"{config.pid_file}.{os.getpid()}"
         try:
-            with open(temporary, "w", encoding="ascii") as file:
-                file.write(f"{os.getpid()}\n")
-            os.replace(temporary, config.pid_file)
+            self._pid_file.write(config.pid_file)
         except OSError as error:
             log.error("pid file %s: %s", config.pid_file, error.strerror)
-
-    def _remove_pid_file(self) -> None:
-        path = self._standing.pid_file
-        if path is None:
-            return
-        with contextlib.suppress(OSError, ValueError):
-            with open(path, encoding="ascii") as file:
-                pid = int(file.read(32))
-            if pid == os.getpid():  # a successor has written its own
-                os.unlink(path)
 
 
 def _is_exclusive(config: Config) -> bool:

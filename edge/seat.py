@@ -83,12 +83,22 @@ class Link:
                 return found, False
             if not data:
                 return found, False
-            word, _, detail = data.decode(errors="replace").partition(" ")
-            found.append(Message(Word(word), detail))
+            message = _maybe_message(data)
+            if message is not None:
+                found.append(message)
         return found, True
 
     def close(self) -> None:
         self._sock.close()
+
+
+def _maybe_message(data: bytes) -> Message | None:
+    """None for a word of another release. What the other side says may be logged."""
+    word, _, detail = data.decode(errors="replace").partition(" ")
+    try:
+        return Message(Word(word), "".join(c if c.isprintable() else "?" for c in detail))
+    except ValueError:
+        return None
 
 
 class Bulletin:

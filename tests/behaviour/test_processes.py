@@ -134,6 +134,41 @@ def test_misses_during_a_reload_are_answered(tmp_path, originals):
         assert tally.failures == []
 
 
+def test_the_index_has_one_owner(tmp_path, originals):
+    """The old worker lets go of it, also while a slow client keeps that worker alive."""
+    with replaceable(tmp_path, originals) as edge:
+        host, _, port = edge.public.rpartition(":")
+        edge.get("/photo.jpg")
+        with socket.create_connection((host, int(port))) as slow:
+            slow.sendall(b"GET /photo.jpg HTTP/1.1\r\nHost: x\r\n")
+            assert edge.get("/logo.png").status == 200
+            (old,) = owners(tmp_path)
+            os.kill(pid_of(tmp_path), signal.SIGHUP)
+            edge.wait_for(IN_EFFECT)
+            edge.get("/photo.jpg")
+            (new,) = owners(tmp_path)
+            assert new != old
+            replace(edge, tmp_path)
+            edge.get("/photo.jpg")
+            (newest,) = owners(tmp_path)
+            assert newest not in (old, new)
+            os.kill(old, 0)  # still there for its client
+            slow.sendall(b"\r\n")
+            with slow.makefile("rb") as reader:
+                assert reader.readline().startswith(b"HTTP/1.1 200")
+
+
+def owners(folder: Path) -> set[int]:
+    """The processes that have the index open."""
+    path = str(folder / "cache" / "index.sqlite")
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(link) == path:
+                found.add(int(link.parts[2]))
+    return found
+
+
 def test_term_under_load_finishes_what_it_began(tmp_path, originals):
     file = write(tmp_path, originals)
     with running(["--config", str(file)], is_ended_by_test=True) as edge:
@@ -193,11 +228,31 @@ def test_a_worker_that_dies_is_replaced_and_nobody_refused(tmp_path, originals):
         assert children_of(edge.process.pid) != [worker]
 
 
+AS_PROCESS_1 = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans come to us
+os.execv(sys.executable, [sys.executable, "-m", "edge.cli", "serve", *sys.argv[1:]])
+"""
+
+
+def test_no_dead_process_stays_in_a_container(tmp_path, originals):
+    file = write(tmp_path, originals)
+    parent = [sys.executable, "-c", AS_PROCESS_1]
+    with running(["--config", str(file)], command=parent) as edge:
+        for _ in range(2):
+            old = children_of(edge.process.pid)
+            os.kill(old[0], signal.SIGKILL)
+            assert edge.get("/photo.jpg").status == 200
+            wait_until(lambda: len(children_of(edge.process.pid)) == 1)
+            assert children_of(edge.process.pid) != old
+
+
 def test_nothing_outlives_the_master(tmp_path, originals):
     file = write(tmp_path, originals)
     with running(["--config", str(file)], is_ended_by_test=True) as edge:
         family = family_of(edge.process.pid)
         assert len(family) == 2  # a worker, a resizer
+        os.kill(family[0], signal.SIGSTOP)  # one that notices nothing is taken along too
         with ending(family):
             edge.process.kill()
             assert edge.process.wait() == -signal.SIGKILL
@@ -509,12 +564,32 @@ def test_interrupted_twice_it_ends_at_once(tmp_path, originals):
         with socket.create_connection((host, int(port))) as slow:
             slow.sendall(b"GET /photo.jpg HTTP/1.1\r\n")
             assert edge.get("/logo.png").status == 200
-            with ending(family_of(edge.process.pid)):
+            family = family_of(edge.process.pid)
+            with ending(family):
                 edge.process.send_signal(signal.SIGTERM)
                 wait_until(lambda: is_refused(edge.public))
+                os.kill(family[0], signal.SIGSTOP)  # it will not be done within the second
                 edge.process.send_signal(signal.SIGINT)
+                edge.wait_for("SIGINT: draining")
                 edge.process.send_signal(signal.SIGINT)
-                assert edge.process.wait(END_S) in (0, 130)
+                assert edge.process.wait(END_S) == 130
+
+
+def test_drain(tmp_path, originals):
+    file = write(tmp_path, originals)
+    command = [sys.executable, "-m", "edge.cli", "drain", "--config", str(file)]
+
+    def drained() -> "tuple[int, str]":
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    with running(["--config", str(file)], is_ended_by_test=True) as edge:
+        assert drained() == (0, "drained\n")
+        assert edge.process.wait(END_S) == 0
+    assert not (tmp_path / "pid").exists()
+    assert drained()[0] == 1
+    (tmp_path / "pid").write_text(f"{os.getpid()}\n")  # left behind, and the number reused
+    assert drained() == (1, f"halftone: no node is running by {tmp_path}/pid\n")
 
 
 def started(file: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

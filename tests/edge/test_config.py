@@ -198,6 +198,11 @@ def test_the_contract_of_defaults() -> None:
         # names and texts
         ("name = 'a b'",
          "F:3: name: must be letters, digits, - . and _, and start with a letter, not 'a b'"),
+        ("user = 'a:b'", "F:3: user: must be the name of an account, not 'a:b'"),
+        ("user = ''", "F:3: user: must be the name of an account, not ''"),
+        ("user = 'nosuchuser'", "F:3: user: there is no user nosuchuser on this machine"),
+        ("group = 'nosuchgroup'", "F:3: group: there is no group nosuchgroup on this machine"),
+        ("pid_file = 'run.pid'", "F:3: pid_file: must be an absolute path, not 'run.pid'"),
         ("[log]\naccess = 'access.log'",
          "F:4: log.access: must be an absolute path, \"-\" or \"off\", not 'access.log'"),
         # later
@@ -386,6 +391,8 @@ def test_command_line_over_environment_over_file(place: Place) -> None:
     ("name", "text", "dumped"),
     [
         ("LISTEN", "127.0.0.1:1, [::1]:2", 'listen = ["127.0.0.1:1", "[::1]:2"]'),
+        ("USER", "daemon", 'user = "daemon"'),
+        ("PID_FILE", "/run/x.pid", 'pid_file = "/run/x.pid"'),
         ("LISTEN", '["127.0.0.1:1"]', 'listen = ["127.0.0.1:1"]'),
         ("TRUSTED_PROXIES", "", "trusted_proxies = []"),
         ("CACHE__SIZE", "10GiB", 'size = "10GiB"'),
