@@ -18,42 +18,29 @@ later falls back on the configuration that last served. That holds for a success
 """
 
 import contextlib
-import enum
-import gc
 import logging
 import os
-import selectors
 import signal
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, MutableMapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, MutableMapping
 from typing import Final
 
 from edge import descriptors, successor
 from edge.config import Config, ConfigError
-from edge.listening import CannotListen, Listening, Stand, address_of
+from edge.crew import LONGEST_PAUSE_S, NEVER, Crew, Stage, Worker, describe, hire, pause_after
+from edge.listening import CannotListen, Listening, address_of
 from edge.notify import Notifier
 from edge.pid_file import PidFile
 from edge.rights import CannotDrop, maybe_rights, prepare_folder, prepare_log
-from edge.seat import Bulletin, Link, Message, Seat, Word
+from edge.seat import Bulletin, Link, Seat, Word
 from edge.settings.addresses import EmbeddedIndex
+from edge.watch import Watch
 from resizer.sandbox import die_with_parent
 
 # Runs in the worker's process until it ends; the exit status. Raises nothing.
 Work = Callable[[Config, Seat], int]
 
-# From fork to prepared, and from go to ready: a resizer may take 10 s until it is sealed.
-START_S: Final = 40.0
-# To close the index. A worker that cannot is stuck, and SQLite survives what follows.
-RELEASE_S: Final = 5.0
-# Above the worker's own grace for a drain, 30 s; below TimeoutStopSec of the unit, 45 s.
-LEAVE_S: Final = 40.0
-PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 10.0
-# A worker that lived so long has nothing to do with how its predecessor died.
-LIVED_S: Final = 10.0
 # Silence of a worker that makes us silent towards systemd's watchdog.
 QUIET_S: Final = 5.0
 FAILED: Final = 1
@@ -65,52 +52,6 @@ _SIGNALS: Final = (
 )  # fmt: skip
 
 log = logging.getLogger("halftone.master")
-
-
-class Stage(enum.Enum):
-    PREPARING = "preparing"
-    PREPARED = "prepared"
-    OPENING = "opening"
-    SERVING = "serving"
-    RELEASING = "releasing"
-    LEAVING = "leaving"
-    UNWANTED = "unwanted"  # killed by us
-
-
-@dataclass(slots=True, eq=False)
-class Worker:
-    slot: int
-    pid: int
-    pidfd: int
-    link: Link
-    started: float
-    deadline: float  # killed when its stage lasts longer
-    stage: Stage = Stage.PREPARING
-    heard: float = 0.0
-    reason: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class Vacancy:
-    """A slot of the current crew without a worker."""
-
-    due: float
-
-
-@dataclass(slots=True, eq=False)
-class Crew:
-    config: Config
-    stands: tuple[Stand, ...]
-    workers: dict[int, Worker] = field(default_factory=dict)
-    vacancies: dict[int, Vacancy] = field(default_factory=dict)
-    deaths: dict[int, int] = field(default_factory=dict)  # by slot, in a row
-    may_open: bool = False
-    is_fallback: bool = False  # what served before, because what came after it failed
-
-    def is_all(self, stage: Stage) -> bool:
-        return len(self.workers) == len(self.stands) and all(
-            worker.stage is stage for worker in self.workers.values()
-        )
 
 
 class Master:
@@ -126,7 +67,7 @@ class Master:
         self._listening = Listening(slots)
         self._bulletin = Bulletin()
         self._pid_file = PidFile()
-        self._selector = selectors.DefaultSelector()
+        self._watch = Watch(_SIGNALS)
         self._current: Crew | None = None
         self._next: Crew | None = None
         self._leaving: set[Worker] = set()
@@ -147,41 +88,40 @@ class Master:
         if found is not None:
             self._elder, self._inherited = found
         self._notifier = Notifier(environ, is_successor=found is not None)
-        self._watchdog_at = 0.0 if self._notifier.watchdog_s is not None else float("inf")
+        self._watchdog_at = time.monotonic() if self._notifier.watchdog_s is not None else NEVER
 
     def run(self) -> int:
         """Until a signal ends the node, or its first start fails. Returns the exit status."""
         if os.geteuid() == 0 and self._standing.user is None:
             log.warning("running as root: set `user`, or start halftone as another user")
         self._allowed = descriptors.raise_limit()
-        with self._wakeups():
+        with self._watch.hearing(self._signalled):
             try:
                 if self._elder is not None:
                     self._listening.adopt_inherited(self._inherited)
-                    self._watch(self._elder.fileno(), self._hear_elder)
+                    self._watch.add(self._elder.fileno(), self._hear_elder)
                 else:
                     self._listening.adopt_passed(self._environ)
                 self._next = self._start_crew(self._standing)
             except (CannotListen, CannotDrop, OSError) as error:
                 self._fail_start(str(error))
             while self._status is None:
-                for key, _ in self._selector.select(self._until_next()):
-                    key.data()
+                self._watch.wait(self._until_next())
                 self._look_at_clock()
         self._end()
         return self._status
 
     def _end(self) -> None:
         for worker in (*self._all_workers(), *self._leaving):
-            self._kill(worker)
-            self._reap(worker)
+            worker.kill()
+            self._end_of(worker)
         if self._heir is not None:
             self._heir.close()
         if self._elder is not None:
             self._elder.close()
         self._pid_file.remove()
         self._listening.close(is_handed_on=self._elder is not None and not self._has_served)
-        self._selector.close()
+        self._watch.close()
         self._bulletin.close()
 
     def _fail_start(self, reason: str) -> None:
@@ -189,30 +129,6 @@ class Master:
         self._status = FAILED
 
     # Signals and time
-
-    @contextlib.contextmanager
-    def _wakeups(self) -> Iterator[None]:
-        """Signals arrive as bytes on a socket, in order, and nowhere else."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-
-        def take() -> None:
-            for number in ours.recv(64):
-                self._signalled(signal.Signals(number))
-
-        before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
-        wakeup = signal.set_wakeup_fd(theirs.fileno())
-        self._watch(ours.fileno(), take)
-        try:
-            yield
-        finally:
-            self._unwatch(ours.fileno())
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            ours.close()
-            theirs.close()
 
     def _signalled(self, number: signal.Signals) -> None:
         match number:
@@ -240,22 +156,22 @@ class Master:
         times = [worker.deadline for worker in (*self._all_workers(), *self._leaving)]
         times.append(self._watchdog_at)
         if self._current is not None:
-            times += [vacancy.due for vacancy in self._current.vacancies.values()]
+            times += self._current.vacancies.values()
         if self._retry_at is not None:
             times.append(self._retry_at)
         nearest = min(times)
-        return None if nearest == float("inf") else max(nearest - time.monotonic(), 0.0)
+        return None if nearest == NEVER else max(nearest - time.monotonic(), 0.0)
 
     def _look_at_clock(self) -> None:
         now = time.monotonic()
         for worker in (*self._all_workers(), *self._leaving):
             if worker.deadline <= now:
                 worker.reason = f"was {worker.stage.value} for too long"
-                worker.deadline = float("inf")
-                self._kill(worker)
+                worker.deadline = NEVER
+                worker.kill()
         crew = self._current
         if crew is not None:
-            for slot in [slot for slot, vacancy in crew.vacancies.items() if vacancy.due <= now]:
+            for slot in [slot for slot, due in crew.vacancies.items() if due <= now]:
                 del crew.vacancies[slot]
                 self._refill(crew, slot)
         if self._retry_at is not None and self._retry_at <= now:
@@ -274,7 +190,7 @@ class Master:
             self._hire(crew, slot)
         except OSError as error:
             log.error("cannot start a worker: %s", error)
-            crew.vacancies[slot] = Vacancy(time.monotonic() + LONGEST_PAUSE_S)
+            crew.vacancies[slot] = time.monotonic() + LONGEST_PAUSE_S
 
     # Crews
 
@@ -297,8 +213,8 @@ class Master:
 
     def _dismiss(self, crew: Crew) -> None:
         for worker in crew.workers.values():
-            self._kill(worker)
-            worker.stage = Stage.UNWANTED
+            worker.kill()
+            worker.enter(Stage.UNWANTED, time.monotonic())
             self._leaving.add(worker)
 
     def _fit(self, config: Config) -> Config:
@@ -333,8 +249,7 @@ class Master:
     def _let_open(self, crew: Crew) -> None:
         for worker in crew.workers.values():
             if worker.stage is Stage.PREPARED:
-                worker.stage = Stage.OPENING
-                worker.deadline = time.monotonic() + START_S
+                worker.enter(Stage.OPENING, time.monotonic())
                 worker.link.send(Word.GO)
 
     def _ask_to_release(self, crew: Crew) -> None:
@@ -363,8 +278,7 @@ class Master:
             public = crew.stands[worker.slot].public
             ended = [str(n) for n, sock in enumerate(public) if sock.fileno() < 0]
             worker.link.send(Word.RELEASE, " ".join(ended))
-            worker.stage = Stage.RELEASING
-            worker.deadline = time.monotonic() + RELEASE_S
+            worker.enter(Stage.RELEASING, time.monotonic())
             self._leaving.add(worker)
 
     def _settle(self, crew: Crew) -> None:
@@ -421,7 +335,7 @@ class Master:
 
     def _retry_later(self) -> None:
         self._retries += 1
-        self._retry_at = time.monotonic() + _pause_s(self._retries)
+        self._retry_at = time.monotonic() + pause_after(self._retries)
 
     def _start_again(self) -> None:
         """Nobody serves: a crew with what served last."""
@@ -482,8 +396,7 @@ class Master:
             self._listening.close(is_handed_on=self._elder is not None)
             self._retry_at = None
             for worker in self._all_workers():
-                worker.stage = Stage.LEAVING
-                worker.deadline = time.monotonic() + LEAVE_S
+                worker.enter(Stage.LEAVING, time.monotonic())
                 self._leaving.add(worker)
             self._current = self._next = None
             if self._heir is not None:
@@ -511,8 +424,8 @@ class Master:
             return
         log.info("process %d takes over", self._heir.pid)
         self._is_heir_released = False
-        self._watch(self._heir.link.fileno(), self._hear_heir)
-        self._watch(self._heir.pidfd, self._bury_heir)
+        self._watch.add(self._heir.link.fileno(), self._hear_heir)
+        self._watch.add(self._heir.pidfd, self._bury_heir)
 
     def _hear_heir(self) -> None:
         heir = self._heir
@@ -529,7 +442,7 @@ class Master:
                 case _:
                     pass
         if not is_there:
-            self._unwatch(heir.link.fileno())
+            self._watch.remove(heir.link.fileno())
         self._advance()
 
     def _serve_heir(self) -> None:
@@ -547,19 +460,19 @@ class Master:
         self._listening.close(is_handed_on=True)
         if self._current is not None:
             self._release(self._current)
-        self._unwatch(heir.link.fileno())
-        self._unwatch(heir.pidfd)
+        self._watch.remove(heir.link.fileno())
+        self._watch.remove(heir.pidfd)
         heir.close()
         self._heir = None
 
     def _bury_heir(self) -> None:
         heir, self._heir = self._heir, None
         assert heir is not None
-        self._unwatch(heir.pidfd)
-        self._unwatch(heir.link.fileno())
+        self._watch.remove(heir.pidfd)
+        self._watch.remove(heir.link.fileno())
         heir.close()
         _, status = os.waitpid(heir.pid, 0)
-        log.error("process %d did not take over: %s; this one goes on", heir.pid, _how(status))
+        log.error("process %d did not take over: %s; this one goes on", heir.pid, describe(status))
         if self._current is None and not self._is_stopping:
             self._start_again()
         self._maybe_reload()
@@ -577,7 +490,7 @@ class Master:
             self._next.may_open = True
         if Word.ADOPTED in words or not is_there:
             # Where it died, the kernel has released what it held.
-            self._unwatch(elder.fileno())
+            self._watch.remove(elder.fileno())
             elder.close()
             self._elder = None
             if self._has_served:
@@ -592,35 +505,16 @@ class Master:
         return [worker for crew in crews for worker in crew.workers.values()]
 
     def _hire(self, crew: Crew, slot: int) -> None:
-        ours, theirs = Link.pair()
+        """Raises OSError."""
         master = os.getpid()
-        # A signal between fork and the child's own handlers would end up in our wakeup socket.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        gc.freeze()  # what is there stays shared: the collector writes into what it looks at
-        try:
-            pid = os.fork()
-            if pid == 0:
-                ours.close()
-                self._be_worker(crew, Seat(slot, crew.stands[slot], theirs, self._bulletin), master)
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            gc.unfreeze()
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            theirs.close()
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError:
-            ours.close()
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise
-        now = time.monotonic()
-        worker = Worker(slot, pid, pidfd, ours, now, now + START_S, heard=now)
-        crew.workers[slot] = worker
-        self._watch(ours.fileno(), lambda: self._hear(worker))
-        self._watch(worker.pidfd, lambda: self._bury(worker))
+
+        def become(link: Link) -> None:
+            self._be_worker(crew, Seat(slot, crew.stands[slot], link, self._bulletin), master)
+
+        with self._watch.deaf():
+            worker = crew.workers[slot] = hire(slot, become)
+        self._watch.add(worker.link.fileno(), lambda: self._hear(worker))
+        self._watch.add(worker.pidfd, lambda: self._bury(worker))
 
     def _be_worker(self, crew: Crew, seat: Seat, master: int) -> None:
         """In the child: never returns."""
@@ -642,83 +536,46 @@ class Master:
             os._exit(status)
 
     def _forget_master(self, seat: Seat) -> None:
-        """Close what is the master's, or a link would outlive it here; default signals."""
-        signal.set_wakeup_fd(-1)
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
+        """What is the master's would outlive it here."""
+        self._watch.forget()
         # A terminal sends these to the whole group. The master says what is to be done.
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        for key in tuple(self._selector.get_map().values()):
-            os.close(key.fd)
-        self._selector.close()
         self._listening.forget_all_but(seat.stand)
 
     def _hear(self, worker: Worker) -> None:
-        messages, is_there = worker.link.receive()
-        for message in messages:
-            self._heard(worker, message)
-        if not is_there:
-            self._unwatch(worker.link.fileno())
+        if not self._take_words(worker):
+            self._watch.remove(worker.link.fileno())
         self._advance()
 
-    def _heard(self, worker: Worker, message: Message) -> None:
-        now = time.monotonic()
-        worker.heard = now
-        match worker.stage, message.word:
-            case Stage.PREPARING, Word.PREPARED:
-                worker.stage = Stage.PREPARED
-                worker.deadline = float("inf")
-            case Stage.OPENING, Word.READY:
-                worker.stage = Stage.SERVING
-                worker.deadline = float("inf")
-            case Stage.RELEASING, Word.RELEASED:
-                worker.stage = Stage.LEAVING
-                worker.deadline = now + LEAVE_S
-            case _, Word.FAILED:
-                worker.reason = message.detail
-            case _:
-                pass
+    def _take_words(self, worker: Worker) -> bool:
+        messages, is_there = worker.link.receive()
+        for message in messages:
+            worker.hear(message, time.monotonic())
+        return is_there
 
     def _bury(self, worker: Worker) -> None:
         """Its process has ended."""
-        self._hear_last(worker)
-        status = self._reap(worker)
-        reason = worker.reason or f"a worker ended: {_how(status)}"
+        self._take_words(worker)
+        status = self._end_of(worker)
+        reason = worker.reason or f"a worker ended: {describe(status)}"
         if worker in self._leaving:
             self._leaving.discard(worker)
             if status != 0 and worker.stage is not Stage.UNWANTED:
                 log.error("worker %d, leaving: %s", worker.pid, reason)
-        elif self._next is not None and self._next.workers.get(worker.slot) is worker:
+        elif self._next is not None and self._next.has(worker):
             del self._next.workers[worker.slot]
             self._abandon(self._next, reason)
         elif self._current is not None:
-            del self._current.workers[worker.slot]
-            self._replace(self._current, worker, reason)
+            pause_s = self._current.lose(worker, time.monotonic())
+            log.error("worker %d: %s; another one in %.1f s", worker.pid, reason, pause_s)
         self._reap_orphans()
         self._advance()
 
-    def _hear_last(self, worker: Worker) -> None:
-        for message in worker.link.receive()[0]:
-            self._heard(worker, message)
-
-    def _replace(self, crew: Crew, worker: Worker, reason: str) -> None:
-        now = time.monotonic()
-        if worker.stage is Stage.SERVING and now - worker.started > LIVED_S:
-            crew.deaths[worker.slot] = 0
-        crew.deaths[worker.slot] = deaths = crew.deaths.get(worker.slot, 0) + 1
-        pause_s = _pause_s(deaths)
-        crew.vacancies[worker.slot] = Vacancy(now + pause_s)
-        log.error("worker %d: %s; another one in %.1f s", worker.pid, reason, pause_s)
-
-    def _reap(self, worker: Worker) -> int:
-        self._unwatch(worker.pidfd)
-        self._unwatch(worker.link.fileno())
-        os.close(worker.pidfd)
-        worker.link.close()
-        _, status = os.waitpid(worker.pid, 0)
-        return status
+    def _end_of(self, worker: Worker) -> int:
+        self._watch.remove(worker.pidfd)
+        self._watch.remove(worker.link.fileno())
+        return worker.reap()
 
     def _reap_orphans(self) -> None:
         """As process 1 of a container we inherit the resizers of a worker that was killed."""
@@ -732,19 +589,6 @@ class Master:
                     return  # a worker's turn comes by its pidfd; after it, we are called again
                 os.waitpid(ended.si_pid, 0)
 
-    def _kill(self, worker: Worker) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
-
-    # The selector, and a file for scripts
-
-    def _watch(self, fd: int, call: Callable[[], None]) -> None:
-        self._selector.register(fd, selectors.EVENT_READ, call)
-
-    def _unwatch(self, fd: int) -> None:
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(fd)
-
     def _write_pid_file(self, config: Config) -> None:
         if config.pid_file is None:
             self._pid_file.remove()
@@ -757,13 +601,3 @@ class Master:
 
 def _is_exclusive(config: Config) -> bool:
     return isinstance(config.cache.index, EmbeddedIndex)
-
-
-def _pause_s(deaths: int) -> float:
-    return min(LONGEST_PAUSE_S, PAUSE_S * 2.0 ** min(deaths - 1, 20))
-
-
-def _how(status: int) -> str:
-    """A wait status, for the log."""
-    code = os.waitstatus_to_exitcode(status)
-    return f"exit status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"

@@ -52,9 +52,8 @@ def work(config, seat):
         if not is_there:
             return 9
 
-import edge.master
-edge.master.RELEASE_S = 0.2
-edge.master.START_S = 5.0
+import edge.crew
+edge.crew._LIMITS[edge.crew.Stage.RELEASING] = 0.2
 config = load(sys.argv[1], os.environ, {})
 sys.exit(Master(config, work, slots=int(sys.argv[2]), environ=os.environ).run())
 """
