@@ -20,7 +20,7 @@ $(VENV)/.made: pyproject.toml
 
 run: $(VENV)/.made ## Make sample pictures and serve them on http://127.0.0.1:8080
 	@$(PYTHON) deploy/gallery.py var/gallery
-	@sh deploy/run-gallery $(VENV)/bin/halftone var/gallery
+	@$(PYTHON) deploy/run-gallery $(VENV)/bin/halftone var/gallery
 
 test: $(VENV)/.made servers $(if $(filter true,$(CI)),pictures,) ## Run every test
 	@$(MAKE) --no-print-directory check

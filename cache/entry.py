@@ -56,7 +56,6 @@ _U16: Final = 0xFFFF
 _U32: Final = 0xFFFF_FFFF
 _U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 _I64: Final = 0x7FFF_FFFF_FFFF_FFFF
-_FORBIDDEN: Final = ("\r", "\n", "\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +87,26 @@ class Entry:
     body_hash: bytes = NO_HASH
 
     def __post_init__(self) -> None:
-        for name, value, highest in (
-            ("length", self.length, _U64),
-            ("cost_ms", self.cost_ms, _U32),
-            ("width", self.width, _U32),
-            ("height", self.height, _U32),
+        # Written out, not looped over: this runs for every hit on disk.
+        if not (
+            0 <= self.length <= _U64
+            and 0 <= self.cost_ms <= _U32
+            and 0 <= self.width <= _U32
+            and 0 <= self.height <= _U32
+            and -_I64 <= self.last_modified <= _I64
+            and -_I64 <= self.stored_at <= _I64
+            and -_I64 <= self.fresh_until <= _I64
+            and -_I64 <= self.stale_until <= _I64
         ):
-            if not 0 <= value <= highest:
-                raise ValueError(f"{name} {value} is outside 0 to {highest}")
-        for name, value in (
-            ("last_modified", self.last_modified),
-            ("stored_at", self.stored_at),
-            ("fresh_until", self.fresh_until),
-            ("stale_until", self.stale_until),
-        ):
-            if not -_I64 <= value <= _I64:
-                raise ValueError(f"{name} {value} does not fit 64 bits")
+            raise ValueError("a number does not fit its field in the head")
         if len(self.body_hash) != HASH_BYTES:
             raise ValueError(f"body hash is {len(self.body_hash)} bytes, not {HASH_BYTES}")
         # These texts go back into response heads; one that could split a head is never kept.
-        for text in (self.etag, self.media_type, *(part for pair in self.headers for part in pair)):
-            if any(character in text for character in _FORBIDDEN):
-                raise ValueError("a text for the response head has CR, LF or NUL in it")
+        texts = self.etag + self.media_type
+        for name, value in self.headers:
+            texts += name + value
+        if "\n" in texts or "\r" in texts or "\0" in texts:
+            raise ValueError("a text for the response head has CR, LF or NUL in it")
 
 
 def head_size(entry: Entry) -> int:
@@ -220,12 +217,12 @@ def _decode(head: bytes) -> Entry:
     more = tag_count + 2 * header_count
     lengths = struct.unpack_from(f">{more}H", head, _FIXED.size) if more else ()
     texts = []
-    at = _FIXED.size + 2 * more
+    start = _FIXED.size + 2 * more
     for n in (site_n, path_n, variant_n, validator_n, etag_n, media_type_n, *lengths):
-        texts.append(head[at : at + n].decode())
-        at += n
-    if at > len(head):
-        raise ValueError(f"texts end at {at}, head at {len(head)}")
+        texts.append(head[start : start + n].decode())
+        start += n
+    if start > len(head):
+        raise ValueError(f"texts end at {start}, head at {len(head)}")
     pairs = texts[6 + tag_count :]
     return Entry(
         key=Key(SourceId(texts[0], texts[1]), texts[2]),

@@ -1,7 +1,8 @@
 """The cache as a node uses it: disk tier, index and disk threads under one purge rule.
 
 The rule: an entry is served under a token only if it was published under that token or a later one
-of the same epoch. Publishing is three steps, in this order:
+of the same epoch; one of another epoch, only to who has asked the source again and found the
+version that the entry was made from. Publishing is three steps, in this order:
 
     seal       the temp file is complete                        (disk)
     record     compare-and-set of the token                     (index)
@@ -124,7 +125,7 @@ class Store:
         """Raises IndexUnavailable where the index can never work."""
         await self.index.start()
         self._loop = asyncio.get_running_loop()
-        self._scan = threading.Thread(target=self._scan_disk, name="scan")
+        self._scan = threading.Thread(target=self._scan_disk, name="scan", daemon=True)
         self._scan.start()
 
     async def stop(self) -> None:
@@ -173,22 +174,32 @@ class Store:
 
     # Entries
 
-    async def lookup(self, key: Key, token: Token | None) -> StoredFile | None:
+    async def lookup(
+        self, key: Key, token: Token | None, validator: str | None = None
+    ) -> StoredFile | None:
         """The entry, open, if token allows it; token None when the index is unavailable.
+
+        validator is that of the source as it was found since token's epoch began. An entry of
+        another epoch is suspect, since purges may have been forgotten; one that was made from that
+        very version has been revalidated by it, and is served.
 
         The body of a file from before this start is compared with its hash first. Raises StoreBusy.
         """
-        stored = await self.threads.run(lambda: self.lookup_now(key, token), _close_found)
+        stored = await self.threads.run(
+            lambda: self.lookup_now(key, token, validator), _close_found
+        )
         if self._stale and self._removal is None:
             self._removal = asyncio.get_running_loop().create_task(self._remove_stale())
         return stored
 
-    def lookup_now(self, key: Key, token: Token | None) -> StoredFile | None:
+    def lookup_now(
+        self, key: Key, token: Token | None, validator: str | None = None
+    ) -> StoredFile | None:
         """lookup() for a caller that may block."""
         stored = self.disk.open(key)
         if stored is None:
             return None
-        if not self._is_current(key, stored.entry.token, token):
+        if not self._is_current(stored.entry, token, validator):
             stored.close()
             return None
         if not stored.is_verified and not self.disk.verify(stored):
@@ -285,14 +296,17 @@ class Store:
     def _is_outdated(self, source: SourceId, token: Token) -> bool:
         return token.is_older_than(self._floor(source))
 
-    def _is_current(self, key: Key, found: Token, token: Token | None) -> bool:
+    def _is_current(self, entry: Entry, token: Token | None, validator: str | None) -> bool:
         """Whether a file may be served, and a note to remove it when nobody ever may again."""
+        key, found = entry.key, entry.token
         if token is None:
             known = self._known.get(key.source.digest)
             if known is None:
                 return True
             token = known.token
         if found.epoch != token.epoch:
+            if entry.validator == validator:
+                return True
             # Purges may have been forgotten in between, or the index may come back as it was: the
             # file is neither served nor removed. A fill will replace it.
             self.stats.suspect += 1

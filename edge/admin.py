@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from edge.access import Peer
 from edge.clock import Clock
 from edge.errors import refusal_of
 from edge.http.messages import Request, Response
@@ -23,7 +24,13 @@ class Admin:
         self._problems = problems
         self._clock = clock
 
-    def receive(self, request: Request, peer: str) -> Response | None:
+    def find(self, data: bytes, peer: Peer) -> bytes | Request | None:
+        return None
+
+    def learn(self, data: bytes) -> None:
+        """Nothing here is asked for often enough."""
+
+    def receive(self, request: Request, peer: Peer) -> Response | None:
         path = request.target.partition(b"?")[0]
         if request.method not in (b"GET", b"HEAD"):
             return self._answer(request, 405, TEXT, b"Only GET and HEAD here.\n")
@@ -45,7 +52,7 @@ class Admin:
                     request, 404, TEXT, b"There is /healthz, /readyz and /metrics.\n"
                 )
 
-    async def serve(self, request: Request, peer: str) -> Response:
+    async def serve(self, request: Request, peer: Peer) -> Response:
         raise AssertionError("receive() answers everything")
 
     def refuse(self, error: ParseError) -> Response:
@@ -55,7 +62,7 @@ class Admin:
         )
 
     def record(
-        self, peer: str, request: Request | None, response: Response, sent: int, started: float
+        self, peer: Peer, request: Request | None, response: Response, sent: int, started: float
     ) -> None:
         """Scrapes and probes do not belong into the access log."""
 

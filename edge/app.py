@@ -31,7 +31,7 @@ from cache.index.interface import Index
 from cache.index.redis import RedisIndex
 from cache.memory import Memory
 from cache.store import Store
-from edge.access import AccessLog
+from edge.access import FORMS, AccessLog
 from edge.admin import Admin
 from edge.clock import Clock
 from edge.config import Config
@@ -56,7 +56,8 @@ from edge.settings import addresses
 from edge.settings.sections import Origin as OriginSection
 from edge.settings.sections import Site as SiteSection
 from edge.site import Site, Sites
-from edge.source import Node, Passed, Source, Sources
+from edge.source import Found, Node, Sources
+from edge.spool import Spool
 from edge.urls.grammars import make_grammars
 from resizer.errors import ResizeError
 from resizer.job import Limits
@@ -68,6 +69,8 @@ log = logging.getLogger("halftone")
 
 # Body size up to which a representation lives in the memory tier: thumbnails do, originals do not.
 MEMORY_CUT_OFF: Final = 128 * 1024
+# Answers kept in one piece, beside the memory tier that they are copied from.
+READY_BYTES: Final = 64 * 1024 * 1024
 # Threads for file system calls that may wait for a disk; a spinning disk gains nothing from more.
 DISK_THREADS: Final = 8
 # Renders and fetches under way at once, beyond what the resizer's own queue bounds.
@@ -119,6 +122,7 @@ class App:
         self._chance = random.Random()  # noqa: S311 - jitter and ids, nothing secret
         self._threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
         self._listeners: list[Listener] = []  # the admin's is the last
+        self._handler: SiteHandler | None = None
         self._may_go = asyncio.Event()
         self._stopping = asyncio.Event()
         self._ends_at = float("inf")  # on the loop's clock
@@ -145,7 +149,7 @@ class App:
             log.info("resizer: %s", pool.sandbox_summary)
             access = None
             if config.log.access != "off":
-                access = AccessLog(config.log.access, config.log.format.value)
+                access = AccessLog(config.log.access, FORMS[config.log.format.value]())
                 try:
                     access.start(loop)
                 except OSError as error:
@@ -154,14 +158,13 @@ class App:
                 self._access = access
 
             node = _node_of(config.name, self._seat.stand.public[0])
-            source_flights: Flights[Source | Passed] = Flights(MAX_FLIGHTS)
+            source_flights: Flights[Found] = Flights(MAX_FLIGHTS)
             render_flights: Flights[Made] = Flights(MAX_FLIGHTS)
             stack.push_async_callback(lambda: source_flights.stop(self._left_s()))
             stack.push_async_callback(lambda: render_flights.stop(self._left_s()))
             memory: Memory[Representation] = Memory(config.cache.memory, MEMORY_CUT_OFF)
-            sources = Sources(
-                store, self._clock, self._threads, source_flights, node, config.cache.path
-            )
+            spool = Spool(config.cache.path)
+            sources = Sources(store, self._clock, self._threads, source_flights, node, spool)
             sites = self._build_sites()
             handler = SiteHandler(
                 name=config.name,
@@ -172,12 +175,16 @@ class App:
                 flights=render_flights,
                 pool=pool,
                 encoder=encoder_version(),
-                deliverer=Deliverer(self._clock, f"halftone-{self._chance.getrandbits(96):024x}"),
+                deliverer=Deliverer(
+                    self._clock, f"halftone-{self._chance.getrandbits(96):024x}", config.name
+                ),
                 access=access,
                 clock=self._clock,
                 disk_threads=self._threads,
                 chance=self._chance,
+                ready_bytes=min(READY_BYTES, config.cache.memory // 4),
             )
+            self._handler = handler
             rows = list(metric_rows(handler, memory, pool, render_flights, self._listeners, sites))
             rows += bulletin_rows(self._seat.bulletin)
             admin = Admin(Exposition(rows, build_info()), self._problems, self._clock)
@@ -313,8 +320,13 @@ class App:
         while True:
             await asyncio.sleep(1.0 - time.time() % 1.0)
             self._clock.tick()
+            if self._handler is not None:
+                self._handler.tick()
             for listener in self._listeners:
-                listener.tick()
+                try:
+                    listener.tick()
+                except Exception:  # the clock must go on: Date and every lifetime hang on it
+                    log.exception("a listener's tick failed")
             self._seat.link.send(Word.ALIVE)
 
     # Orders: from the master, or by signals from whoever knows this process
@@ -468,19 +480,22 @@ def metric_rows(
         "halftone_requests",
         "Responses on the public listeners, by status.",
         ("status",),
-        lambda: (((str(status),), count) for status, count in own.requests.items()),
+        lambda: (((str(status),), count) for status, count in handler.requests().items()),
     )
     yield Counter(
         "halftone_response_body_bytes",
         "Body bytes sent on the public listeners.",
         (),
-        single(lambda: own.sent_bytes),
+        single(lambda: own.sent_bytes + handler.ready.stats.body_bytes),
     )
     yield Counter(
         "halftone_cache_hits",
         "Answers from what was kept, by tier.",
         ("tier",),
-        lambda: ((("memory",), own.hits_memory), (("disk",), own.hits_disk)),
+        lambda: (
+            (("memory",), own.hits_memory + handler.ready.stats.hits),
+            (("disk",), own.hits_disk),
+        ),
     )
     yield Counter(
         "halftone_cache_misses",

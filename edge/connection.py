@@ -16,12 +16,15 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from edge.access import Peer
 from edge.clock import Clock
 from edge.http.body import FileSlice
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, RequestParser
 
-RECEIVE_BYTES: Final = 64 * 1024
+RECEIVE_BYTES: Final = 8 * 1024
+# Client addresses whose objects are shared; beyond it they are made anew.
+MAX_PEERS: Final = 10_000
 # One sendfile call's worth: large enough that a fast reader costs few calls, small enough that one
 # connection does not keep the loop from the others.
 SENDFILE_BYTES: Final = 1024 * 1024
@@ -65,14 +68,21 @@ class Stats:
 class Handler(Protocol):
     """Answers requests. receive() decides at once or says None; then serve() is awaited."""
 
-    def receive(self, request: Request, peer: str) -> Response | None: ...
+    def find(self, data: bytes, peer: Peer) -> bytes | Request | None:
+        """What one receive between requests amounts to, where that can be told at a glance: the
+        answer, to be sent as it is (it is recorded already), or the one request in it, or None."""
 
-    async def serve(self, request: Request, peer: str) -> Response: ...
+    def learn(self, data: bytes) -> None:
+        """The parser found in data one request that was answered from memory."""
+
+    def receive(self, request: Request, peer: Peer) -> Response | None: ...
+
+    async def serve(self, request: Request, peer: Peer) -> Response: ...
 
     def refuse(self, error: ParseError) -> Response: ...
 
     def record(
-        self, peer: str, request: Request | None, response: Response, sent: int, started: float
+        self, peer: Peer, request: Request | None, response: Response, sent: int, started: float
     ) -> None:
         """The exchange is over; sent counts the body bytes that left."""
 
@@ -98,6 +108,8 @@ class Listener:
         self.is_draining = False
         # Between requests every connection parses with this one; see Connection.on_readable.
         self.idle_parser = RequestParser()
+        self.idle_deadline = clock.monotonic + settings.idle_s
+        self._peers: dict[str, Peer] = {}
         self._drained: asyncio.Event = asyncio.Event()
         self._paused = False
 
@@ -128,9 +140,18 @@ class Listener:
                 self._refuse(sock)
                 continue
             self.stats.open += 1
-            connection = Connection(self, sock, format_peer(address))
+            connection = Connection(self, sock, self._peer(format_peer(address)))
             self.connections.add(connection)
             connection.start()
+
+    def _peer(self, address: str) -> Peer:
+        """One object a client address: its access lines share how they begin."""
+        peer = self._peers.get(address)
+        if peer is None:
+            if len(self._peers) >= MAX_PEERS:
+                self._peers.clear()
+            peer = self._peers[address] = Peer(address)
+        return peer
 
     def _refuse(self, sock: socket.socket) -> None:
         self.stats.refused += 1
@@ -148,6 +169,7 @@ class Listener:
             self._paused = False
             self.loop.add_reader(self.sock.fileno(), self._accept)
         now = self.clock.monotonic
+        self.idle_deadline = now + self.settings.idle_s
         for connection in [c for c in self.connections if c.deadline <= now]:
             connection.expire()
 
@@ -186,10 +208,10 @@ OVERLOADED: Final = (
 class Connection:
     __slots__ = (
         "_active", "_closing", "_listener", "_out", "_parser", "_reading", "_request", "_response",
-        "_sent", "_sock", "_started", "_task", "_unsent", "_writing", "deadline", "peer",
+        "_sock", "_started", "_task", "_unsent", "_writing", "deadline", "peer",
     )  # fmt: skip
 
-    def __init__(self, listener: Listener, sock: socket.socket, peer: str) -> None:
+    def __init__(self, listener: Listener, sock: socket.socket, peer: Peer) -> None:
         self._listener = listener
         self._sock = sock
         self.peer = peer
@@ -202,7 +224,6 @@ class Connection:
         self._closing = False  # no more requests are taken
         self._reading = False
         self._writing = False
-        self._sent = 0
         self._unsent = 0
         self._started = 0.0
         self.deadline = 0.0
@@ -217,7 +238,8 @@ class Connection:
         return self._writing
 
     def start(self) -> None:
-        self.deadline = self._listener.clock.monotonic + self._listener.settings.header_s
+        # Who has sent nothing yet is idle, not slow: a browser connects ahead of its requests.
+        self.deadline = self._listener.idle_deadline
         self._reading = True
         self._listener.loop.add_reader(self._sock.fileno(), self.on_readable)
 
@@ -237,6 +259,14 @@ class Connection:
         listener = self._listener
         parser = self._parser
         if parser is None:
+            if not listener.is_draining:
+                found = listener.handler.find(data, self.peer)
+                if found is not None:
+                    if type(found) is bytes:
+                        self._send_ready(found)
+                    else:
+                        self._answer(found)  # type: ignore[arg-type]
+                    return
             # Between requests a connection owns no parser: they all share the listener's, as long
             # as a receive ends where a request ends. One that does not keeps it, and the listener
             # makes a new one. Ten thousand idle connections then hold one parser, not as many.
@@ -247,7 +277,9 @@ class Connection:
                     request = parser.requests.popleft()
                     if not request.keep_alive:
                         listener.idle_parser = RequestParser()  # this one takes no more
-                    self._answer(request)
+                    response = self._answer(request)
+                    if response is not None and response.status == 200 and request.keep_alive:
+                        listener.handler.learn(data)
                     return
                 listener.idle_parser = RequestParser()
                 self._parser = parser
@@ -266,14 +298,12 @@ class Connection:
 
     def _advance(self) -> None:
         """Answer the next request that is complete, if nothing is under way."""
-        while not self._active:
+        # Behind an answer that closes nothing is a request any more: the rest of a body, say.
+        while not self._active and not self._closing:
             parser = self._parser
             if parser is None:
                 return
             if parser.requests:
-                if self._closing:
-                    self.close()
-                    return
                 self._answer(parser.requests.popleft())
                 continue
             if parser.error is not None:
@@ -284,7 +314,8 @@ class Connection:
                 self._parser = None
             return
 
-    def _answer(self, request: Request) -> None:
+    def _answer(self, request: Request) -> Response | None:
+        """Have a request answered; the response, where the handler had it at once."""
         self._active = True
         self._request = request
         self._started = 0.0
@@ -294,14 +325,15 @@ class Connection:
             # Top of a callback: the loop would log it and leave the client waiting.
             log.exception("a request failed")
             self.abort()
-            return
+            return None
         if response is not None:
             self._deliver(request, response)
-            return
+            return response
         self._started = self._listener.loop.time()
         self.deadline = float("inf")  # the handler has deadlines of its own
         self._pause_reading()
         self._task = self._listener.loop.create_task(self._serve(request))
+        return None
 
     async def _serve(self, request: Request) -> None:
         try:
@@ -315,6 +347,23 @@ class Connection:
         self._advance()
 
     # Writing
+
+    def _send_ready(self, wire: bytes) -> None:
+        """An answer in one piece, recorded already."""
+        try:
+            sent = self._sock.send(wire)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._fail(error)
+            return
+        if sent == len(wire):
+            self.deadline = self._listener.idle_deadline
+            return
+        self._active = True
+        self._out = deque([memoryview(wire)[sent:]])
+        self._unsent = len(wire) - sent
+        self._flush()
 
     def _deliver(self, request: Request | None, response: Response) -> None:
         listener = self._listener
@@ -341,7 +390,6 @@ class Connection:
                 self._fail(error)
                 return
             if sent == total:
-                self._sent = response.length
                 self._finish()
                 return
             self._out = deque([memoryview(b"".join(buffers))[sent:]])  # type: ignore[arg-type]
@@ -408,29 +456,30 @@ class Connection:
         """A response has left whole."""
         listener = self._listener
         response, request = self._response, self._request
-        assert response is not None
         self._out = None
         self._unsent = 0
-        listener.handler.record(self.peer, request, response, response.length, self._started)
+        if response is not None:
+            listener.handler.record(self.peer, request, response, response.length, self._started)
         self._response = self._request = None
         self._active = False
         if self._writing:
             self._writing = False
             listener.loop.remove_writer(self._sock.fileno())
         if self._closing:
-            if response.close or not (self._parser is None or self._parser.is_between_requests):
+            is_more_coming = self._parser is not None and not self._parser.is_between_requests
+            if is_more_coming or (response is not None and response.close):
                 self._linger()
             else:
                 self.close()
             return
-        self.deadline = listener.clock.monotonic + listener.settings.idle_s
+        self.deadline = listener.idle_deadline
         if not self._reading:
             self._reading = True
             listener.loop.add_reader(self._sock.fileno(), self.on_readable)
 
     def _fail(self, error: OSError) -> None:
         if error.errno not in _GONE:
-            log.error("sending to %s: %s", self.peer, os.strerror(error.errno or errno.EIO))
+            log.error("sending to %s: %s", self.peer.address, os.strerror(error.errno or errno.EIO))
         self.abort()
 
     # Ending
@@ -470,7 +519,6 @@ class Connection:
         """Called after the deadline: too slow a head, too long idle, or nothing taken."""
         self._listener.stats.timed_out += 1
         if self._parser is not None and not self._active and not self._closing:
-            self._closing = True
             self._parser.error = ParseError(408, "head not complete in time")
             self._advance()
         elif self._active:

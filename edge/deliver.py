@@ -4,6 +4,7 @@ The order is RFC 9110 section 13.2.2's, and Range comes last (section 14.2). Eve
 leaves the node is put together here.
 """
 
+import dataclasses
 from typing import Final
 
 from edge.clock import Clock
@@ -21,7 +22,7 @@ from edge.http.range import (
     select_ranges,
     unsatisfied_range,
 )
-from edge.http.writer import field_lines, status_line
+from edge.http.writer import BODILESS_STATUSES, field_lines, status_line
 from edge.representation import Facts, Representation
 
 # Request fields that can make of a 200 something else. A request with none of them, on a picture
@@ -29,16 +30,18 @@ from edge.representation import Facts, Representation
 CONDITIONAL_FIELDS: Final = frozenset(
     (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"range")
 )
+_OK: Final = status_line(200)
 SERVER: Final = "Server: halftone\r\n"
 NOSNIFF: Final = "X-Content-Type-Options: nosniff\r\n"
 
 
 class Deliverer:
-    """Builds responses; name stands in Cache-Status, boundaries make multipart delimiters."""
+    """Builds responses; name stands in Via, boundary makes multipart delimiters."""
 
-    def __init__(self, clock: Clock, boundary: str) -> None:
+    def __init__(self, clock: Clock, boundary: str, name: str) -> None:
         self._clock = clock
         self._boundary = boundary
+        self._via = f"Via: 1.1 {name}\r\n"
 
     def deliver(
         self, request: Request, representation: Representation, facts: Facts, *, cache: str
@@ -60,6 +63,8 @@ class Deliverer:
                 last_modified=representation.last_modified,
             )
         if verdict is Verdict.PRECONDITION_FAILED:
+            # An answer to this client's fields: a cache that kept it would refuse everyone.
+            facts = dataclasses.replace(facts, cache_control="no-store")
             head = self._head(412, representation, facts, "Content-Length: 0\r\n")
             return Response(412, head, cache=cache)
         if verdict is Verdict.NOT_MODIFIED:
@@ -84,7 +89,14 @@ class Deliverer:
 
     def make_ready(self, representation: Representation, facts: Facts) -> None:
         """Put the 200's head together, for deliver_ready() in this second."""
-        representation.head = self._head(200, representation, facts, _entity(representation))
+        if representation.facts != facts:
+            head = self._head(200, representation, facts, _entity(representation))
+            date_line = self._clock.date_line
+            assert head.startswith(_OK + date_line)
+            representation.facts = facts
+            representation.head_rest = head[len(_OK) + len(date_line) :]
+        # Where nothing else has changed since the last second, the Date has.
+        representation.head = _OK + self._clock.date_line + representation.head_rest
         representation.head_second = self._clock.wall
 
     def _deliver_range(
@@ -108,6 +120,7 @@ class Deliverer:
         if ranges is None:
             return None
         if ranges is UNSATISFIABLE:
+            facts = dataclasses.replace(facts, cache_control="no-store")  # as for a 412
             entity = f"Content-Range: {unsatisfied_range(length)}\r\nContent-Length: 0\r\n"
             head = self._head(416, representation, facts, entity)
             return Response(416, head, cache=cache)
@@ -133,12 +146,14 @@ class Deliverer:
     def _head(
         self, status: int, representation: Representation, facts: Facts, entity: str
     ) -> bytes:
-        age = "" if facts.age_s is None else f"Age: {facts.age_s}\r\n"
+        age = "" if facts.age_s is None else f"Age: {facts.age_s}\r\n{self._via}"
         timing = f"Server-Timing: {facts.timing}\r\n" if facts.timing else ""
+        # RFC 9110 section 8.8.2.1: not later than Date, whatever a file's own clock said.
+        modified = min(representation.last_modified, self._clock.wall)
         text = (
             f"{SERVER}{entity}"
             f"ETag: {representation.etag}\r\n"
-            f"Last-Modified: {format_date(representation.last_modified)}\r\n"
+            f"Last-Modified: {format_date(modified)}\r\n"
             "Accept-Ranges: bytes\r\n"
             f"Cache-Control: {facts.cache_control}\r\n"
             f"{age}{NOSNIFF}Cache-Status: {facts.cache_status}\r\n{timing}"
@@ -160,11 +175,12 @@ class Deliverer:
     ) -> Response:
         """An origin's answer that is not ours to keep, with the fields that may be passed on."""
         length = len(body)
+        # RFC 9110 section 8.6: no Content-Length in a 204.
+        entity = "" if status in BODILESS_STATUSES else f"Content-Length: {length}\r\n"
         head = (
             status_line(status)
             + self._clock.date_line
-            + f"{SERVER}Content-Length: {length}\r\n"
-            f"{NOSNIFF}Cache-Status: {cache_status}\r\n".encode()
+            + f"{SERVER}{entity}{self._via}{NOSNIFF}Cache-Status: {cache_status}\r\n".encode()
             + field_lines(fields)
         )
         return _with_body(status, head, request, (body,) if length else (), length, "PASS")

@@ -9,9 +9,10 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from cache.errors import IndexUnavailable
+from cache.errors import CacheError, FlightError, IndexUnavailable, StoreBusy
 from edge.http.parser import ParseError
 from edge.origin.errors import (
+    DocrootFailed,
     NotAllowed,
     OriginBroken,
     OriginError,
@@ -21,7 +22,7 @@ from edge.origin.errors import (
     OriginTruncated,
     UnsendableRequest,
 )
-from edge.urls.derivative import BadUrl, NoPicture
+from edge.urls.derivative import BadUrl, NoPicture, NotExpressible
 from resizer.errors import (
     CorruptPicture,
     DeadlineExceeded,
@@ -60,6 +61,10 @@ class OriginSaidNo(RequestError):
     """The origin refused the original (401, 403, 451), or sent what is no answer to a GET."""
 
 
+class OriginChanged(RequestError):
+    """The origin's answer changed between two looks at it. Whoever meets it looks once more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """status, a token for Cache-Status and counters, the public sentence, the log level."""
@@ -78,6 +83,9 @@ def _refusal(status: int, detail: str, sentence: str, level: int = logging.INFO)
 REFUSALS: Final[dict[type[BaseException], Refusal]] = {
     BadUrl: _refusal(400, "bad-url", "This address does not ask for a picture in a known way."),
     NoPicture: _refusal(415, "unsupported", "Only pictures can be asked for in other sizes."),
+    NotExpressible: _refusal(
+        400, "bad-url", "This address does not ask for a picture in a known way."
+    ),
     UnsendableRequest: _refusal(400, "unsendable", "This address cannot be put to the origin."),
     BadTransform: _refusal(400, "bad-url", "This address asks for an impossible picture."),
     ImpossibleTransform: _refusal(
@@ -121,6 +129,17 @@ REFUSALS: Final[dict[type[BaseException], Refusal]] = {
         503, "origin-overloaded", "The origin is busy; try again.", logging.WARNING
     ),
     OriginError: _refusal(502, "origin", "The original could not be fetched.", logging.WARNING),
+    OriginChanged: _refusal(
+        503, "changing", "The original is being changed; try again.", logging.WARNING
+    ),
+    DocrootFailed: _refusal(
+        503, "docroot", "The original cannot be read at the moment; try again.", logging.ERROR
+    ),
+    StoreBusy: _refusal(503, "busy", "Too much is being done here; try again.", logging.WARNING),
+    FlightError: _refusal(503, "busy", "Too much is being done here; try again.", logging.WARNING),
+    CacheError: _refusal(
+        503, "cache", "This cannot be answered at the moment; try again.", logging.ERROR
+    ),
     IndexUnavailable: _refusal(
         503, "index", "This cannot be recorded at the moment; try again.", logging.ERROR
     ),

@@ -9,6 +9,7 @@ receive() answers from memory inside the readable callback; everything that may 
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import os
@@ -21,35 +22,41 @@ from typing import Final, TypeVar
 import xxhash
 
 from cache.entry import Entry
-from cache.errors import DamagedEntry, NotStored
+from cache.errors import DamagedEntry, NotStored, StaleToken
 from cache.fill import Fill
 from cache.flight import Flights, Role
 from cache.key import Key
 from cache.memory import Memory
 from cache.store import Store
-from edge.access import AccessLog, Record
+from edge.access import AccessLog, Peer, Record
 from edge.clock import Clock
 from edge.deliver import Deliverer
 from edge.errors import (
     MethodNotAllowed,
     NotFound,
+    OriginChanged,
     WidthNotAllowed,
     refusal_of,
 )
 from edge.http.body import Descriptor, FileSlice
 from edge.http.cache_status import Forward, build_forward, build_hit
 from edge.http.etag import derivative_etag
+from edge.http.familiar import Familiar, Head
 from edge.http.messages import Request, Response
-from edge.http.parser import ParseError
+from edge.http.parser import ParseError, is_plain_target
 from edge.policy.steps import Allowed, Redirect, Rejected, Rounded, apply
+from edge.ready import MAX_WIRE_BYTES, WORTH_HITS, Ready, ReadyAnswers
 from edge.representation import Facts, Representation
 from edge.site import Site, Sites
 from edge.source import (
     RETRY_ORIGIN_S,
+    Found,
     Home,
+    Original,
     Passed,
     Source,
     Sources,
+    Way,
     raise_for_status,
     slice_of,
 )
@@ -57,7 +64,7 @@ from edge.urls.derivative import Derivative
 from edge.urls.ending import resolve
 from edge.urls.grammars import build_target, claim_target
 from edge.urls.path import split_target
-from resizer.errors import PictureTooLarge
+from resizer.errors import PictureTooLarge, TransferFailed
 from resizer.job import Result
 from resizer.pool import Pool
 from resizer.transform import Transform
@@ -65,10 +72,12 @@ from resizer.transform import Transform
 log = logging.getLogger("halftone.handler")
 
 ALLOW: Final = "GET, HEAD, OPTIONS"
-# Targets whose meaning is remembered, and how long one may be to be worth it: at 512 bytes a route
-# and 256 of target this bounds the table at some 40 MB.
-MAX_ROUTES: Final = 50_000
+# Targets whose meaning is remembered, and how long one and its host may be: at 512 bytes a route
+# and 256 of target this bounds the table at some 100 MB, and 131,072 photographs are hot at once.
+MAX_ROUTES: Final = 131_072
 MAX_ROUTE_BYTES: Final = 256
+# Heads whose lines are learnt in one second: ten microseconds each, so a millisecond at the most.
+LESSONS_PER_TURN: Final = 100
 # Room reserved for a derivative before its size is known; what it really takes is accounted after.
 EXPECTED_BYTES: Final = 64 * 1024
 
@@ -129,6 +138,7 @@ class Handler:
         clock: Clock,
         disk_threads: Executor,
         chance: random.Random,
+        ready_bytes: int,
     ) -> None:
         self._name = name
         self._sites = sites
@@ -148,25 +158,114 @@ class Handler:
         self._id_prefix = f"{chance.getrandbits(40):010x}"
         self._ids = 0
         self.stats = Stats()
+        self._familiar = Familiar()
+        self._read = self._familiar.read
+        self._lessons = LESSONS_PER_TURN
+        self._docroot_facts: dict[tuple[str, str], Facts] = {}
+        self.ready = ReadyAnswers(ready_bytes, access, self._renew)
+        self.tick()
 
     # connection.Handler
 
-    def receive(self, request: Request, peer: str) -> Response | None:
+    def find(self, data: bytes, peer: Peer) -> bytes | Request | None:
+        head = self._read(data)
+        if head is None:
+            return None
+        return self.ready.find(head, peer) or self._request_of(head)
+
+    def learn(self, data: bytes) -> None:
+        if self._lessons > 0:
+            self._lessons -= 1
+            self._familiar.learn(data)
+
+    def tick(self) -> None:
+        """Once a second, after the clock."""
+        self.ready.next_turn()
+        self._lessons = LESSONS_PER_TURN
+        if self._access is not None:
+            self._access.now = self._clock.wall
+
+    def requests(self) -> dict[int, int]:
+        """Responses by status, ready ones among them."""
+        counts = dict(self.stats.requests)
+        counts[200] = counts.get(200, 0) + self.ready.stats.hits
+        return counts
+
+    def receive(self, request: Request, peer: Peer) -> Response | None:
         if request.method not in (b"GET", b"HEAD"):
             return self._other_method(request)
         route = self._routes.get((request.authority, request.target))
         if route is None or route.source is None or route.key is None:
             return None
         source = route.source
-        if self._clock.wall >= source.fresh_until:
+        if self._clock.wall >= source.fresh_until and not self._sources.recheck(route.site, source):
             return None
         representation = self._memory.get(route.key.digest)
         if representation is None or representation.validator != source.record.validator:
             return None
         self.stats.hits_memory += 1
-        return self._deliver_from_memory(request, representation, route.site, source)
+        response = self._deliver_from_memory(request, representation, route.site, source)
+        if request.lines is not None and response.status == 200 and request.method == b"GET":
+            representation.hits += 1
+            if representation.hits >= WORTH_HITS and representation.length <= MAX_WIRE_BYTES:
+                self._make_ready(request, request.lines, route, representation)
+        return response
 
-    async def serve(self, request: Request, peer: str) -> Response:
+    def _make_ready(
+        self,
+        request: Request,
+        lines: tuple[bytes, bytes],
+        route: Route,
+        representation: Representation,
+    ) -> None:
+        line = b""
+        if self._access is not None:
+            line = self._access.answer_line(
+                "GET",
+                request.target.decode("latin-1"),
+                request.authority.decode("latin-1"),
+                200,
+                representation.length,
+            )
+        self.ready.put(*lines, Ready(route, line))
+
+    def _renew(self, ready: Ready) -> bool:
+        """Bring a ready answer into this second, if it still stands; see ready.py."""
+        route = ready.owner
+        assert isinstance(route, Route)
+        source, key = route.source, route.key
+        if source is None or key is None:
+            return False
+        if self._clock.wall >= source.fresh_until and not self._sources.recheck(route.site, source):
+            return False
+        representation = self._memory.get(key.digest)
+        if representation is None or representation.validator != source.record.validator:
+            return False
+        facts = self._facts_of_hit(route.site, source, "memory")
+        self._deliverer.make_ready(representation, facts)
+        assert isinstance(representation.body, bytes)
+        ready.wire = b"%b\r\n%b" % (representation.head, representation.body)
+        ready.tail = representation.length
+        return True
+
+    def _request_of(self, head: Head) -> Request | None:
+        """The request of a familiar head, if its line is of the usual kind."""
+        request_line, host, referer, agent, _ = head
+        if request_line[:4] != b"GET " or request_line[-9:] != b" HTTP/1.1":
+            return None
+        target = request_line[4:-9]
+        if not is_plain_target(target):
+            return None
+        fields = {b"host": host[5:].strip()}
+        if referer != b"-":
+            fields[b"referer"] = referer
+        if agent:
+            fields[b"user-agent"] = agent[11:].strip()
+        request = Request(b"GET", target, 1, fields, fields[b"host"], True)
+        request.lines = (request_line, host)
+        return request
+
+    async def serve(self, request: Request, peer: Peer) -> Response:
         try:
             return await self._serve(request)
         except asyncio.CancelledError:
@@ -179,7 +278,7 @@ class Handler:
         return self.answer_error(None, error, close=True)
 
     def record(
-        self, peer: str, request: Request | None, response: Response, sent: int, started: float
+        self, peer: Peer, request: Request | None, response: Response, sent: int, started: float
     ) -> None:
         status = response.status
         self.stats.requests[status] = self.stats.requests.get(status, 0) + 1
@@ -189,7 +288,7 @@ class Handler:
             if started:
                 took = (asyncio.get_running_loop().time() - started) * 1000
             self._access.append(
-                Record(self._clock.wall, peer, request, status, sent, response.cache, took)
+                Record(self._clock.wall, peer.address, request, status, sent, response.cache, took)
             )
 
     # receive
@@ -233,7 +332,7 @@ class Handler:
                     raise WidthNotAllowed(f"nearest step is {nearest}")
         query = target.query if claim.grammar is None else ""
         route = Route(site, derivative, query, redirect)
-        if len(request.target) <= MAX_ROUTE_BYTES:
+        if len(request.target) + len(request.authority) <= MAX_ROUTE_BYTES:
             if len(self._routes) >= MAX_ROUTES:
                 del self._routes[next(iter(self._routes))]
             self._routes[memo] = route
@@ -244,34 +343,38 @@ class Handler:
         if route.redirect:
             status = build_forward(self._name, Forward.BYPASS, detail="step")
             return self._deliverer.redirect(route.redirect, status)
-        found = await self._find(route)
-        if isinstance(found, Passed):
-            return await self._pass(request, route, found)
-        route.source = found
-        transform = route.found.transform
-        route.key = Key(found.id, transform.canonical())
-        if transform.is_identity:
-            return await self._serve_original(request, route.site, found, route.key)
-        return await self._serve_derivative(request, route.site, found, route.key, transform)
+        try:
+            return await self._answer(request, route)
+        except OriginChanged:
+            return await self._answer(request, route)
 
-    async def _find(self, route: Route) -> Source | Passed:
+    async def _answer(self, request: Request, route: Route) -> Response:
+        found = await self._find(route)
+        if isinstance(found.answer, Passed):
+            return await self._pass(request, route, found.answer, found.collapsed)
+        source = route.source = found.answer
+        transform = route.found.transform
+        key = route.key = Key(source.id, transform.canonical())
+        if transform.is_identity:
+            return await self._serve_original(request, route.site, found, source, key)
+        return await self._serve_derivative(request, route.site, source, key, transform)
+
+    async def _find(self, route: Route) -> Found:
         """The source, trying the endings of a grammar that names originals without one."""
         derivative, site = route.derivative, route.site
         if not derivative.extensions:
             return await self._sources.open(site, derivative.source, route.query)
+        endings = [resolve(derivative, extension) for extension in derivative.extensions]
         if route.source is not None:
             # Found before: it is asked first, and the others only when it is gone.
-            try:
-                return await self._sources.open(site, route.found.source)
-            except NotFound:
-                route.source = None
-        for extension in derivative.extensions:
-            resolved = resolve(derivative, extension)
+            endings.sort(key=lambda resolved: resolved != route.found)
+            route.source = None
+        for resolved in endings:
             try:
                 found = await self._sources.open(site, resolved.source)
             except NotFound:
                 continue
-            if isinstance(found, Source) or found.status == 200:
+            if isinstance(found.answer, Source) or found.answer.status == 200:
                 route.found = resolved
                 return found
         raise NotFound(f"no ending of {derivative.source!a} is there")
@@ -298,30 +401,51 @@ class Handler:
         return self._deliverer.deliver(request, representation, facts, cache="HIT")
 
     async def _serve_original(
-        self, request: Request, site: Site, source: Source, key: Key
+        self, request: Request, site: Site, found: Found, source: Source, key: Key
     ) -> Response:
-        response = self._from_memory(request, site, source, key)
-        if response is not None:
-            return response
-        fields, body = await self._sources.open_body(site, source)
-        record = source.record
+        if found.way is Way.KNOWN:
+            response = self._from_memory(request, site, source, key)
+            if response is not None:
+                return response
+        original = await self._sources.open_body(site, source)
+        record = original.record
         representation = Representation(
             validator=record.validator,
             etag=record.etag,
             last_modified=record.last_modified,
             media_type=record.media_type,
-            body=body,
-            fields=fields,
+            body=original.body,
+            fields=original.fields,
         )
-        self.stats.hits_disk += 1
         await self._remember(key, representation)
-        facts = self._facts_of_hit(site, source, source.home.value)
-        return self._deliverer.deliver(request, representation, facts, cache="HIT")
+        if found.way is Way.KNOWN:
+            self.stats.hits_disk += 1
+            facts = self._facts_of_hit(site, source, source.home.value)
+            return self._deliverer.deliver(request, representation, facts, cache="HIT")
+        self.stats.misses += 1
+        is_new = found.way is Way.FETCHED
+        status = build_forward(
+            self._name,
+            Forward.URI_MISS if is_new else Forward.STALE,
+            status=200 if is_new else 304,
+            stored=True,
+            collapsed=found.collapsed,
+            detail=source.home.value,
+        )
+        facts = self._facts(site, source, status)
+        word = "MISS" if is_new else "REVALIDATED"
+        return self._deliverer.deliver(request, representation, facts, cache=word)
 
-    async def _pass(self, request: Request, route: Route, passed: Passed) -> Response:
+    async def _pass(
+        self, request: Request, route: Route, passed: Passed, collapsed: bool
+    ) -> Response:
         """An origin's answer that is not kept: as it is, or rendered for this request alone."""
         status = build_forward(
-            self._name, Forward.URI_MISS, status=passed.status, detail=passed.storability.value
+            self._name,
+            Forward.URI_MISS,
+            status=passed.status,
+            collapsed=collapsed,
+            detail=passed.storability.value,
         )
         if route.found.transform.is_identity:
             return self._deliverer.pass_on(
@@ -373,7 +497,8 @@ class Handler:
 
     async def _lookup(self, source: Source, key: Key) -> Representation | None:
         """From disk. A file of another version of the source, or of the encoder, is a miss."""
-        stored = await self._store.lookup(key, source.opened.current)
+        validator = source.record.validator
+        stored = await self._store.lookup(key, source.opened.current, validator)
         if stored is None:
             return None
         entry = stored.entry
@@ -388,7 +513,11 @@ class Handler:
             media_type=entry.media_type,
             body=slice_of(stored),
         )
-        await self._remember(key, representation)
+        try:
+            await self._remember(key, representation)
+        except (DamagedEntry, OSError) as error:
+            log.warning("%a cannot be read and is made anew: %s", key.source.path, error)
+            return None
         return representation
 
     # miss
@@ -400,14 +529,14 @@ class Handler:
             return Made(hit, True, 0.0, 0.0, 0.0)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        _, original = await self._sources.open_body(site, source)
-        if len(original) > site.max_source_bytes:
+        original = await self._sources.open_body(site, source)
+        if len(original.body) > site.max_source_bytes:
             raise PictureTooLarge(
-                f"{len(original)} bytes, the site's limit {site.max_source_bytes}"
+                f"{len(original.body)} bytes, the site's limit {site.max_source_bytes}"
             )
         source_ms = (loop.time() - began) * 1000
         # The bytes in hand may be newer than those that were asked for; they name themselves.
-        record = source.record
+        record = original.record
         etag = derivative_etag(record.validator, key.variant, self._encoder)
         draft = Entry(
             key=key,
@@ -422,7 +551,9 @@ class Handler:
             fill = await self._store.reserve(draft, EXPECTED_BYTES)
         except NotStored as error:
             log.warning("%a is served without being stored: %s", key.source.path, error)
-            result, body = await self._render_unstored(original, transform, key.source.digest)
+            result, body = await self._render_unstored(
+                original.body, transform, _version_digest(draft)
+            )
             stored = False
         else:
             with fill:
@@ -440,11 +571,21 @@ class Handler:
         return Made(representation, stored, source_ms, queue_ms, result.render_ms)
 
     async def _render_into(
-        self, fill: Fill, draft: Entry, original: FileSlice, transform: Transform
+        self, fill: Fill, draft: Entry, original: Original, transform: Transform
     ) -> tuple[Result, bytes, bool]:
         """Render into a file of the store and publish it; True when it was published."""
-        result = await self._render(original, fill.fd, transform, draft.key.source.digest)
-        body = await self._in_thread(lambda: os.pread(fill.fd, result.length, fill.body_offset))
+        digest = _version_digest(draft)
+        try:
+            result = await self._render(original.body, fill.fd, transform, digest)
+        except TransferFailed as error:
+            # Most likely the disk is full, and only a write of our own tells the store so: it then
+            # makes room for the next fill.
+            log.warning("%a is served without being stored: %s", draft.key.source.path, error)
+            with contextlib.suppress(NotStored):
+                await self._in_thread(lambda: fill.write(bytes(EXPECTED_BYTES)))
+            result, body = await self._render_unstored(original.body, transform, digest)
+            return result, body, False
+        body = await self._in_thread(lambda: read_exactly(fill.fd, fill.body_offset, result.length))
         entry = dataclasses.replace(
             draft,
             length=result.length,
@@ -457,6 +598,9 @@ class Handler:
         try:
             (await self._store.commit(fill, entry)).close()
         except NotStored as error:
+            if isinstance(error, StaleToken):
+                # Until the index has been asked, every fill would carry the same old token.
+                self._sources.doubt(draft.key.source)
             # Whoever asked before a purge still gets the bytes; nobody gets them later.
             log.info("%a was rendered and not stored: %s", draft.key.source.path, error)
             return result, body, False
@@ -478,9 +622,9 @@ class Handler:
         self, original: FileSlice, transform: Transform, digest: bytes
     ) -> tuple[Result, bytes]:
         """Render for the requests at hand, into memory."""
-        sink = Descriptor(os.memfd_create("derivative"))
+        sink = Descriptor(os.memfd_create("derivative", os.MFD_CLOEXEC))
         result = await self._render(original, sink.fd, transform, digest)
-        return result, os.pread(sink.fd, result.length, 0)
+        return result, read_exactly(sink.fd, 0, result.length)
 
     # deliver
 
@@ -491,11 +635,9 @@ class Handler:
             return
         if isinstance(body, FileSlice):
             piece = body
-            data = await self._in_thread(lambda: os.pread(piece.file.fd, len(piece), piece.start))
-            if len(data) != len(piece):
-                # Cut off behind our back: nothing that can be sent as what its head says.
-                raise DamagedEntry(f"{key.source.path!a} is shorter than its length")
-            representation.body = data
+            representation.body = await self._in_thread(
+                lambda: read_exactly(piece.file.fd, piece.start, len(piece))
+            )
         self._memory.put(key.digest, representation, len(body))
 
     def _facts(self, site: Site, source: Source, cache_status: str, timing: str = "") -> Facts:
@@ -507,15 +649,22 @@ class Handler:
             # The caches in front shall soon ask again, whatever lifetime it once had.
             return Facts(f"max-age={RETRY_ORIGIN_S}", cache_status, age_s, timing)
         span = max(record.fresh_until - record.stored_at, 0)
-        return Facts(f"public, max-age={span}", cache_status, age_s, timing)
+        control = f"public, max-age={span}"
+        if record.stale_until <= record.fresh_until:
+            # What the origin forbids us, it forbids the caches in front of us.
+            control += ", must-revalidate"
+        return Facts(control, cache_status, age_s, timing)
 
     def _facts_of_hit(self, site: Site, source: Source, detail: str) -> Facts:
         if source.home is Home.DOCROOT:
-            ttl = site.max_age_s
-        else:
-            ttl = source.record.fresh_until - self._clock.wall
-            if source.is_stale:
-                detail = "stale-if-error"
+            facts = self._docroot_facts.get((site.name, detail))
+            if facts is None:
+                status = build_hit(self._name, site.max_age_s, detail)
+                facts = self._docroot_facts[site.name, detail] = self._facts(site, source, status)
+            return facts
+        if source.is_stale:
+            detail = "stale-if-error"
+        ttl = source.record.fresh_until - self._clock.wall
         return self._facts(site, source, build_hit(self._name, ttl, detail))
 
     def answer_error(
@@ -548,3 +697,17 @@ class Handler:
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def read_exactly(fd: int, offset: int, length: int) -> bytes:
+    """Raises DamagedEntry for a file that was cut off behind our back: nothing can be sent as what
+    its head says."""
+    data = os.pread(fd, length, offset)
+    if len(data) != length:
+        raise DamagedEntry(f"file ends {length - len(data)} bytes early")
+    return data
+
+
+def _version_digest(draft: Entry) -> bytes:
+    """What the resizer bars: this version of the original, not whatever takes its place."""
+    return xxhash.xxh3_128_digest(draft.key.source.digest + draft.validator.encode())

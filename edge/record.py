@@ -1,11 +1,15 @@
 """What a file or an origin's answer says of an original: its record, and how to ask for it again.
 
-A validator of a docroot file is the file's own. That of an origin's original is a word and a value:
+A validator of a docroot file is the file's own. That of an origin's original is a word and values,
+HASH being the xxh3-128 of the bytes:
 
-    etag "abc"          asked with If-None-Match
-    etag W/"abc"        likewise; the tag we send is then made of the bytes
-    modified 1700000000 asked with If-Modified-Since
-    hash 0123abcd       nothing to ask with
+    etag "abc"                 asked with If-None-Match
+    weak HASH W/"abc"          likewise, also for a tag that is malformed
+    modified HASH 1700000000   asked with If-Modified-Since
+    hash HASH                  nothing to ask with
+
+A weak tag and a date may stay the same while the bytes change (RFC 9110 section 8.8.1), and strong
+tags of ours are made of validators: hence the hash in all but the first.
 """
 
 import dataclasses
@@ -15,7 +19,7 @@ from cache.entry import Entry
 from cache.index.interface import SourceRecord
 from edge.http.date import format_date, parse_date
 from edge.http.directives import effective_control
-from edge.http.etag import original_etag
+from edge.http.etag import original_etag, parse_entity_tags
 from edge.http.freshness import StaleWindows, initial_age, lifetime, stale_windows
 from edge.http.media_types import media_type_of
 from edge.origin.files import FileStatus, OpenedFile
@@ -27,8 +31,21 @@ STALE_DEFAULT: Final = StaleWindows(if_error_s=86_400)
 # Fields of an origin's answer that describe the body or its use, and are replayed with it. What
 # speaks of the exchange or of freshness is ours to say.
 REPLAYED: Final = frozenset(
-    ("content-disposition", "content-language", "content-security-policy", "link", "x-robots-tag")
+    (
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-security-policy",
+        "link",
+        "x-robots-tag",
+    )
 )
+# Fields of an answer that is passed on which are ours to write, or which we do not make true.
+OWN: Final = frozenset(
+    ("accept-ranges", "cache-status", "content-length", "date", "server", "x-content-type-options")
+)
+# Stands for the hash until the last byte is there; a draft's head then has room for the real one.
+_NO_HASH: Final = "0" * 32
 
 
 def record_of_file(status: FileStatus | OpenedFile, path: str) -> SourceRecord:
@@ -55,15 +72,23 @@ def folded(headers: Headers) -> dict[str, list[str]]:
 def _validator_of(fields: dict[str, list[str]], last_modified: int | None) -> str:
     tags = fields.get("etag", [])
     if len(tags) == 1 and len(tags[0]) <= 256:
-        return f"etag {tags[0]}"
-    return "" if last_modified is None else f"modified {last_modified}"
+        return f"etag {tags[0]}" if _is_strong(tags[0]) else f"weak {_NO_HASH} {tags[0]}"
+    return f"hash {_NO_HASH}" if last_modified is None else f"modified {_NO_HASH} {last_modified}"
+
+
+def _is_strong(tag: str) -> bool:
+    parsed = parse_entity_tags(tag)
+    return isinstance(parsed, tuple) and [str(one) for one in parsed if not one.weak] == [tag]
 
 
 def conditional_fields(validator: str) -> list[tuple[str, str]]:
     """The precondition with which an origin is asked whether this version still holds."""
-    word, _, value = validator.partition(" ")
+    word, _, rest = validator.partition(" ")
+    value = rest.partition(" ")[2]
     match word:
         case "etag":
+            return [("if-none-match", rest)]
+        case "weak":
             return [("if-none-match", value)]
         case "modified":
             return [("if-modified-since", format_date(int(value)))]
@@ -71,15 +96,24 @@ def conditional_fields(validator: str) -> list[tuple[str, str]]:
             return []
 
 
-def etag_of_original(validator: str, digest: bytes) -> str:
-    """The origin's own tag where it is strong, else one of the bytes (RFC 9110 section 8.8.3)."""
-    word, _, value = validator.partition(" ")
-    return value if word == "etag" and not value.startswith("W/") else f'"{digest.hex()}"'
+def completed(record: SourceRecord, length: int, digest: bytes) -> SourceRecord:
+    """The record of a response whose last byte is there; digest is their xxh3-128.
+
+    Clients are told the origin's own tag where it is strong, else one of the bytes (RFC 9110
+    section 8.8.3).
+    """
+    word, _, rest = record.validator.partition(" ")
+    if word == "etag":
+        return dataclasses.replace(record, length=length, etag=rest)
+    value = rest.partition(" ")[2]
+    validator = f"{word} {digest.hex()} {value}".rstrip()
+    return dataclasses.replace(record, length=length, validator=validator, etag=f'"{digest.hex()}"')
 
 
 def record_of_response(
     path: str, response: OriginResponse, asked_at: int, answered_at: int
 ) -> SourceRecord:
+    """The record but for what is known with the last byte only: see completed()."""
     fields = folded(response.headers)
     control = effective_control(fields)
     stored_at = answered_at - initial_age(fields, asked_at, answered_at)
@@ -89,7 +123,7 @@ def record_of_response(
     types = fields.get("content-type", [])
     return SourceRecord(
         validator=_validator_of(fields, last_modified),
-        etag="",  # known with the last byte
+        etag="",
         media_type=types[0] if len(types) == 1 else media_type_of(path),
         length=response.content_length or 0,
         # RFC 9110 section 8.8.2.1: never later than the time of the response.
@@ -108,15 +142,21 @@ def refreshed(
     control = effective_control(fields)
     stored_at = answered_at - initial_age(fields, asked_at, answered_at)
     if not {"cache-control", "expires", "cdn-cache-control"} & fields.keys():
+        # Section 3.2: fields that the 304 does not have stay as they were stored.
         span = max(record.fresh_until - record.stored_at, 0)
+        stale_span = max(record.stale_until - record.fresh_until, 0)
+    elif control.no_store or control.private:
+        # True for those who wait for this answer, and for nobody later.
+        span = stale_span = 0
     else:
         span = lifetime(200, fields, control, answered_at)
+        stale_span = stale_windows(control, STALE_DEFAULT).if_error_s
     fresh_until = stored_at + span
     return dataclasses.replace(
         record,
         stored_at=stored_at,
         fresh_until=fresh_until,
-        stale_until=fresh_until + stale_windows(control, STALE_DEFAULT).if_error_s,
+        stale_until=fresh_until + stale_span,
     )
 
 
@@ -142,5 +182,4 @@ def replayed_fields(headers: Headers) -> Headers:
 
 def passed_fields(headers: Headers) -> Headers:
     """An uncacheable answer goes through with its own fields, but for those we write ourselves."""
-    ours = ("date", "server", "content-length", "x-content-type-options", "cache-status")
-    return tuple((name, value) for name, value in headers if name not in ours)
+    return tuple((name, value) for name, value in headers if name not in OWN)

@@ -31,8 +31,8 @@ class Representation:
     """
 
     __slots__ = (
-        "body", "etag", "fields", "head", "head_second", "last_modified", "length", "media_type",
-        "validator",
+        "body", "etag", "facts", "fields", "head", "head_rest", "head_second", "hits",
+        "last_modified", "length", "media_type", "validator",
     )  # fmt: skip
 
     def __init__(
@@ -53,4 +53,7 @@ class Representation:
         self.length = len(body)
         self.fields = fields  # further fields of the 200, such as Content-Disposition
         self.head = b""  # of a hit in memory, made in head_second
+        self.head_rest = b""  # of the head, what follows the Date under these facts
+        self.facts: Facts | None = None
         self.head_second = -1
+        self.hits = 0  # in memory, by the way of every request

@@ -3,6 +3,10 @@
 A source is asked for in the docroot first, then at the origin. What was learnt is kept in a table
 of this worker, so a hit neither touches the disk nor the index until its time is up; then a docroot
 file is looked at again (a stat), and an origin is asked with the validators that it gave.
+
+Bytes and what is said of them come from one place: the docroot file that was opened, or a stored
+original that names the same version as the record. Other workers and nodes change the record, never
+our files, so the two can differ, and then the bytes are fetched again.
 """
 
 import asyncio
@@ -10,7 +14,6 @@ import dataclasses
 import enum
 import functools
 import logging
-import os
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -27,19 +30,23 @@ from cache.key import Key, SourceId
 from cache.store import Opened, Store
 from cache.stored import StoredFile
 from edge.clock import Clock
-from edge.errors import NotFound, OriginSaidNo
+from edge.errors import NotFound, OriginChanged, OriginSaidNo
 from edge.http.body import Descriptor, FileSlice
 from edge.http.directives import effective_control
-from edge.http.freshness import (
-    Storability,
-    may_store,
+from edge.http.freshness import Storability, may_store
+from edge.origin.errors import (
+    DocrootFailed,
+    NotAllowed,
+    OriginBroken,
+    OriginError,
+    OriginOverloaded,
+    Refusal,
 )
-from edge.origin.errors import NotAllowed, OriginBroken, OriginError, Refusal
 from edge.origin.files import Docroot, FileStatus
 from edge.origin.messages import Headers, OriginRequest, OriginResponse
 from edge.record import (
+    completed,
     conditional_fields,
-    etag_of_original,
     folded,
     passed_fields,
     record_of_entry,
@@ -49,6 +56,7 @@ from edge.record import (
     replayed_fields,
 )
 from edge.site import Site
+from edge.spool import Spool
 from edge.urls.path import build_path
 
 # A docroot file is looked at again after this time, as lighttpd's stat cache does.
@@ -65,8 +73,12 @@ _SVG_FIELDS: Final = (("Content-Security-Policy", "default-src 'none'; sandbox")
 QUERY_MARK: Final = "\x1f"
 # Room reserved for an original whose length the origin does not tell.
 EXPECTED_BYTES: Final = 1024 * 1024
-# A "hash" validator is known with the last byte only; the draft's head keeps room for it.
-NO_VALIDATOR_YET: Final = f"hash {bytes(16).hex()}"
+# Other people's statuses: busy, which is no word about the original.
+BUSY_STATUSES: Final = frozenset((429, 503))
+# What only answers a precondition or a Range that was not sent.
+UNASKED_STATUSES: Final = frozenset((206, 304))
+# An origin is always asked for the bytes as they are, so its Vary on this changes nothing.
+ACCEPT_ENCODING: Final = ("accept-encoding", "identity")
 
 log = logging.getLogger("halftone.source")
 
@@ -78,46 +90,77 @@ class Home(enum.Enum):
     ORIGIN = "origin"
 
 
+class Way(enum.Enum):
+    """How open() came by its answer."""
+
+    KNOWN = "known"  # nobody but docroot and index was asked
+    CONFIRMED = "confirmed"  # the origin said 304
+    FETCHED = "fetched"  # the origin sent it
+
+
 class Source:
     """What this worker knows of one original; renewed in place, so that every variant sees it."""
 
-    __slots__ = ("fresh_until", "home", "id", "is_stale", "opened", "record")
+    __slots__ = (
+        "file", "fresh_until", "home", "id", "is_stale", "opened", "record", "retry_at",
+    )  # fmt: skip
 
     def __init__(self, source_id: SourceId, home: Home, opened: Opened, record: SourceRecord):
         self.id = source_id
         self.home = home
         self.opened = opened  # the tokens for look-ups and for fills
         self.record = record
-        self.fresh_until = 0  # seconds since 1970; until then record is taken for true
+        self.file: FileStatus | None = None  # of a docroot file, when it was last looked at
+        self.fresh_until = 0  # seconds since 1970; until then nobody is asked
         self.is_stale = False  # the origin failed to answer; record is past its lifetime
+        self.retry_at = 0  # the origin that failed is left alone until then
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """An origin's answer that is not kept: its status, the fields to pass on, its body."""
+    """An origin's answer that is not kept: its status, the fields to pass on, its body.
+
+    record is of this very body, None where the status is not 200.
+    """
 
     status: int
     fields: Headers
     body: FileSlice
     body_digest: bytes  # xxh3-128
     storability: Storability
+    record: SourceRecord | None = None
 
     @property
     def is_shareable(self) -> bool:
         """May requests that came meanwhile have it too? Not what was made for one client."""
-        return self.storability is Storability.NO_LIFETIME or (
-            self.storability is Storability.STORABLE
-        )
+        return self.storability in (Storability.NO_LIFETIME, Storability.STORABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    answer: Source | Passed
+    way: Way
+    collapsed: bool = False  # waited for another request's answer
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """record is that of these very bytes; fields are replayed with them."""
+
+    record: SourceRecord
+    fields: Headers
+    body: FileSlice
 
 
 @dataclass(slots=True)
 class Stats:
-    """lookups == known + opened + joined (+ those under way)."""
+    """known and opened are looks at a source; stale those answered for a failing origin, sick those
+    for a failing docroot."""
 
     known: int = 0
     opened: int = 0
     stale: int = 0
-    fetches: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
+    sick: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +178,9 @@ class Sources:
         store: Store,
         clock: Clock,
         disk_threads: Executor,
-        flights: Flights["Source | Passed"],
+        flights: Flights[Found],
         node: Node,
-        spool: str,
+        spool: Spool,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -151,11 +194,8 @@ class Sources:
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
-    def known(self, source_id: SourceId) -> Source | None:
-        return self._known.get(source_id)
-
-    async def open(self, site: Site, path: str, query: str = "") -> "Source | Passed":
-        """The source, fresh. Raises NotFound, NotAllowed, OriginError.
+    async def open(self, site: Site, path: str, query: str = "") -> Found:
+        """The source, fresh. Raises NotFound, NotAllowed, DocrootFailed, OriginError.
 
         query belongs to the question where an origin is asked; a docroot file has none. A failing
         origin does not fail what it once gave: then the source is_stale.
@@ -164,37 +204,76 @@ class Sources:
         known = self._known.get(source_id)
         if known is not None and self._clock.wall < known.fresh_until:
             self.stats.known += 1
-            return known
+            return Found(known, Way.KNOWN)
         landing = await self._flights.do(
-            source_id.digest, UNKNOWN_TOKEN, lambda: self._open(site, path, query, known)
+            source_id.digest, UNKNOWN_TOKEN, lambda: self._open(site, path, query)
         )
         found = landing.value
-        if landing.role is Role.JOINED and isinstance(found, Passed) and not found.is_shareable:
-            return await self._open(site, path, query, known)
-        return found
+        if landing.role is Role.LED:
+            return found
+        if isinstance(found.answer, Passed) and not found.answer.is_shareable:
+            return await self._open(site, path, query)
+        return dataclasses.replace(found, collapsed=True)
 
-    async def _open(
-        self, site: Site, path: str, query: str, known: Source | None
-    ) -> "Source | Passed":
+    def recheck(self, site: Site, source: Source) -> bool:
+        """Look at a docroot file again, on the loop: its path is in the kernel's cache since it was
+        opened. True when it is still the same, and then it is good for another STAT_TTL_S.
+
+        False is no verdict: open() finds out.
+        """
+        file = source.file
+        if source.home is not Home.DOCROOT or site.docroot is None or file is None:
+            return False
+        if source.opened.current is None or file.validator != source.record.validator:
+            return False
+        if not site.docroot.is_same(source.id.path, file):
+            return False
+        source.fresh_until = self._clock.wall + STAT_TTL_S
+        return True
+
+    def doubt(self, source_id: SourceId) -> None:
+        """What is known of a source may be over: the next open() looks again."""
+        known = self._known.get(source_id)
+        if known is not None:
+            known.fresh_until = 0
+            known.file = None  # and recheck() is not enough
+
+    async def _open(self, site: Site, path: str, query: str) -> Found:
         self.stats.opened += 1
+        source_id = source_id_of(site, path, query)
+        known = self._known.get(source_id)
         if site.docroot is not None:
-            status = await self._in_thread(functools.partial(stat_file, site.docroot, path))
+            # A file has no query: whatever came behind "?" names the same original.
+            file_id = SourceId(site.name, path)
+            try:
+                status = await self._in_thread(functools.partial(stat_file, site.docroot, path))
+            except DocrootFailed as error:
+                return Found(self._despite(error, known or self._known.get(file_id)), Way.KNOWN)
             if status is not None:
-                # A file has no query: whatever came behind "?" names the same original.
-                file_id = SourceId(site.name, path)
                 opened = await self._tokens(file_id)
                 record = record_of_file(status, path)
-                source = self._remember(file_id, Home.DOCROOT, opened, record)
+                source = self._remember(site, file_id, Home.DOCROOT, opened, record)
+                source.file = status
                 source.fresh_until = self._clock.wall + STAT_TTL_S
-                return source
-        source_id = source_id_of(site, path, query)
+                return Found(source, Way.KNOWN)
         if site.origin is None:
             self._known.pop(source_id, None)
             raise NotFound(f"not in the docroot: {path!a}")
         opened, maybe_record = await self._recall(source_id, known)
         if maybe_record is not None and self._clock.wall < maybe_record.fresh_until:
-            return self._remember(source_id, Home.ORIGIN, opened, maybe_record)
+            source = self._remember(site, source_id, Home.ORIGIN, opened, maybe_record)
+            return Found(source, Way.KNOWN)
         return await self._ask_origin(site, source_id, opened, maybe_record)
+
+    def _despite(self, error: DocrootFailed, known: Source | None) -> Source:
+        """What is known serves while the docroot's disk is sick. Raises error where it may not."""
+        if known is None:
+            raise error
+        if known.home is Home.ORIGIN and self._clock.wall >= known.record.fresh_until:
+            raise error
+        self.stats.sick += 1
+        known.fresh_until = self._clock.wall + STAT_TTL_S
+        return known
 
     async def _tokens(self, source_id: SourceId) -> Opened:
         """The tokens, from memory where nobody else can have changed them."""
@@ -206,10 +285,11 @@ class Sources:
     ) -> tuple[Opened, SourceRecord | None]:
         """What the index knows; where it knows nothing, what the stored original says of itself."""
         opened = await self._tokens(source_id)
+        if opened.current is None and known is not None and known.home is Home.ORIGIN:
+            # Newer than what the index said last: it could not be told.
+            return opened, known.record
         if opened.record is not None:
             return opened, opened.record
-        if opened.current is None and known is not None and known.home is Home.ORIGIN:
-            return opened, known.record
         stored = await self._store.lookup(Key(source_id, ""), opened.current)
         if stored is None:
             return opened, None
@@ -217,7 +297,7 @@ class Sources:
             return opened, record_of_entry(stored.entry)
 
     def _remember(
-        self, source_id: SourceId, home: Home, opened: Opened, record: SourceRecord
+        self, site: Site, source_id: SourceId, home: Home, opened: Opened, record: SourceRecord
     ) -> Source:
         source = self._known.get(source_id)
         if source is None:
@@ -231,9 +311,11 @@ class Sources:
         source.opened = opened
         source.record = record
         source.is_stale = False
+        source.retry_at = 0
         source.fresh_until = record.fresh_until
-        if opened.current is None:
-            # The index is asked again soon, whatever the record's lifetime.
+        if opened.current is None or site.docroot is not None:
+            # The index is asked again soon, whatever the record's lifetime; and a file that appears
+            # in the docroot comes before what the origin gave.
             source.fresh_until = min(source.fresh_until, self._clock.wall + STAT_TTL_S)
         return source
 
@@ -241,43 +323,82 @@ class Sources:
 
     async def _ask_origin(
         self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord | None
-    ) -> "Source | Passed":
+    ) -> Found:
+        if record is None or self._clock.wall >= record.stale_until:
+            return await self._fetch(site, source_id, opened, record)
+        known = self._known.get(source_id)
+        if known is not None and self._clock.wall < known.retry_at:
+            return self._stale(site, source_id, opened, record, known.retry_at)
         try:
             return await self._fetch(site, source_id, opened, record)
         except OriginError:
-            if record is None or self._clock.wall >= record.stale_until:
-                raise
             # Losing the origin does not turn what can be served into an error (RFC 5861 section 4).
-            self.stats.stale += 1
-            source = self._remember(source_id, Home.ORIGIN, opened, record)
-            source.is_stale = True
-            source.fresh_until = self._clock.wall + RETRY_ORIGIN_S
-            return source
+            retry_at = self._clock.wall + RETRY_ORIGIN_S
+            return self._stale(site, source_id, opened, record, retry_at)
+
+    def _stale(
+        self,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        record: SourceRecord,
+        retry_at: int,
+    ) -> Found:
+        self.stats.stale += 1
+        source = self._remember(site, source_id, Home.ORIGIN, opened, record)
+        source.is_stale = True
+        source.retry_at = retry_at
+        source.fresh_until = min(retry_at, record.stale_until)
+        if site.docroot is not None:
+            source.fresh_until = min(source.fresh_until, self._clock.wall + STAT_TTL_S)
+        return Found(source, Way.KNOWN)
 
     async def _fetch(
-        self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord | None
-    ) -> "Source | Passed":
+        self,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        record: SourceRecord | None,
+        *,
+        is_kept: bool = True,
+    ) -> Found:
+        """One exchange; record None asks for the whole. is_kept False: the store has refused it."""
         origin = site.origin
         assert origin is not None
         asked_at = self._clock.wall
         response = await origin.fetch(self._request(site, source_id, record))
         try:
             answered_at = self._clock.wall
+            status = response.status
             if response.local_redirect is not None:
                 raise OriginBroken("redirects inside an origin are not followed")
-            if response.status == 304 and record is not None:
+            if status == 304 and record is not None:
                 record = refreshed(record, response, asked_at, answered_at)
-                return await self._renew(source_id, opened, record)
-            if response.status >= 500:
-                raise OriginBroken(f"origin {origin.name} answered {response.status}")
+                return Found(await self._renew(site, source_id, opened, record), Way.CONFIRMED)
+            if status in BUSY_STATUSES:
+                raise OriginOverloaded(f"origin {origin.name} answered {status}", 1)
+            if status >= 500 or status in UNASKED_STATUSES:
+                raise OriginBroken(f"origin {origin.name} answered {status}")
             fields = folded(response.headers)
             control = effective_control(fields)
-            storability = may_store("GET", response.status, fields, False, control)
-            if response.status != 200 or storability is not Storability.STORABLE:
-                return await self._pass(response, storability)
-            return await self._keep(source_id, opened, response, asked_at, answered_at)
+            storability = may_store(
+                "GET", status, fields, False, control, key_covers=(ACCEPT_ENCODING[0],)
+            )
+            told = None
+            if status == 200:
+                told = record_of_response(source_id.path, response, asked_at, answered_at)
+            if told is None or storability is not Storability.STORABLE:
+                await self._replaced(source_id, opened, record)
+                return Found(await self._pass(response, told, storability), Way.FETCHED)
+            if is_kept:
+                return Found(await self._keep(site, source_id, opened, response, told), Way.FETCHED)
+            return Found(await self._pass(response, told, storability), Way.FETCHED)
+        except NotStored as error:
+            # In the middle of the body: the disk is full. The next answer goes around the store.
+            log.warning("%a is passed on without being stored: %s", source_id.path, error)
         finally:
             await response.aclose()
+        return await self._fetch(site, source_id, opened, None, is_kept=False)
 
     def _request(
         self, site: Site, source_id: SourceId, record: SourceRecord | None
@@ -286,6 +407,7 @@ class Sources:
         target = build_path(path)
         host = site.hosts[0] if site.hosts else self._node.address
         headers = [("host", host), ("via", f"1.1 {self._node.name}"), ("cdn-loop", "halftone")]
+        headers.append(ACCEPT_ENCODING)
         if record is not None:
             headers += conditional_fields(record.validator)
         return OriginRequest(
@@ -303,29 +425,46 @@ class Sources:
             server_protocol="HTTP/1.1",
         )
 
-    async def _renew(self, source_id: SourceId, opened: Opened, record: SourceRecord) -> Source:
+    async def _renew(
+        self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord
+    ) -> Source:
         """Record what an origin confirmed. Where a purge came meanwhile, the confirmation holds for
         those who asked before it, and the next request asks the index anew."""
         is_recorded = await self._store.put_source(source_id, opened.token, record)
-        source = self._remember(source_id, Home.ORIGIN, opened, record)
+        source = self._remember(site, source_id, Home.ORIGIN, opened, record)
         if not is_recorded:
-            source.fresh_until = min(source.fresh_until, self._clock.wall + STAT_TTL_S)
+            source.fresh_until = 0
         return source
+
+    async def _replaced(
+        self, source_id: SourceId, opened: Opened, record: SourceRecord | None
+    ) -> None:
+        """The origin has another answer now, one that is not kept. What it gave before is not to
+        come back when it fails."""
+        known = self._known.get(source_id)
+        if known is not None and known.home is Home.ORIGIN:
+            known.fresh_until = 0
+            known.record = dataclasses.replace(known.record, fresh_until=0, stale_until=0)
+        if record is not None and record.stale_until:
+            ended = dataclasses.replace(record, fresh_until=0, stale_until=0)
+            await self._store.put_source(source_id, opened.token, ended)
 
     async def _keep(
         self,
+        site: Site,
         source_id: SourceId,
         opened: Opened,
         response: OriginResponse,
-        asked_at: int,
-        answered_at: int,
+        record: SourceRecord,
     ) -> "Source | Passed":
-        """Store an original while it arrives; what does not fit is passed on instead."""
-        record = record_of_response(source_id.path, response, asked_at, answered_at)
+        """Store an original while it arrives; what does not fit is passed on instead.
+
+        Raises NotStored when the disk refuses the body after it has begun.
+        """
         draft = Entry(
             key=Key(source_id, ""),
             token=opened.token,
-            validator=record.validator or NO_VALIDATOR_YET,
+            validator=record.validator,
             media_type=record.media_type,
             last_modified=record.last_modified,
             stored_at=record.stored_at,
@@ -337,15 +476,16 @@ class Sources:
             fill = await self._store.reserve(draft, response.content_length or EXPECTED_BYTES)
         except NotStored as error:
             log.warning("%a is passed on without being stored: %s", source_id.path, error)
-            return await self._pass(response, Storability.STORABLE)
+            return await self._pass(response, record, Storability.STORABLE)
         with fill:
             length, digest = await self._write_body(response, fill.write)
-            # Without a validator there is nothing to ask with later; the bytes tell versions apart.
-            validator = record.validator or f"hash {digest.hex()}"
-            etag = etag_of_original(validator, digest)
-            record = dataclasses.replace(record, length=length, validator=validator, etag=etag)
+            record = completed(record, length, digest)
             entry = dataclasses.replace(
-                draft, length=length, body_hash=digest, etag=etag, validator=validator
+                draft,
+                length=length,
+                body_hash=digest,
+                etag=record.etag,
+                validator=record.validator,
             )
             try:
                 if not response.is_cacheable:
@@ -360,9 +500,10 @@ class Sources:
                     slice_of(stored),
                     digest,
                     Storability.STORABLE,
+                    record,
                 )
             stored.close()
-        return await self._renew(source_id, opened, record)
+        return await self._renew(site, source_id, opened, record)
 
     async def _write_body(
         self, response: OriginResponse, write: Callable[[bytes], None]
@@ -376,44 +517,85 @@ class Sources:
             length += len(piece)
         return length, hasher.digest()
 
-    async def _pass(self, response: OriginResponse, storability: Storability) -> Passed:
-        """A body that is not kept goes into a file without a name: gone with its last reader."""
-        fd = await self._in_thread(lambda: os.open(self._spool, os.O_TMPFILE | os.O_RDWR, 0o600))
-        file = Descriptor(fd)
-        length, digest = await self._write_body(response, functools.partial(write_all, fd))
-        body = FileSlice(file, 0, length)
-        return Passed(response.status, passed_fields(response.headers), body, digest, storability)
+    async def _pass(
+        self, response: OriginResponse, record: SourceRecord | None, storability: Storability
+    ) -> Passed:
+        """A body that is not kept: gone with its last reader."""
+        spooled = await self._in_thread(self._spool.open)
+        length, digest = await self._write_body(response, spooled.write)
+        return Passed(
+            response.status,
+            passed_fields(response.headers),
+            spooled.slice(),
+            digest,
+            storability,
+            None if record is None else completed(record, length, digest),
+        )
 
     # Bytes
 
-    async def open_body(self, site: Site, source: Source) -> tuple[Headers, FileSlice]:
-        """The original's bytes, and the further fields that are replayed with them.
+    async def open_body(self, site: Site, source: Source) -> Original:
+        """The original's bytes, with what is true of them.
 
         A docroot file that changed since it was looked at is taken as it is: source is renewed.
-        Raises what open() raises.
+        Raises what open() raises, and OriginChanged when it has to be opened again.
         """
         if source.home is Home.DOCROOT:
-            assert site.docroot is not None
-            docroot = site.docroot
-            opened = await self._in_thread(lambda: docroot.open(source.id.path))
-            if opened is None:
-                self._known.pop(source.id, None)
-                raise NotFound(f"gone from the docroot: {source.id.path!a}")
-            if opened.validator != source.record.validator:
-                source.record = record_of_file(opened, source.id.path)
-            fields = _SVG_FIELDS if source.record.media_type == "image/svg+xml" else ()
-            return fields, FileSlice(Descriptor(opened.fd), 0, opened.size)
-        stored = await self._store.lookup(Key(source.id, ""), source.opened.current)
+            return await self._open_file(site, source)
+        stored = await self._stored(source)
         if stored is None:
-            # Evicted, while the record is still fresh: the bytes are fetched again, all of them.
-            found = await self._fetch(site, source.id, source.opened, None)
-            if isinstance(found, Passed):
-                raise_for_status(found)
-                return (), found.body
-            stored = await self._store.lookup(Key(source.id, ""), found.opened.current)
+            # Evicted, or of another version than the record: the bytes are fetched, all of them,
+            # once for everybody. The key's digest is no source's, so this joins no open().
+            landing = await self._flights.do(
+                Key(source.id, "").digest,
+                source.opened.token,
+                lambda: self._fetch(site, source.id, source.opened, None),
+            )
+            answer = landing.value.answer
+            if isinstance(answer, Passed):
+                raise_for_status(answer)
+                if answer.record is None or answer.storability is not Storability.STORABLE:
+                    raise OriginChanged(f"{source.id.path!a} may no longer be kept")
+                return Original(answer.record, (), answer.body)
+            source = answer
+            stored = await self._stored(source)
             if stored is None:
-                raise OriginBroken("the original was stored and is gone again")
-        return stored.entry.headers, slice_of(stored)
+                raise OriginChanged(f"{source.id.path!a} was stored and is gone again")
+        fields = _guarded(source.record.media_type, stored.entry.headers)
+        return Original(source.record, fields, slice_of(stored))
+
+    async def _open_file(self, site: Site, source: Source) -> Original:
+        docroot = site.docroot
+        assert docroot is not None
+        opened = await self._in_thread(lambda: docroot.open(source.id.path))
+        if opened is None:
+            self._known.pop(source.id, None)
+            raise NotFound(f"gone from the docroot: {source.id.path!a}")
+        body = FileSlice(Descriptor(opened.fd), 0, opened.size)
+        record = source.record
+        if opened.validator != record.validator:
+            record = record_of_file(opened, source.id.path)
+            if source.home is Home.DOCROOT:
+                source.record = record
+        return Original(record, _guarded(record.media_type, ()), body)
+
+    async def _stored(self, source: Source) -> StoredFile | None:
+        """The stored original, if it is the version that the record speaks of."""
+        key = Key(source.id, "")
+        stored = await self._store.lookup(key, source.opened.current, source.record.validator)
+        if stored is not None and stored.entry.validator != source.record.validator:
+            stored.close()
+            return None
+        return stored
+
+
+def _guarded(media_type: str, fields: Headers) -> Headers:
+    """fields, and for a page that calls itself a picture the rule that makes it one."""
+    if not media_type.lower().startswith("image/svg+xml"):
+        return fields
+    if any(name.lower() == "content-security-policy" for name, _ in fields):
+        return fields
+    return fields + _SVG_FIELDS
 
 
 def stat_file(docroot: Docroot, path: str) -> FileStatus | None:
@@ -444,9 +626,3 @@ def raise_for_status(passed: Passed) -> None:
         raise NotFound(f"the origin answered {passed.status}")
     if passed.status != 200:
         raise OriginSaidNo(f"the origin answered {passed.status}")
-
-
-def write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

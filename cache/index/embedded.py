@@ -97,7 +97,8 @@ class EmbeddedIndex:
         sound = "" if sqlite3.sqlite_version_info >= _SOUND else ", which needs a single opener"
         _log.info("embedded index %s, SQLite %s%s", self._path, sqlite3.sqlite_version, sound)
         loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._serve, args=(loop,), name="index")
+        # A daemon: if the node dies of an exception, this thread must not keep the process.
+        self._thread = threading.Thread(target=self._serve, args=(loop,), name="index", daemon=True)
         self._thread.start()
 
     async def stop(self) -> None:

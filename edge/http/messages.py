@@ -17,7 +17,7 @@ class Request:
     Host, or what an absolute target named in its place, or b"" in HTTP/1.0 without Host.
     """
 
-    __slots__ = ("authority", "fields", "keep_alive", "method", "minor", "target")
+    __slots__ = ("authority", "fields", "keep_alive", "lines", "method", "minor", "target")
 
     def __init__(
         self,
@@ -34,6 +34,8 @@ class Request:
         self.fields = fields
         self.authority = authority
         self.keep_alive = keep_alive
+        # The request line and the Host line, where the head was recognised by its lines.
+        self.lines: tuple[bytes, bytes] | None = None
 
     def field(self, name: bytes) -> str | None:
         """A field's value as text (latin-1 keeps every byte apart), None when absent."""

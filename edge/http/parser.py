@@ -86,16 +86,21 @@ class RequestParser:
             if self._kept_bytes > 2 * MAX_HEAD_BYTES:
                 self.error = ParseError(431, "head does not end")
                 return
+        while data and self.error is None:
+            data = self._cut(data)
+
+    def _cut(self, data: bytes) -> bytes:
+        """Feed the tokenizer; what it left behind a head that asks for another protocol."""
         try:
             self._tokenizer.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             # We switch to no other protocol, and RFC 9110 section 7.8 lets a server ignore the
-            # request to. llhttp stops behind such a head; go on with a fresh one.
+            # request to. llhttp stops behind such a head; go on with a fresh one, and not from
+            # here: an error met while another is handled hides its cause.
             offset: int = upgrade.args[0]
             self._tokenizer = httptools.HttpRequestParser(self)
             self._in_message = False
-            if offset < len(data):
-                self.receive_data(data[offset:])
+            return data[offset:]
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
             if not isinstance(cause, ParseError):
@@ -107,6 +112,7 @@ class RequestParser:
             # llhttp gives this case no class of its own, only this constant text.
             status = 505 if str(error) == "Invalid HTTP version" else 400
             self.error = ParseError(status, f"refused by the tokenizer: {error}")
+        return b""
 
     # Called by the tokenizer. An exception from here reaches receive_data as a callback error.
 
@@ -130,6 +136,8 @@ class RequestParser:
         self._field_bytes += len(name) + len(value) + 4  # a colon, a space and the line's end
         if self._field_bytes > MAX_HEAD_BYTES:
             raise ParseError(431, f"more than {MAX_HEAD_BYTES} bytes of fields")
+        # RFC 9110 section 5.5: white space around a value is none of it. llhttp drops what leads.
+        value = value.rstrip(b" \t")
         name = name.lower()
         if name in self._fields:
             # RFC 9110 section 5.3 joins lists; section 7.2 and RFC 9112 section 6.3 forbid these.
@@ -211,6 +219,15 @@ class RequestParser:
         if authority.translate(None, _AUTHORITY):
             raise ParseError(400, "Host is not an authority")
         return target, authority
+
+
+def is_plain_target(target: bytes) -> bool:
+    """True for a target in origin form that the parser would take (section 3.2.1)."""
+    return (
+        target[:1] == b"/"
+        and len(target) <= MAX_TARGET_BYTES
+        and not target.translate(None, _TARGET)
+    )
 
 
 def _is_persistent(minor: int, connection: bytes) -> bool:

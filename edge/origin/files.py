@@ -168,6 +168,23 @@ class Docroot:
         opened.close()
         return FileStatus(opened.size, opened.mtime_ns, opened.inode, opened.dev)
 
+    def is_same(self, source: str, status: FileStatus) -> bool:
+        """True when source still names the very file that was opened before, unchanged.
+
+        A plain stat, a third of an openat2: that inode was judged when it was opened, so whatever
+        path leads to it now, equality is all there is to know. False is no verdict.
+        """
+        try:
+            found = os.stat(source[1:], dir_fd=self._root)
+        except (OSError, ValueError):
+            return False
+        return (
+            found.st_mtime_ns == status.mtime_ns
+            and found.st_ino == status.inode
+            and found.st_size == status.size
+            and found.st_dev == status.dev
+        )
+
     def close(self) -> None:
         """Files that are open stay open."""
         if self._root >= 0:

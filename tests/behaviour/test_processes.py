@@ -17,7 +17,7 @@ from pathlib import Path
 import edge as package
 from tests.peers.load import load, wait_until
 from tests.peers.nobody import nobodys_folder
-from tests.peers.node import END_S, Node, ask, node, quote, running
+from tests.peers.node import END_S, Node, ask, children_of, node, quote, running
 from tests.peers.redis import RedisServer
 
 IN_EFFECT = "is in effect"
@@ -48,13 +48,6 @@ root = {quote(originals)}
 
 def pid_of(folder: Path) -> int:
     return int((folder / "pid").read_text())
-
-
-def children_of(pid: int) -> list[int]:
-    path = f"/proc/{pid}/task/{pid}/children"
-    with contextlib.suppress(FileNotFoundError), open(path) as file:
-        return [int(child) for child in file.read().split()]
-    return []
 
 
 def family_of(pid: int) -> list[int]:

@@ -1,5 +1,6 @@
 """The disk tier: store and load, damage of every kind, eviction, restart."""
 
+import dataclasses
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -55,8 +56,6 @@ def test_a_thumbnail_of_3584_bytes_takes_one_block(disk: Disk) -> None:
 
 
 def test_a_long_head_is_read_in_full(disk: Disk) -> None:
-    import dataclasses
-
     entry = dataclasses.replace(kit.draft(), tags=tuple(f"tag-{n}" for n in range(1000)), length=4)
     with disk.reserve(entry, 4) as fill:
         assert fill.body_offset == head_size(entry) > BLOCK
@@ -115,8 +114,6 @@ def test_a_fill_that_ends_early_leaves_nothing(disk: Disk, root: Path, end: str)
 
 @pytest.mark.parametrize("announced", [0, 3, 5, 2**40])
 def test_a_body_of_another_length_is_not_published(disk: Disk, root: Path, announced: int) -> None:
-    import dataclasses
-
     with disk.reserve(kit.draft(), 4) as fill:
         fill.write(b"body")
         entry = dataclasses.replace(kit.draft(), length=announced)
@@ -243,6 +240,16 @@ def test_damage_is_a_miss_and_is_removed(
     disk.close()
 
 
+def test_damage_found_late_does_not_take_a_newer_file_away(disk: Disk, root: Path) -> None:
+    kit.store(disk, body=BODY)
+    _flip_body(kit.path_of(root))
+    damaged = disk.open(kit.key())
+    kit.store(disk, body=b"newer")
+    assert not disk.verify(damaged)
+    assert kit.load(disk) == b"newer"
+    kit.check(disk, root)
+
+
 def test_swapped_files_are_misses(disk: Disk, root: Path) -> None:
     kit.store(disk, "a", b"of a")
     kit.store(disk, "b", b"of b")
@@ -282,8 +289,6 @@ def test_right_bytes_or_a_miss(disk: Disk, root: Path, data: st.DataObject) -> N
 
 
 def test_size_is_bounded_and_the_dear_stay(root: Path) -> None:
-    import dataclasses
-
     disk = Disk(str(root), 200 * BLOCK, 1000)
     for number in range(600):
         name = f"n{number}"

@@ -115,7 +115,7 @@ def test_the_nth_call_fails(tmp_path: Path, operation: str, stays: bool) -> None
         n = 1
         while _one(tmp_path / f"{fault}-{n}", run, allowed, n, fault, stays):
             # A scan makes 4,096 calls for folders that are not there; a sample of them will do.
-            n += 1 if operation != "scan" or n < 8 else 257
+            n += 1 if operation != "scan" or n < 8 else 601
     assert n > 3
 
 

@@ -7,6 +7,8 @@ import asyncio
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -778,9 +780,6 @@ asyncio.run(main())
 
 
 def test_an_answered_purge_survives_the_process(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     path = tmp_path / "index.sqlite"
     root = Path(__file__).parents[2]
     ended = subprocess.run(

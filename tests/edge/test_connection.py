@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 import uvloop
 
+from edge.access import Peer
 from edge.clock import Clock
 from edge.connection import ConnectionSettings, Listener, listen
 from edge.http.body import Descriptor, FileSlice
@@ -39,7 +40,13 @@ class Echo:
         self.records: list[tuple[bytes | None, int, int]] = []
         self.recorded = asyncio.Event()
 
-    def receive(self, request: Request, peer: str) -> Response | None:
+    def find(self, data: bytes, peer: Peer) -> bytes | Request | None:
+        return None
+
+    def learn(self, data: bytes) -> None:
+        pass
+
+    def receive(self, request: Request, peer: Peer) -> Response | None:
         if request.target.startswith(b"/wait"):
             return None
         if request.target == b"/file":
@@ -50,7 +57,7 @@ class Echo:
         body = request.target
         return Response(200, OK % len(body), (body,), len(body))
 
-    async def serve(self, request: Request, peer: str) -> Response:
+    async def serve(self, request: Request, peer: Peer) -> Response:
         self.waiting.set()
         await self.go.wait()
         body = request.target
@@ -60,7 +67,7 @@ class Echo:
         return Response(error.status, b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n" % error.status)
 
     def record(
-        self, peer: str, request: Request | None, response: Response, sent: int, started: float
+        self, peer: Peer, request: Request | None, response: Response, sent: int, started: float
     ) -> None:
         self.records.append((request and request.target, response.status, sent))
         self.recorded.set()
@@ -297,13 +304,37 @@ def test_time_limits():
         ):
             await asyncio.sleep(0)
         bench.pass_time(11)
-        assert await silent[0].read() == b""
         assert b"408" in await half[0].read()
-        assert bench.listener.stats.timed_out == 2
+        assert bench.listener.stats.timed_out == 1
         bench.pass_time(60)
-        assert len(bench.listener.connections) <= 2  # half is lingering, idle is kept
+        assert len(bench.listener.connections) >= 2  # idle, and the one that sent nothing
         bench.pass_time(10)
         assert await idle[0].read() == b""
+        assert await silent[0].read() == b""
+
+    on_loop(test)
+
+
+UPGRADE = get(b"/up", b"Connection: upgrade", b"Upgrade: h2c")
+
+
+def test_a_refusal_behind_an_upgrade_is_answered_and_troubles_nobody_else():
+    async def test(bench: Bench) -> None:
+        answer = await bench.ask(UPGRADE + get(b"/bad", b"Host: b"))
+        assert (answer.count(b"/up"), answer.count(b"HTTP/1.1 400 ")) == (1, 1)
+        # Connections share a parser between requests: it must not have kept any of that.
+        assert (await bench.ask(get(b"/mine", CLOSE))).endswith(b"\r\n\r\n/mine")
+        assert len(bench.handler.records) == 3
+
+    on_loop(test)
+
+
+def test_a_broken_body_is_answered_once():
+    async def test(bench: Bench) -> None:
+        head = b"POST /post HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer = await bench.ask(head + b"no chunk\r\n" + get(b"/smuggled"))
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert bench.handler.records == [(b"/post", 200, 5)]
 
     on_loop(test)
 

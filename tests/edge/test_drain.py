@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from edge.access import Peer
 from edge.clock import Clock
 from edge.connection import ConnectionSettings, Listener
 from edge.drain import IDLE_S, accept_rest, drain, stop_accepting
@@ -15,17 +16,22 @@ from edge.http.writer import status_line
 
 
 class Hello:
-    def receive(self, request: Request, peer: str) -> Response | None:
+    def find(self, data: bytes, peer: Peer) -> bytes | Request | None:
+        return None
+
+    def learn(self, data: bytes) -> None: ...
+
+    def receive(self, request: Request, peer: Peer) -> Response | None:
         return Response(200, status_line(200) + b"Content-Length: 2\r\n", (b"hi",), 2)
 
-    async def serve(self, request: Request, peer: str) -> Response:
+    async def serve(self, request: Request, peer: Peer) -> Response:
         raise AssertionError
 
     def refuse(self, error: ParseError) -> Response:
         raise AssertionError
 
     def record(
-        self, peer: str, request: Request | None, response: Response, sent: int, started: float
+        self, peer: Peer, request: Request | None, response: Response, sent: int, started: float
     ) -> None: ...
 
 

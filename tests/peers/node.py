@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class Node:
     process: subprocess.Popen[str]
     log: list[str] = field(default_factory=list)
     lines: "queue.Queue[str | None]" = field(default_factory=queue.Queue)  # not waited for yet
+    is_killed: bool = False
 
     def wait_for(self, pattern: str) -> "re.Match[str]":
         """The next line that holds pattern."""
@@ -49,6 +51,20 @@ class Node:
             assert line is not None, f"ended before {pattern!r}:\n" + "".join(self.log)
             if match := re.search(pattern, line):
                 return match
+
+    def kill(self) -> None:
+        """As the OOM killer does it; nothing is expected of the node any more."""
+        self.is_killed = True
+        self.process.kill()
+        self.process.wait(END_S)
+
+    def workers(self) -> list[int]:
+        """The processes that serve; the node's own is their master."""
+        return children_of(self.process.pid)
+
+    def resizers(self) -> list[int]:
+        """The processes of its resizer."""
+        return [child for worker in self.workers() for child in children_of(worker)]
 
     def get(
         self, target: str, method: str = "GET", headers: Mapping[str, str] | None = None
@@ -63,6 +79,14 @@ class Node:
 
     def renders(self) -> float:
         return self.metrics()['halftone_renders_total{result="rendered"}']
+
+
+def children_of(pid: int) -> list[int]:
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found += map(int, path.read_text().split())
+    return found
 
 
 def ask(
@@ -80,9 +104,15 @@ def ask(
 
 @contextlib.contextmanager
 def node(
-    folder: Path, configuration: str, environ: Mapping[str, str] | None = None
+    folder: Path,
+    configuration: str,
+    environ: Mapping[str, str] | None = None,
+    *,
+    under: Sequence[str] = (),
 ) -> Iterator[Node]:
     """A node on free ports with this TOML (listen, admin and cache.path are added), kept in folder.
+
+    under is a command that executes what follows it, such as unshare.
 
     On leaving it is drained by TERM and must end with 0 and without a traceback.
     """
@@ -94,7 +124,7 @@ def node(
         "[cache]\n", f"[cache]\npath = {quote(folder / 'cache')}\n"
     )
     file.write_text(head + configuration)
-    with running(["--config", str(file)], environ) as started:
+    with running(["--config", str(file)], environ, under=under) as started:
         yield started
 
 
@@ -103,11 +133,12 @@ def running(
     arguments: list[str],
     environ: Mapping[str, str] | None = None,
     *,
-    command: list[str] | None = None,
+    under: Sequence[str] = (),
+    command: Sequence[str] = (sys.executable, "-m", "edge.cli", "serve"),
     is_ended_by_test: bool = False,
 ) -> Iterator[Node]:
     """`halftone serve ARGUMENTS`, ready; see node(). command: what to run in place of `serve`."""
-    command = [*(command or [sys.executable, "-m", "edge.cli", "serve"]), *arguments]
+    command = [*under, *command, *arguments]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -126,7 +157,10 @@ def running(
             line = lines.get(timeout=START_S)
             assert line is not None, "the node did not start:\n" + "".join(log)
             match = READY.match(line)
-        yield Node(match[1], match[2], process, log, lines)
+        started = Node(match[1], match[2], process, log, lines)
+        yield started
+        if started.is_killed:
+            return
         if not is_ended_by_test:
             assert process.poll() is None, "the node ended by itself:\n" + "".join(log)
             process.send_signal(signal.SIGTERM)
@@ -139,6 +173,13 @@ def running(
         reader.join()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
+    """Asks again and again; whoever asks a node waits for its answer, so this does not spin."""
+    late_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < late_at, f"not in {seconds} s: {what}"
 
 
 def _read(process: subprocess.Popen[str], log: list[str], lines: "queue.Queue[str | None]") -> None:

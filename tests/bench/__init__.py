@@ -1,0 +1,1 @@
+"""Benchmarks: the node against its peers on one machine, in one run."""
