@@ -10,6 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 
+_ENDED = ("Z", "X")  # zombie, dead
 _NAME = re.compile(r"\.tmp-([0-9a-f]{8})-([0-9]{1,10})-([0-9]{1,20})-[0-9]{1,20}", re.ASCII)
 
 
@@ -48,6 +49,9 @@ def _start_of(pid: int) -> int | None:
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             # proc(5): the second field, in parentheses, may hold anything; start time is field 22.
-            return int(file.read().rpartition(")")[2].split()[19])
+            fields = file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
+    # It has ended, and whoever should take note of that has not yet: as an orphan in a container
+    # whose first process does not care, it may stay like this for ever.
+    return None if fields[0] in _ENDED else int(fields[19])

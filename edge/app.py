@@ -1,14 +1,14 @@
 """The composition root: builds the parts from the configuration, starts and stops them in order.
 
-The only file that knows concrete classes, the real clock, the real randomness and the environment.
-Start: index, store, resizers, listeners, then the ready line. Stop: listeners drain, flights land,
-resizers end, store and index close, the access log is flushed.
+Alone knows concrete classes, the real clock, the real randomness and the environment.
+serve() is the master's process, work() a worker's. Start: resizers, access log, sites; then, when
+the master says go, store and index, listeners. Stop: listeners drain, flights land, resizers end,
+store and index close, the access log is flushed.
 """
 
 import asyncio
 import contextlib
 import dataclasses
-import errno
 import importlib.metadata
 import logging
 import os
@@ -16,10 +16,9 @@ import platform
 import random
 import signal
 import socket
-import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -37,10 +36,12 @@ from edge.access import FORMS, AccessLog
 from edge.admin import Admin
 from edge.clock import Clock
 from edge.config import Config
-from edge.connection import ConnectionSettings, Handler, Listener, listen
+from edge.connection import ConnectionSettings, Handler, Listener
 from edge.deliver import Deliverer
+from edge.drain import accept_rest, drain, stop_accepting
 from edge.handler import Handler as SiteHandler
 from edge.handler import Made
+from edge.master import Master
 from edge.metrics import Counter, Exposition, Gauge, Row, Samples, single
 from edge.origin.address import Address
 from edge.origin.errors import DocrootFailed
@@ -52,6 +53,7 @@ from edge.origin.pool import Balance, OriginPool
 from edge.policy.forwarded import TrustedProxies
 from edge.policy.steps import OffStep, Steps
 from edge.representation import Representation
+from edge.seat import Bulletin, Message, Seat, Word
 from edge.settings import addresses
 from edge.settings.sections import Origin as OriginSection
 from edge.settings.sections import Site as SiteSection
@@ -78,6 +80,8 @@ DISK_THREADS: Final = 8
 MAX_FLIGHTS: Final = 4096
 # Longer than the slowest render and fetch together should take; beyond it clients are cut.
 DRAIN_GRACE_S: Final = 30.0
+# After INT, which asks to stop.
+HASTY_GRACE_S: Final = 1.0
 # Counters of the resizer's Stats that halftone_renders_total tells apart.
 RENDER_RESULTS: Final = (
     "rendered", "unsupported", "corrupt", "too_large", "impossible", "transfer_failed", "late",
@@ -89,49 +93,62 @@ class CannotStart(Exception):
     """The node cannot serve; the text says what to do."""
 
 
-def serve(config: Config) -> int:
-    """Run a node until a signal ends it. Returns the exit status."""
+def serve(config: Config, workers: int | None = None) -> int:
+    """Run a node until a signal ends it. Returns the exit status.
+
+    workers: more than the configuration allows, for what is known to share its index.
+    """
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.raiseExceptions = False  # a closed standard error must not stop a request
+    return Master(config, work, slots=workers or config.workers, environ=os.environ).run()
+
+
+def work(config: Config, seat: Seat) -> int:
+    """Be a worker until the master ends it, or is gone. Returns the exit status."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(App(config).run())
+            return runner.run(App(config, seat).run())
     except CannotStart as error:
-        print(f"halftone: {error}", file=sys.stderr)  # noqa: T201 - before any log reader exists
+        seat.link.send(Word.FAILED, str(error))
         return 1
 
 
 class App:
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, seat: Seat) -> None:
         self._config = config
+        self._seat = seat
         self._clock = Clock(time.time, time.monotonic)
         self._chance = random.Random()  # noqa: S311 - jitter and ids, nothing secret
         self._threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
-        self._listeners: list[Listener] = []
+        self._listeners: list[Listener] = []  # the admin's is the last
         self._handler: SiteHandler | None = None
+        self._may_go = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._is_draining = False
-        self._drain_grace_s = DRAIN_GRACE_S
+        self._ends_at = float("inf")  # on the loop's clock
+        self._is_released = False  # another worker takes the place of this one
+        self._ended: frozenset[int] = frozenset()  # listeners that nobody takes over
+        self._access: AccessLog | None = None
 
     async def run(self) -> int:
         config = self._config
         loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._threads.shutdown)
+            self._hear_orders(loop)
+            stack.callback(self._stop_hearing, loop)
             index = self._build_index()
             try:
                 store = self._build_store(index)
             except CacheError as error:
                 raise CannotStart(f"cache: {error}") from error
-            await self._start_part(store.start(), "cache")
             stack.push_async_callback(store.stop)
             pool = self._build_pool()
             await self._start_part(pool.start(), "resizer")
-            stack.push_async_callback(pool.stop, DRAIN_GRACE_S)
+            stack.push_async_callback(lambda: pool.stop(self._left_s()))
             log.info("resizer: %s", pool.sandbox_summary)
             access = None
             if config.log.access != "off":
@@ -141,14 +158,13 @@ class App:
                 except OSError as error:
                     raise CannotStart(f"access log {config.log.access}: {error}") from error
                 stack.callback(access.stop)
+                self._access = access
 
-            sockets = [self._bind(address) for address in config.listen]
-            admin_socket = self._bind(config.admin)
-            node = _node_of(config.name, sockets[0])
+            node = _node_of(config.name, self._seat.stand.public[0])
             source_flights: Flights[Found] = Flights(MAX_FLIGHTS)
             render_flights: Flights[Made] = Flights(MAX_FLIGHTS)
-            stack.push_async_callback(source_flights.stop, DRAIN_GRACE_S)
-            stack.push_async_callback(render_flights.stop, DRAIN_GRACE_S)
+            stack.push_async_callback(lambda: source_flights.stop(self._left_s()))
+            stack.push_async_callback(lambda: render_flights.stop(self._left_s()))
             memory: Memory[Representation] = Memory(config.cache.memory, MEMORY_CUT_OFF)
             spool = Spool(config.cache.path)
             sources = Sources(store, self._clock, self._threads, source_flights, node, spool)
@@ -175,7 +191,14 @@ class App:
             )
             self._handler = handler
             rows = list(metric_rows(handler, memory, pool, render_flights, self._listeners, sites))
+            rows += bulletin_rows(self._seat.bulletin)
             admin = Admin(Exposition(rows, build_info()), self._problems, self._clock)
+
+            self._seat.link.send(Word.PREPARED)
+            await self._may_go.wait()
+            if self._stopping.is_set():
+                return 0
+            await self._start_part(store.start(), "cache")
             settings = ConnectionSettings(
                 header_s=config.connection.header,
                 idle_s=config.connection.idle,
@@ -184,17 +207,38 @@ class App:
                 proxies=trusted if config.connection.proxy_protocol else None,
             )
             admin_settings = dataclasses.replace(settings, proxies=None)
-            for sock in sockets:
+            for sock in self._seat.stand.public:
                 self._open(sock, handler, settings, loop)
-            self._open(admin_socket, admin, admin_settings, loop)
-            self._handle_signals(loop, access)
+            self._open(self._seat.stand.admin, admin, admin_settings, loop)
             ticker = loop.create_task(self._tick())
-            self._say_ready()
+            self._seat.link.send(Word.READY)
             await self._stopping.wait()
-            self._is_draining = True
-            await asyncio.gather(*(one.drain(self._drain_grace_s) for one in self._listeners))
+            await self._leave(index)
             ticker.cancel()
         return 0
+
+    async def _leave(self, index: Index) -> None:
+        """Before the parts stop: what came in is answered."""
+        public, admin = self._listeners[:-1], self._listeners[-1]
+        for number, listener in enumerate(public):
+            if number in self._ended or not self._is_released:
+                await accept_rest(listener)
+            stop_accepting(listener)
+        if self._is_released:
+            stop_accepting(admin)
+            if index.exclusive:
+                # The successor's from here on. Requests of connections that are still here do
+                # without: hits are hits, and what is rendered is stored though not recorded.
+                await index.stop()
+            self._seat.link.send(Word.RELEASED)
+            cut = await drain(self._listeners, lambda: self._ends_at)
+        else:
+            # /readyz goes on saying that it drains.
+            cut = await drain(public, lambda: self._ends_at)
+            stop_accepting(admin)
+            cut += await drain([admin], lambda: self._ends_at)
+        if cut:
+            log.warning("%d connections were cut at the end of the grace", cut)
 
     async def _start_part(self, starting: "asyncio.Future[None] | object", part: str) -> None:
         try:
@@ -267,19 +311,6 @@ class App:
 
     # Listening
 
-    def _bind(self, address: addresses.Address) -> socket.socket:
-        where: tuple[str, int] | str
-        if isinstance(address, addresses.UnixAddress):
-            where = address.path
-            _unlink_dead_socket(where)
-        else:
-            where = (address.host, address.port)
-        try:
-            return listen(where)
-        except OSError as error:
-            hint = " (is another node running?)" if error.errno == errno.EADDRINUSE else ""
-            raise CannotStart(f"cannot listen on {address}: {error.strerror}{hint}") from error
-
     def _open(
         self,
         sock: socket.socket,
@@ -290,15 +321,6 @@ class App:
         listener = Listener(sock, handler, settings, self._clock, loop)
         self._listeners.append(listener)
         listener.start()
-
-    def _say_ready(self) -> None:
-        """The one line that a script may wait for; DESIGN fixes its form."""
-        public, admin = self._listeners[0].address, self._listeners[-1].address
-        print(  # noqa: T201
-            f"halftone: listening on http://{public} admin http://{admin}",
-            file=sys.stderr,
-            flush=True,
-        )
 
     async def _tick(self) -> None:
         """Once a second: the clock, then what is over its time."""
@@ -312,48 +334,66 @@ class App:
                     listener.tick()
                 except Exception:  # the clock must go on: Date and every lifetime hang on it
                     log.exception("a listener's tick failed")
+            self._seat.link.send(Word.ALIVE)
 
-    def _handle_signals(self, loop: asyncio.AbstractEventLoop, access: AccessLog | None) -> None:
-        def drain() -> None:
-            self._stopping.set()
+    # Orders: from the master, or by signals from whoever knows this process
 
-        def interrupt() -> None:
-            if self._stopping.is_set():
-                for listener in self._listeners:
-                    for connection in tuple(listener.connections):
-                        connection.abort()
-            self._drain_grace_s = 1.0
-            self._stopping.set()
+    def _hear_orders(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.add_reader(self._seat.link.fileno(), self._hear)
+        loop.add_signal_handler(signal.SIGTERM, self._end_within, DRAIN_GRACE_S)
+        loop.add_signal_handler(signal.SIGQUIT, self._end_within, DRAIN_GRACE_S)
+        loop.add_signal_handler(signal.SIGUSR1, self._reopen)
 
-        def reopen() -> None:
-            if access is not None:
-                try:
-                    access.reopen()
-                except OSError as error:
-                    log.error("access log: %s", error)
+    def _stop_hearing(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.remove_reader(self._seat.link.fileno())
+        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)  # the end is near already
 
-        loop.add_signal_handler(signal.SIGTERM, drain)
-        loop.add_signal_handler(signal.SIGQUIT, drain)
-        loop.add_signal_handler(signal.SIGINT, interrupt)
-        loop.add_signal_handler(signal.SIGUSR1, reopen)
+    def _hear(self) -> None:
+        messages, is_there = self._seat.link.receive()
+        for message in messages:
+            self._obey(message)
+        if not is_there:  # the master is gone; the kernel should have ended us
+            asyncio.get_running_loop().remove_reader(self._seat.link.fileno())
+            self._end_within(HASTY_GRACE_S)
+
+    def _obey(self, message: Message) -> None:
+        match message.word:
+            case Word.GO:
+                self._may_go.set()
+            case Word.RELEASE:
+                self._is_released = not self._stopping.is_set()
+                self._ended = frozenset(map(int, message.detail.split()))
+                self._end_within(DRAIN_GRACE_S)
+            case Word.DRAIN:
+                self._end_within(DRAIN_GRACE_S)
+            case Word.HASTEN:
+                self._end_within(HASTY_GRACE_S)
+            case Word.REOPEN:
+                self._reopen()
+            case _:
+                pass
+
+    def _end_within(self, grace_s: float) -> None:
+        self._ends_at = min(self._ends_at, asyncio.get_running_loop().time() + grace_s)
+        self._stopping.set()
+        self._may_go.set()
+
+    def _left_s(self) -> float:
+        """Of the grace; a start that failed has nothing to wait for."""
+        left_s = self._ends_at - asyncio.get_running_loop().time()
+        return max(left_s, 0.0) if self._stopping.is_set() else 0.0
+
+    def _reopen(self) -> None:
+        if self._access is not None:
+            try:
+                self._access.reopen()
+            except OSError as error:
+                log.error("access log: %s", error)
 
     def _problems(self) -> list[str]:
-        return ["draining"] if self._is_draining else []
-
-
-def _unlink_dead_socket(path: str) -> None:
-    """What a node that was killed left behind; never a socket that somebody answers on, and never
-    what is no socket."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.setblocking(False)
-            probe.connect(path)
-    except ConnectionRefusedError:
-        os.unlink(path)
-    except OSError:
-        return  # bind() will say what is wrong
+        return ["draining"] if self._stopping.is_set() else []
 
 
 def _node_of(name: str, sock: socket.socket) -> Node:
@@ -396,6 +436,30 @@ def build_info() -> dict[str, str]:
         "pillow": importlib.metadata.version("pillow"),
         "uvloop": importlib.metadata.version("uvloop"),
     }
+
+
+def bulletin_rows(bulletin: Bulletin) -> Sequence[Row]:
+    """What the master knows; any worker may be asked."""
+    return (
+        Gauge(
+            "halftone_config_last_reload_successful",
+            "1 when the configuration that was read last is in effect, 0 when it was refused.",
+            (),
+            single(lambda: int(bulletin.last_reload_successful)),
+        ),
+        Gauge(
+            "halftone_config_last_reload_success_timestamp_seconds",
+            "When a configuration was last put into effect.",
+            (),
+            single(lambda: bulletin.last_reload_at),
+        ),
+        Counter(
+            "halftone_worker_restarts",
+            "Workers that took the place of one that died.",
+            (),
+            single(lambda: bulletin.restarts),
+        ),
+    )
 
 
 def metric_rows(

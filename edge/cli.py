@@ -10,6 +10,8 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import select
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +28,8 @@ BAD_CONFIGURATION: Final = 78
 
 # Docker gives a health check 30 s by default; a loop that has not turned for 3 s is not well.
 HEALTH_TIMEOUT_S: Final = 3.0
+# Above the grace of a drain, 30 s, and what the master adds to it.
+DRAIN_TIMEOUT_S: Final = 60.0
 _WILDCARD_TO_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound
 
 _EXIT: Final = "Exit status: 0 ok, 1 failed, 2 wrong usage, 78 wrong configuration."
@@ -119,9 +123,10 @@ def serve(
 
     \b
     TERM, QUIT   drain: finish what is under way, then exit 0
-    INT          drain, then stop without waiting; a second one stops at once
+    INT          drain for a second, then stop; a second one stops at once
     HUP          read the configuration again; a bad one is logged, the old one stays
     USR1         reopen the log files
+    USR2         start the program anew, hand it the sockets when it is ready, and drain
     """
     from edge.config import Config, ConfigError, load
 
@@ -211,6 +216,43 @@ def healthcheck(admin: str | None, config_path: str | None) -> None:
         click.echo(f"halftone: {address} answers {status}", err=True)
         sys.exit(FAILED)
     click.echo("ok")
+
+
+@main.command(short_help="Ask a running node to drain, and wait.", epilog=_EXIT)
+@click.option(
+    "--pid-file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Where the node writes its process id. Default: pid_file of the configuration.",
+)
+@_config_option
+def drain(pid_file: str | None, config_path: str | None) -> None:
+    """Ask a running node to drain, as TERM does, and wait until it has ended.
+
+    Its pid_file says which process it is. Exit 0 when it has ended, 1 when there is none, or when
+    it takes longer than 60 seconds.
+    """
+    from edge.pid_file import maybe_running
+
+    path = pid_file or _configured(config_path).pid_file
+    if path is None:
+        raise click.UsageError("the configuration sets no pid_file; give --pid-file FILE")
+    try:
+        pid = maybe_running(path)
+        if pid is None:
+            click.echo(f"halftone: no node is running by {path}", err=True)
+            sys.exit(FAILED)
+        process = os.pidfd_open(pid)
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+    except OSError as error:
+        click.echo(f"halftone: {path}: {error.strerror}", err=True)
+        sys.exit(FAILED)
+    is_over = bool(select.select([process], [], [], DRAIN_TIMEOUT_S)[0])
+    os.close(process)
+    if not is_over:
+        click.echo(f"halftone: process {pid} still drains", err=True)
+        sys.exit(FAILED)
+    click.echo("drained")
 
 
 @main.command(short_help="Print versions for a bug report.", epilog=_EXIT)

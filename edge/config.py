@@ -22,6 +22,7 @@ from edge.settings.declare import (
     annotate,
     declarations,
     dump,
+    optional,
     read_table,
     section,
     sections,
@@ -31,9 +32,11 @@ from edge.settings.declare import (
 from edge.settings.document import EMPTY, BadDocument, Document, Path, parse_document
 from edge.settings.kinds import Number, Several
 from edge.settings.sections import (
+    ACCOUNT,
     ADDRESS,
     NAME,
     NETWORK,
+    PATH,
     Cache,
     Connection,
     Log,
@@ -108,6 +111,21 @@ class Config:
         "Whose X-Forwarded-For and X-Forwarded-Proto are believed: the Squids in front. Empty:"
         " nobody's.",
         example='["10.0.0.0/8"]',
+    )
+    user: str | None = optional(
+        ACCOUNT,
+        "Who the serving processes are, when halftone is started by root: they give up root's"
+        " rights before they serve anything.",
+        example='"halftone"',
+    )
+    group: str | None = optional(
+        ACCOUNT, "Their group; the user's own when only the user is named.", example='"halftone"'
+    )
+    pid_file: str | None = optional(
+        PATH,
+        "A file with the process id of the master, for scripts that send signals. systemd needs"
+        " none.",
+        example='"/run/halftone.pid"',
     )
     cache: Cache = section(Cache, "cache")
     resizer: Resizer = section(Resizer, "resizer")
@@ -332,6 +350,7 @@ class _Loading:
         tables = written if isinstance(written, list) else []
         names = [str(table.get("name")) for table in tables if isinstance(table, dict)]
         preflight.check_workers(config.workers, report)
+        preflight.check_account(config.user, config.group, report)
         preflight.check_sockets(config.listen, config.admin, report)
         preflight.check_origin_names(names, report)
         preflight.check_sites(config.sites, names, report)

@@ -5,7 +5,9 @@ be. A path that already has a problem is not reported a second time by its conse
 the caller's duty, who knows what was reported.
 """
 
+import grp
 import os
+import pwd
 from collections.abc import Collection, Sequence
 
 from edge.settings.addresses import Address, TcpAddress
@@ -17,6 +19,19 @@ from edge.settings.sections import Cache, Log, Site
 def check_workers(workers: int, report: Report) -> None:
     if workers != 1:
         report(("workers",), "more than one is not available in this release; keep 1")
+
+
+def check_account(user: str | None, group: str | None, report: Report) -> None:
+    if user is not None:
+        try:
+            pwd.getpwnam(user)
+        except KeyError:
+            report(("user",), f"there is no user {user} on this machine")
+    if group is not None:
+        try:
+            grp.getgrnam(group)
+        except KeyError:
+            report(("group",), f"there is no group {group} on this machine")
 
 
 def check_sockets(listen: Sequence[Address], admin: Address, report: Report) -> None:

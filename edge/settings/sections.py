@@ -71,6 +71,14 @@ def _parse_name(text: str) -> str:
     return text
 
 
+def _parse_account(text: str) -> str:
+    """What useradd(8) accepts: passwd(5) is a file of lines and colons."""
+    plain = text.removesuffix("$").replace("-", "").replace("_", "").replace(".", "")
+    if not (text.isascii() and plain.isalnum() and text[0] not in "-." and len(text) <= 32):
+        raise BadValue(f"must be the name of an account, not {text!r}")
+    return text
+
+
 def _parse_prefix(text: str) -> str:
     if text == "":
         return text
@@ -109,6 +117,7 @@ INDEX: Final[Written[IndexAddress]] = Written(
 )
 NAME: Final = Written(_parse_name, "letters, digits, - . and _")
 WORD: Final = Written(_parse_word, "letters, digits, - and _")
+ACCOUNT: Final = Written(_parse_account, "the name of an account")
 HOST: Final = Written(parse_site_host, "a host name")
 
 

@@ -107,6 +107,7 @@ def test_serve_exits_as_the_server_does(
         (["sevre"], "No such command"),
         (["healthcheck", "--admin", "localhost"], "HOST:PORT"),
         (["healthcheck", "--admin", "localhost:0"], "port 0"),
+        (["drain", "--config", "/dev/null"], "sets no pid_file"),
     ],
 )
 def test_wrong_usage_is_2(served: list[Config], arguments: list[str], sentence: str) -> None:
@@ -118,7 +119,7 @@ def test_wrong_usage_is_2(served: list[Config], arguments: list[str], sentence: 
 
 def test_a_wrong_configuration_is_78(served: list[Config], tmp_path: Path) -> None:
     file = written(tmp_path, "workers = 'x'\ntypo = 1")
-    for command in ("serve", "check", "config", "healthcheck"):
+    for command in ("serve", "check", "config", "healthcheck", "drain"):
         result = run(command, "--config", file)
         assert result.exit_code == 78
         assert result.stderr.splitlines() == [
@@ -148,7 +149,9 @@ def test_version() -> None:
     assert names == ["halftone", "python", "pillow", "uvloop", "compiled"]
 
 
-@pytest.mark.parametrize("arguments", [[], ["serve"], ["check"], ["config"], ["healthcheck"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["serve"], ["check"], ["config"], ["healthcheck"], ["drain"]]
+)
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help(arguments: list[str], option: str) -> None:
     result = run(*arguments, option)

@@ -124,7 +124,8 @@ def test_the_shipped_file_is_the_generated_one() -> None:
 
 
 def test_the_shipped_file_says_the_defaults_it_has(tmp_path: Path) -> None:
-    """With every "#" taken away it is the same configuration, but for the example origin."""
+    """With every "#" taken away it is the same configuration, but for what only has an example:
+    the origin, and the settings without a default."""
     lines = default_text().splitlines()
     live = [line[1:] if line[:1] == "#" and line[1:2] != " " else line for line in lines]
     file = tmp_path / "halftone.toml"
@@ -132,7 +133,11 @@ def test_the_shipped_file_says_the_defaults_it_has(tmp_path: Path) -> None:
     config = load(str(file), {}, {}, is_checked=False)
     file.write_text(default_text())
     bare = load(str(file), {}, {}, is_checked=False)
-    assert config.toml().split("[[origin]]")[0] == bare.toml().split("[[site]]")[0]
+    examples = ('user = "halftone"', 'group = "halftone"', 'pid_file = "/run/halftone.pid"')
+    top = config.toml().split("[[origin]]")[0].splitlines()
+    for line in examples:
+        top.remove(line)
+    assert top == bare.toml().split("[[site]]")[0].splitlines()
     assert (config.sites[0].origin, bare.sites[0].origin) == ("app", None)
     assert config.sites[0].steps == bare.sites[0].steps == ()
     assert bare.sites[0].root == "/srv/originals"
@@ -193,6 +198,11 @@ def test_the_contract_of_defaults() -> None:
         # names and texts
         ("name = 'a b'",
          "F:3: name: must be letters, digits, - . and _, and start with a letter, not 'a b'"),
+        ("user = 'a:b'", "F:3: user: must be the name of an account, not 'a:b'"),
+        ("user = ''", "F:3: user: must be the name of an account, not ''"),
+        ("user = 'nosuchuser'", "F:3: user: there is no user nosuchuser on this machine"),
+        ("group = 'nosuchgroup'", "F:3: group: there is no group nosuchgroup on this machine"),
+        ("pid_file = 'run.pid'", "F:3: pid_file: must be an absolute path, not 'run.pid'"),
         ("[log]\naccess = 'access.log'",
          "F:4: log.access: must be an absolute path, \"-\" or \"off\", not 'access.log'"),
         # later
@@ -381,6 +391,8 @@ def test_command_line_over_environment_over_file(place: Place) -> None:
     ("name", "text", "dumped"),
     [
         ("LISTEN", "127.0.0.1:1, [::1]:2", 'listen = ["127.0.0.1:1", "[::1]:2"]'),
+        ("USER", "daemon", 'user = "daemon"'),
+        ("PID_FILE", "/run/x.pid", 'pid_file = "/run/x.pid"'),
         ("LISTEN", '["127.0.0.1:1"]', 'listen = ["127.0.0.1:1"]'),
         ("TRUSTED_PROXIES", "", "trusted_proxies = []"),
         ("CACHE__SIZE", "10GiB", 'size = "10GiB"'),

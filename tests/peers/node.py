@@ -41,7 +41,16 @@ class Node:
     admin: str
     process: subprocess.Popen[str]
     log: list[str] = field(default_factory=list)
+    lines: "queue.Queue[str | None]" = field(default_factory=queue.Queue)  # not waited for yet
     is_killed: bool = False
+
+    def wait_for(self, pattern: str) -> "re.Match[str]":
+        """The next line that holds pattern."""
+        while True:
+            line = self.lines.get(timeout=START_S)
+            assert line is not None, f"ended before {pattern!r}:\n" + "".join(self.log)
+            if match := re.search(pattern, line):
+                return match
 
     def kill(self) -> None:
         """As the OOM killer does it; nothing is expected of the node any more."""
@@ -49,11 +58,13 @@ class Node:
         self.process.kill()
         self.process.wait(END_S)
 
+    def workers(self) -> list[int]:
+        """The processes that serve; the node's own is their master."""
+        return children_of(self.process.pid)
+
     def resizers(self) -> list[int]:
         """The processes of its resizer."""
-        tasks = Path(f"/proc/{self.process.pid}/task")
-        children = (path.read_text().split() for path in tasks.glob("*/children"))
-        return [int(child) for some in children for child in some]
+        return [child for worker in self.workers() for child in children_of(worker)]
 
     def get(
         self, target: str, method: str = "GET", headers: Mapping[str, str] | None = None
@@ -68,6 +79,14 @@ class Node:
 
     def renders(self) -> float:
         return self.metrics()['halftone_renders_total{result="rendered"}']
+
+
+def children_of(pid: int) -> list[int]:
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found += map(int, path.read_text().split())
+    return found
 
 
 def ask(
@@ -111,10 +130,15 @@ def node(
 
 @contextlib.contextmanager
 def running(
-    arguments: list[str], environ: Mapping[str, str] | None = None, *, under: Sequence[str] = ()
+    arguments: list[str],
+    environ: Mapping[str, str] | None = None,
+    *,
+    under: Sequence[str] = (),
+    command: Sequence[str] = (sys.executable, "-m", "edge.cli", "serve"),
+    is_ended_by_test: bool = False,
 ) -> Iterator[Node]:
-    """`halftone serve ARGUMENTS`, ready; see node()."""
-    command = [*under, sys.executable, "-m", "edge.cli", "serve", *arguments]
+    """`halftone serve ARGUMENTS`, ready; see node(). command: what to run in place of `serve`."""
+    command = [*under, *command, *arguments]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -133,13 +157,14 @@ def running(
             line = lines.get(timeout=START_S)
             assert line is not None, "the node did not start:\n" + "".join(log)
             match = READY.match(line)
-        started = Node(match[1], match[2], process, log)
+        started = Node(match[1], match[2], process, log, lines)
         yield started
         if started.is_killed:
             return
-        assert process.poll() is None, "the node ended by itself:\n" + "".join(log)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(END_S) == 0, "".join(log)
+        if not is_ended_by_test:
+            assert process.poll() is None, "the node ended by itself:\n" + "".join(log)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(END_S) == 0, "".join(log)
         assert not any("Traceback" in line for line in log), "".join(log)
     finally:
         if process.poll() is None:
