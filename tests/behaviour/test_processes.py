@@ -131,18 +131,18 @@ def test_the_index_has_one_owner(tmp_path, originals):
     """The old worker lets go of it, also while a slow client keeps that worker alive."""
     with replaceable(tmp_path, originals) as edge:
         host, _, port = edge.public.rpartition(":")
-        edge.get("/photo.jpg")
+        edge.get("/photo.jpg?w=60")
         with socket.create_connection((host, int(port))) as slow:
             slow.sendall(b"GET /photo.jpg HTTP/1.1\r\nHost: x\r\n")
-            assert edge.get("/logo.png").status == 200
+            assert edge.get("/logo.png?w=60").status == 200
             (old,) = owners(tmp_path)
             os.kill(pid_of(tmp_path), signal.SIGHUP)
             edge.wait_for(IN_EFFECT)
-            edge.get("/photo.jpg")
+            edge.get("/photo.jpg?w=60")
             (new,) = owners(tmp_path)
             assert new != old
             replace(edge, tmp_path)
-            edge.get("/photo.jpg")
+            edge.get("/photo.jpg?w=60")
             (newest,) = owners(tmp_path)
             assert newest not in (old, new)
             os.kill(old, 0)  # still there for its client
