@@ -35,6 +35,10 @@ format: $(VENV)/.made ## Put the code into its form
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
+bench: $(VENV)/.made ## Compare the node with lighttpd, nginx and a bare epoll loop (30 minutes)
+	@sh tests/install-packages lighttpd nginx-light wrk gcc libc6-dev
+	@$(PYTHON) -m tests.bench.hits --out docs/bench
+
 servers:
 	@sh tests/install-packages $(SERVERS)
 
