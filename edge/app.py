@@ -39,6 +39,7 @@ from edge.clock import Clock
 from edge.config import Config
 from edge.connection import ConnectionSettings, Handler, Listener, listen
 from edge.deliver import Deliverer
+from edge.descriptors import allow_connections
 from edge.handler import Handler as SiteHandler
 from edge.handler import Made
 from edge.metrics import Counter, Exposition, Gauge, Row, Samples, single
@@ -179,7 +180,7 @@ class App:
                 header_s=config.connection.header,
                 idle_s=config.connection.idle,
                 send_s=config.connection.send,
-                max_connections=config.connection.max_connections,
+                max_connections=allow_connections(config.connection.max_connections),
                 proxies=trusted if config.connection.proxy_protocol else None,
             )
             admin_settings = dataclasses.replace(settings, proxies=None)
