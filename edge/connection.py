@@ -57,6 +57,8 @@ PRESSED_IDLE_S: Final = 1.5
 ROOM_PER_TICK: Final = 512
 # Refused connections that are kept until their answer is read; the rest is closed at once.
 MAX_REFUSED: Final = 32
+# The kernel gives a client up so much later than we do: deadlines are seen once a second.
+KERNEL_LATER_S: Final = 5.0
 # One callback's share of the tick, in looks at a connection (0.1 us); closing one costs as much as
 # so many looks. A share takes about half a millisecond.
 LOOKS_PER_TURN: Final = 2048
@@ -152,7 +154,8 @@ class Listener:
         if sock.family != socket.AF_UNIX:
             # Inherited, so it costs a request nothing: what we have closed, or handed to the kernel
             # whole, is given up as well when the client leaves without a word or takes no more.
-            timeout_ms = max(1, int(settings.send_s * 1000))
+            # Later than we would: the kernel forgets silently, we send a reset (Connection._cut).
+            timeout_ms = int(max(2 * settings.send_s, settings.send_s + KERNEL_LATER_S) * 1000)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
 
     @property
