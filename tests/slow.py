@@ -113,9 +113,10 @@ def report(results: list[Result]) -> None:
         f"{'after':>7}{'left':>6}  slowhttptest says"
     )
     for one in results:
+        times = (one.median_s, one.p99_s, one.slowest_s)
         print(
             f"{one.name:<16}{one.attackers:>10}{one.asked:>7}{one.failed:>8}"
-            f"{one.median_s * 1000:>7.1f} ms{one.p99_s * 1000:>7.1f} ms{one.slowest_s * 1000:>7.1f} ms"
+            f"{''.join(f'{1000 * time_s:>7.1f} ms' for time_s in times)}"
             f"{'well' if one.is_well else 'ILL':>7}{one.left:>6}  {one.said}"
         )
 

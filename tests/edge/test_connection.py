@@ -8,6 +8,7 @@ import resource
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from ipaddress import ip_network
 from typing import Self
 
 import pytest
@@ -19,6 +20,7 @@ from edge.connection import ConnectionSettings, Listener, listen
 from edge.http.body import Descriptor, FileSlice
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError
+from edge.policy.forwarded import TrustedProxies
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n"
 
@@ -88,6 +90,7 @@ class Bench:
             idle_s=limits.get("idle_s", 75),
             send_s=limits.get("send_s", 30),
             max_connections=int(limits.get("max_connections", 100)),
+            proxies=TrustedProxies((ip_network("127.0.0.0/8"),)) if "proxies" in limits else None,
         )
         sock = listen(("127.0.0.1", 0))
         self.listener = Listener(
@@ -536,6 +539,28 @@ def test_a_heads_time_is_not_extended_by_what_trickles_in():
         assert bench.listener.stats.timed_out == 1
 
     on_loop(test)
+
+
+def test_a_preambles_time_is_not_extended_by_what_trickles_in():
+    async def test(bench: Bench) -> None:
+        reader, writer = await bench.client()
+        while not bench.listener.connections:
+            await asyncio.sleep(0)
+        (connection,) = bench.listener.connections
+        bench.pass_time(30)
+        begun = connection.deadline
+        for byte in b"PROXY TC":
+            writer.write(bytes((byte,)))
+            while connection.deadline == begun:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+            bench.pass_time(1)
+        assert connection.deadline == bench.clock.monotonic + 2
+        bench.pass_time(2)
+        assert await reader.read() == b""
+        assert bench.listener.stats.timed_out == 1
+
+    on_loop(test, proxies=1)
 
 
 @pytest.mark.parametrize("first", [b"/wait", b"/at-once"])
