@@ -8,13 +8,20 @@ what one connection can hold is bounded by one receive buffer and one response.
 """
 
 import asyncio
+import contextlib
 import errno
+import fcntl
 import functools
+import heapq
 import logging
+import operator
 import os
 import socket
+import struct
+import sys
+import termios
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -25,6 +32,7 @@ from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, RequestParser
 from edge.http.proxy_protocol import INCOMPLETE, BadPreamble, Parsed
 from edge.http.proxy_protocol import parse as parse_preamble
+from edge.pace import Pace
 from edge.policy.forwarded import TrustedProxies
 
 RECEIVE_BYTES: Final = 8 * 1024
@@ -35,14 +43,32 @@ MAX_PEERS: Final = 10_000
 SENDFILE_BYTES: Final = 1024 * 1024
 # Accepts taken per wake-up, so that a burst of new connections cannot starve the old ones.
 ACCEPTS_PER_WAKE: Final = 64
+BACKLOG: Final = 4096
 # How long, and how much, is read from a client that we have stopped listening to, so that a reset
 # does not overtake the answer (RFC 9112 section 9.6).
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 256 * 1024
+# Above this part of the connections that we may have, an idle one is kept for a second only. The
+# clock moves once a second: between one and two are kept, never less than one.
+PRESSED_ABOVE: Final = 0.8
+PRESSED_IDLE_S: Final = 1.5
+# Idle connections that make room for new ones, at the cap, from one tick to the next. Finding them
+# costs a look at every connection, so it is done once a tick.
+ROOM_PER_TICK: Final = 512
+# Refused connections that are kept until their answer is read; the rest is closed at once.
+MAX_REFUSED: Final = 32
+# The kernel gives a client up so much later than we do: deadlines are seen once a second.
+KERNEL_LATER_S: Final = 5.0
+# One callback's share of the tick, in looks at a connection (0.1 us); closing one costs as much as
+# so many looks. A share takes about half a millisecond.
+LOOKS_PER_TURN: Final = 2048
+LOOKS_PER_EXPIRY: Final = 128
 
 _END: Final = b"\r\n"
 _END_CLOSE: Final = b"Connection: close\r\n\r\n"
 _END_KEEP: Final = b"Connection: keep-alive\r\n\r\n"
+# SO_LINGER of no seconds: close() resets the connection, and the kernel forgets what is unsent.
+_RESET: Final = struct.pack("ii", 1, 0)
 _GONE: Final = frozenset(
     (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTUNREACH)
 )
@@ -54,7 +80,7 @@ log = logging.getLogger("halftone.connection")
 class ConnectionSettings:
     header_s: float  # from the first byte of a head to its last
     idle_s: float  # between requests
-    send_s: float  # without a byte taken by the client
+    send_s: float  # without a byte taken by the client, or with less than MIN_RATE taken over it
     max_connections: int
     # Whose PROXY preamble is demanded and believed; None where connections begin with requests.
     proxies: TrustedProxies | None = None
@@ -70,6 +96,7 @@ class Stats:
     refused: int = 0
     no_preamble: int = 0  # of closed: from a peer not trusted, or without a PROXY preamble
     timed_out: int = 0
+    shed: int = 0  # of closed: idle, and in the way of others
     aborted: int = 0  # the client left, or was cut, before it had all of a response
 
 
@@ -120,6 +147,16 @@ class Listener:
         self._peers: dict[str, Peer] = {}
         self._drained: asyncio.Event = asyncio.Event()
         self._paused = False
+        self._sweeping: Iterator[Connection] | None = None  # what this tick has not looked at yet
+        self._longest_idle: deque[Connection] | None = None  # as found since the last tick
+        self._refused: deque[socket.socket] = deque()
+        self._refused_before: deque[socket.socket] = deque()  # the last tick
+        if sock.family != socket.AF_UNIX:
+            # Inherited, so it costs a request nothing: what we have closed, or handed to the kernel
+            # whole, is given up as well when the client leaves without a word or takes no more.
+            # Later than we would: the kernel forgets silently, we send a reset (Connection._cut).
+            timeout_ms = int(max(2 * settings.send_s, settings.send_s + KERNEL_LATER_S) * 1000)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
 
     @property
     def address(self) -> str:
@@ -128,29 +165,33 @@ class Listener:
     def start(self) -> None:
         self.loop.add_reader(self.sock.fileno(), self._accept)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Take what waits to be accepted; False when there is no more, or no more can be taken."""
         for _ in range(ACCEPTS_PER_WAKE):
             try:
                 sock, address = self.sock.accept()
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    if self._make_room():
+                        continue
                     # The listener stays readable: pause, or the loop spins. tick() resumes.
                     log.error("cannot accept: %s; pausing for a second", os.strerror(error.errno))
                     self.loop.remove_reader(self.sock.fileno())
                     self._paused = True
-                    return
+                    return False
                 continue  # the client left before we came to it
             sock.setblocking(False)
             self.stats.accepted += 1
-            if len(self.connections) >= self.settings.max_connections:
+            if len(self.connections) >= self.settings.max_connections and not self._make_room():
                 self._refuse(sock)
                 continue
             self.stats.open += 1
             connection = Connection(self, sock, self.peer(format_peer(address)))
             self.connections.add(connection)
             connection.start()
+        return True
 
     def peer(self, address: str) -> Peer:
         """One object a client address: its access lines share how they begin."""
@@ -164,22 +205,69 @@ class Listener:
     def _refuse(self, sock: socket.socket) -> None:
         self.stats.refused += 1
         self.stats.closed += 1
-        try:
+        with contextlib.suppress(OSError):
             sock.send(OVERLOADED)
-        except OSError:
-            pass
-        finally:
+            sock.shutdown(socket.SHUT_WR)
+        # Closed at once, its request would be answered by a reset that overtakes the 503.
+        self._refused.append(sock)
+        if len(self._refused) > MAX_REFUSED:
+            self._refused.popleft().close()
+
+    def _forget_refused(self) -> None:
+        """Close those that have had a second to read their answer."""
+        for sock in self._refused_before:
             sock.close()
+        self._refused_before.clear()
+        self._refused, self._refused_before = self._refused_before, self._refused
+
+    def _make_room(self) -> bool:
+        """Close the connection that has been idle the longest, for at least a tick."""
+        if self._longest_idle is None:
+            since = self.idle_deadline
+            idle = [one for one in self.connections if one.deadline < since and one.is_idle]
+            self._longest_idle = deque(
+                heapq.nsmallest(ROOM_PER_TICK, idle, key=operator.attrgetter("deadline"))
+            )
+        while self._longest_idle:
+            one = self._longest_idle.popleft()
+            if one.deadline < self.idle_deadline and one.shed():
+                return True
+        return False
 
     def tick(self) -> None:
         """Once a second: cut what is over its time, and go on accepting after a shortage."""
         if self._paused and not self.is_draining:
             self._paused = False
             self.loop.add_reader(self.sock.fileno(), self._accept)
+        self.idle_deadline = self.clock.monotonic + self.settings.idle_s
+        self._longest_idle = None
+        self._forget_refused()
+        if self._sweeping is None:
+            self._sweeping = iter(tuple(self.connections))
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """A callback's share of the connections: ten thousand that end together are ended in many
+        turns of the loop, with the requests of others between them."""
+        if self._sweeping is None:
+            return
         now = self.clock.monotonic
-        self.idle_deadline = now + self.settings.idle_s
-        for connection in [c for c in self.connections if c.deadline <= now]:
-            connection.expire()
+        is_pressed = len(self.connections) > self.settings.max_connections * PRESSED_ABOVE
+        # Every idle connection has the deadline of the tick before which it became idle.
+        pressed_before = self.idle_deadline - PRESSED_IDLE_S if is_pressed else 0.0
+        looks = 0
+        for connection in self._sweeping:
+            looks += 1
+            if connection.deadline <= now:
+                connection.expire()
+                looks += LOOKS_PER_EXPIRY
+            elif connection.deadline < pressed_before and connection.is_idle:
+                connection.shed()
+                looks += LOOKS_PER_EXPIRY
+            if looks >= LOOKS_PER_TURN:
+                self.loop.call_soon(self._sweep)
+                return
+        self._sweeping = None
 
     def closed(self, connection: "Connection") -> None:
         self.connections.discard(connection)
@@ -191,19 +279,23 @@ class Listener:
     async def drain(self, grace_s: float) -> None:
         """Stop accepting, let answers under way finish, close the rest after grace_s seconds."""
         self.is_draining = True
-        self._accept()  # what the kernel has already queued is ours to answer
+        # What the kernel has already queued is ours to answer.
+        for _ in range(BACKLOG // ACCEPTS_PER_WAKE):
+            if not self._accept():
+                break
         self.loop.remove_reader(self.sock.fileno())
         self.sock.close()
         for connection in tuple(self.connections):
             connection.close_if_idle()
-        if not self.connections:
-            return
         try:
-            await asyncio.wait_for(self._drained.wait(), grace_s)
+            if self.connections:
+                await asyncio.wait_for(self._drained.wait(), grace_s)
         except TimeoutError:
             log.warning("closing %d connections at the end of the grace", len(self.connections))
         for connection in tuple(self.connections):
             connection.abort()
+        self._forget_refused()
+        self._forget_refused()
 
 
 OVERLOADED: Final = (
@@ -215,8 +307,9 @@ OVERLOADED: Final = (
 
 class Connection:
     __slots__ = (
-        "_active", "_closing", "_listener", "_out", "_parser", "_reading", "_request", "_response",
-        "_sock", "_started", "_task", "_unsent", "_writing", "deadline", "peer",
+        "_active", "_closing", "_head_until", "_listener", "_out", "_pace", "_parser", "_reading",
+        "_request", "_response", "_sock", "_started", "_task", "_unsent", "_writing", "deadline",
+        "peer",
     )  # fmt: skip
 
     def __init__(self, listener: Listener, sock: socket.socket, peer: Peer) -> None:
@@ -234,7 +327,14 @@ class Connection:
         self._writing = False
         self._unsent = 0
         self._started = 0.0
+        self._pace: Pace | None = None  # of an answer that the kernel did not take at once
+        self._head_until = 0.0  # when the head that has begun must be complete
         self.deadline = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is under way, as far as we have read."""
+        return not self._active and self._parser is None and not self._closing
 
     @property
     def is_reading_head(self) -> bool:
@@ -266,6 +366,8 @@ class Connection:
             received += data
             parsed = parse_preamble(bytes(received)) if data else None
             if parsed is INCOMPLETE:
+                if len(received) == len(data):
+                    self.deadline = listener.clock.monotonic + listener.settings.header_s
                 return
             if not isinstance(parsed, Parsed) or not proxies.trusts(self.peer.address):
                 raise BadPreamble("from a peer that is no trusted proxy")
@@ -275,6 +377,7 @@ class Connection:
             listener.stats.no_preamble += 1
             self.close()
             return
+        self.deadline = listener.idle_deadline
         if parsed.address is not None:
             self.peer = listener.peer(parsed.address)
         listener.loop.remove_reader(self._sock.fileno())
@@ -323,7 +426,6 @@ class Connection:
                     return
                 listener.idle_parser = RequestParser()
                 self._parser = parser
-                self.deadline = listener.clock.monotonic + listener.settings.header_s
         else:
             parser.receive_data(data)
         self._advance()
@@ -344,6 +446,7 @@ class Connection:
             if parser is None:
                 return
             if parser.requests:
+                self._head_until = 0.0
                 self._answer(parser.requests.popleft())
                 continue
             if parser.error is not None:
@@ -352,6 +455,13 @@ class Connection:
                 return
             if parser.is_between_requests:
                 self._parser = None
+                return
+            if not self._head_until:
+                # From its first byte, or from the end of the answer behind which it waited: we did
+                # not read then. What trickles in later changes nothing.
+                listener = self._listener
+                self._head_until = listener.clock.monotonic + listener.settings.header_s
+            self.deadline = self._head_until
             return
 
     def _answer(self, request: Request) -> Response | None:
@@ -450,7 +560,15 @@ class Connection:
         if done:
             self._finish()
             return
-        self.deadline = self._listener.clock.monotonic + self._listener.settings.send_s
+        now, send_s = self._listener.clock.monotonic, self._listener.settings.send_s
+        left = self._unsent + self._unacknowledged()
+        if not self._writing or self._pace is None:
+            self._pace = Pace(left, now, send_s)
+        elif not self._pace.goes_on(left, now):
+            self._listener.stats.timed_out += 1
+            self._cut()
+            return
+        self.deadline = now + send_s
         self._pause_reading()
         if not self._writing:
             self._writing = True
@@ -496,7 +614,7 @@ class Connection:
         """A response has left whole."""
         listener = self._listener
         response, request = self._response, self._request
-        self._out = None
+        self._out = self._pace = None
         self._unsent = 0
         if response is not None:
             listener.handler.record(self.peer, request, response, response.length, self._started)
@@ -555,20 +673,76 @@ class Connection:
             self._reading = False
             self._listener.loop.remove_reader(self._sock.fileno())
 
+    def _unacknowledged(self) -> int:
+        """Bytes that the kernel keeps for the client (tcp(7), SIOCOUTQ)."""
+        try:
+            answer = fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+        except OSError:
+            return 0
+        return int.from_bytes(answer, sys.byteorder)
+
+    def _has_input(self) -> bool:
+        """A request is on its way to us, unread; closing now would answer it with a reset."""
+        try:
+            return self._sock.recv(1, socket.MSG_PEEK) != b""
+        except OSError:
+            return False
+
     def expire(self) -> None:
-        """Called after the deadline: too slow a head, too long idle, or nothing taken."""
-        self._listener.stats.timed_out += 1
+        """Called after the deadline: too slow a head, too long idle, or too little taken."""
+        if self._sock.fileno() < 0:
+            return
+        listener = self._listener
+        if self._is_taking():
+            self.deadline = listener.clock.monotonic + listener.settings.send_s
+            return
+        listener.stats.timed_out += 1
         if self._parser is not None and not self._active and not self._closing:
             self._parser.error = ParseError(408, "head not complete in time")
             self._advance()
-        elif self._active:
-            self.abort()
+        elif self._active or (self.is_idle and self._unacknowledged()):
+            self._cut()
         else:
             self.close()
 
-    def close_if_idle(self) -> None:
-        if not self._active and self._parser is None:
+    def _is_taking(self) -> bool:
+        """The client takes an answer, and fast enough; also one that the kernel has had whole."""
+        if not (self._writing or self.is_idle):
+            return False
+        listener = self._listener
+        now = listener.clock.monotonic
+        left = self._unsent + self._unacknowledged()
+        if self._pace is not None:
+            return left > 0 and self._pace.waited(left, now)
+        if left:
+            self._pace = Pace(left, now, listener.settings.send_s)
+        return left > 0
+
+    def shed(self) -> bool:
+        """Close an idle connection before its time, for others need its place; False if it stays,
+        as it does while there is a request to read or an answer is still on its way."""
+        listener = self._listener
+        if not self.is_idle or self._has_input():
+            return False
+        left = self._unacknowledged()
+        if left and listener.idle_deadline - self.deadline < listener.settings.send_s:
+            return False
+        listener.stats.shed += 1
+        if left:
+            self._cut()
+        else:
             self.close()
+        return True
+
+    def close_if_idle(self) -> None:
+        if not self._active and self._parser is None and not self._has_input():
+            self.close()
+
+    def _cut(self) -> None:
+        """Abort by a reset: neither a descriptor nor a buffer of the kernel goes on waiting."""
+        with contextlib.suppress(OSError):
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.abort()
 
     def abort(self) -> None:
         """Close now, in the middle of whatever is under way; unsent bytes are given up."""
@@ -592,11 +766,13 @@ class Connection:
             self._writing = False
             self._listener.loop.remove_writer(self._sock.fileno())
         self._sock.close()
-        self._out = self._parser = self._response = self._request = self._task = None
+        self._closing = True
+        self._out = self._pace = self._parser = None
+        self._response = self._request = self._task = None
         self._listener.closed(self)
 
 
-def listen(address: tuple[str, int] | str, backlog: int = 4096) -> socket.socket:
+def listen(address: tuple[str, int] | str, backlog: int = BACKLOG) -> socket.socket:
     """A non-blocking listening socket on (host, port) or on the path of a Unix socket.
 
     TCP_NODELAY is inherited by what it accepts: a head and a body that do not leave together would

@@ -150,6 +150,7 @@ _PARSE_SENTENCES: Final = {
     400: "This is not a request that we understand.",
     408: "The request did not arrive in time.",
     414: "This address is too long.",
+    417: "What the request expects is not known here.",
     431: "The request's head is too large.",
     501: "This method is not known here.",
     505: "Only HTTP/1.1 and HTTP/1.0 are spoken here.",

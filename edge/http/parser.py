@@ -166,6 +166,8 @@ class RequestParser:
         fields = self._fields
         has_body = self._check_framing(method, minor)
         target, authority = self._check_target(method, minor)
+        if b"expect" in fields and not _is_continue(fields[b"expect"]):
+            raise ParseError(417, "expects what we do not know")
         keep_alive = _is_persistent(minor, fields.get(b"connection", b"")) and not has_body
         return Request(method, target, minor, fields, authority, keep_alive)
 
@@ -228,6 +230,13 @@ def is_plain_target(target: bytes) -> bool:
         and len(target) <= MAX_TARGET_BYTES
         and not target.translate(None, _TARGET)
     )
+
+
+def _is_continue(expect: bytes) -> bool:
+    """RFC 9110 section 10.1.1. No method of ours takes a body, so a 100 is never sent: the final
+    answer comes at once, as if a body was not announced."""
+    members = {member.strip(b" \t") for member in expect.lower().split(b",")}
+    return members <= {b"100-continue", b""}
 
 
 def _is_persistent(minor: int, connection: bytes) -> bool:

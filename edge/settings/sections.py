@@ -242,7 +242,8 @@ class Connection:
     send: float = setting(
         Duration(SHORTEST_S, 3600.0),
         "30s",
-        "A client that takes none of its answer for this time is disconnected.",
+        "A client that takes none of its answer for this time, or less than 1 KiB a second of it"
+        " over this time, is disconnected.",
     )
     proxy_protocol: bool = setting(
         Switch(),
@@ -253,8 +254,9 @@ class Connection:
     max_connections: int = setting(
         Number(1, 1_000_000),
         10_000,
-        "Open client connections; beyond it a new one is answered 503 and closed. Each needs a file"
-        " descriptor: see ulimit -n.",
+        "Open client connections. Above 80 % of it an idle one is kept for a second only; at it the"
+        " longest idle ones are closed for new ones, and where none is idle a new one is answered"
+        " 503. Each needs a file descriptor: where ulimit -n allows fewer, fewer are taken.",
     )
 
 

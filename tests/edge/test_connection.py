@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import gc
 import os
+import resource
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from ipaddress import ip_network
+from typing import Self
 
 import pytest
 import uvloop
@@ -16,6 +20,7 @@ from edge.connection import ConnectionSettings, Listener, listen
 from edge.http.body import Descriptor, FileSlice
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError
+from edge.policy.forwarded import TrustedProxies
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n"
 
@@ -85,6 +90,7 @@ class Bench:
             idle_s=limits.get("idle_s", 75),
             send_s=limits.get("send_s", 30),
             max_connections=int(limits.get("max_connections", 100)),
+            proxies=TrustedProxies((ip_network("127.0.0.0/8"),)) if "proxies" in limits else None,
         )
         sock = listen(("127.0.0.1", 0))
         self.listener = Listener(
@@ -419,3 +425,412 @@ def test_unix_socket(unix_path):
         await listener.drain(1)
 
     asyncio.run(main())
+
+
+# Slow clients
+
+
+class Reader:
+    """A client with little buffer of its own, that takes only what it is told to take."""
+
+    def __init__(self, bench: Bench, request: bytes) -> None:
+        self.sock = socket.socket()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.sock.connect(bench.listener.sock.getsockname())
+        self.sock.sendall(request)
+        self.sock.setblocking(False)
+
+    def take(self, size: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while size > 0 and (data := self.sock.recv(min(size, 4096))):
+                size -= len(data)
+
+    def ending(self) -> type[Exception] | None:
+        """How the connection ended, once what is left has been read."""
+        self.sock.settimeout(5)
+        try:
+            while self.sock.recv(1 << 20):
+                pass
+        except OSError as error:
+            return type(error)
+        return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+
+async def quiet(bench: Bench) -> None:
+    """The kernel's buffers are full: no callback of the connection has work."""
+    while not any(one.is_sending for one in bench.listener.connections):
+        await asyncio.sleep(0)
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+def test_a_client_that_takes_a_byte_a_second_is_reset():
+    async def test(bench: Bench) -> None:
+        bench.handler.file = a_file(bytes(32 << 20))
+        with Reader(bench, get(b"/file")) as client:
+            await quiet(bench)
+            for _ in range(62):
+                client.take(1)
+                bench.pass_time(1)
+                await asyncio.sleep(0)
+            assert not bench.listener.connections
+            assert bench.listener.stats.timed_out == bench.listener.stats.aborted == 1
+            assert client.ending() is ConnectionResetError
+
+    on_loop(test)
+
+
+def test_a_slow_client_that_is_fast_enough_has_its_answer_whole():
+    size = 6 << 20
+
+    async def test(bench: Bench) -> None:
+        bench.handler.file = a_file(bytes(size))
+        with Reader(bench, get(b"/file", CLOSE)) as client:
+            await quiet(bench)
+            # Every span something is taken, though often too little for the kernel to ask for more.
+            while bench.listener.stats.closed == 0 and not bench.handler.records:
+                client.take(200_000)
+                bench.pass_time(29)
+                for _ in range(5):
+                    await asyncio.sleep(0)
+            assert client.ending() is None
+            assert bench.handler.records == [(b"/file", 200, size)]
+            assert bench.listener.stats.timed_out == 0
+
+    on_loop(test)
+
+
+def test_an_answer_that_the_kernel_has_whole_is_not_waited_for_in_vain():
+    async def test(bench: Bench) -> None:
+        bench.handler.file = a_file(bytes(200_000))
+        with Reader(bench, get(b"/file")) as client:
+            while not bench.handler.records:
+                await asyncio.sleep(0)
+            bench.pass_time(76)
+            assert bench.listener.connections  # idle for us, but it may be a slow one
+            client.take(100_000)
+            bench.pass_time(31)
+            assert bench.listener.connections
+            bench.pass_time(31)
+            assert not bench.listener.connections
+            assert client.ending() is ConnectionResetError
+
+    on_loop(test)
+
+
+def test_a_heads_time_is_not_extended_by_what_trickles_in():
+    async def test(bench: Bench) -> None:
+        reader, writer = await bench.client()
+        for byte in b"GET /a HTT":
+            writer.write(bytes((byte,)))
+            while not any(one.is_reading_head for one in bench.listener.connections):
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+            assert bench.listener.stats.timed_out == 0
+            bench.pass_time(1.0)
+        bench.pass_time(1)
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+        assert bench.listener.stats.timed_out == 1
+
+    on_loop(test)
+
+
+def test_a_preambles_time_is_not_extended_by_what_trickles_in():
+    async def test(bench: Bench) -> None:
+        reader, writer = await bench.client()
+        while not bench.listener.connections:
+            await asyncio.sleep(0)
+        (connection,) = bench.listener.connections
+        bench.pass_time(30)
+        begun = connection.deadline
+        for byte in b"PROXY TC":
+            writer.write(bytes((byte,)))
+            while connection.deadline == begun:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+            bench.pass_time(1)
+        assert connection.deadline == bench.clock.monotonic + 2
+        bench.pass_time(2)
+        assert await reader.read() == b""
+        assert bench.listener.stats.timed_out == 1
+
+    on_loop(test, proxies=1)
+
+
+@pytest.mark.parametrize("first", [b"/wait", b"/at-once"])
+def test_a_head_behind_an_answer_has_its_time_from_the_answers_end(first):
+    async def test(bench: Bench) -> None:
+        reader, writer = await bench.client()
+        writer.write(get(first) + b"GET /b HT")
+        if first == b"/wait":
+            await bench.handler.waiting.wait()
+            bench.pass_time(60)
+            bench.handler.go.set()
+        await reader.readuntil(b"\r\n\r\n" + first)
+        bench.pass_time(9)
+        assert bench.listener.stats.timed_out == 0
+        writer.write(b"T")
+        await asyncio.sleep(0.001)
+        bench.pass_time(2)
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+
+    on_loop(test)
+
+
+def test_the_next_head_has_a_time_of_its_own():
+    async def test(bench: Bench) -> None:
+        reader, writer = await bench.client()
+        for _ in range(5):
+            writer.write(b"GET /a HTTP/1.1\r\n")
+            while not any(one.is_reading_head for one in bench.listener.connections):
+                await asyncio.sleep(0)
+            bench.pass_time(9)
+            writer.write(b"Host: a\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n/a")
+        assert bench.listener.stats.timed_out == 0
+
+    on_loop(test)
+
+
+EXPECTATIONS = [
+    (b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", 200),
+    (get(b"/a", b"Expect: 100-Continue", CLOSE), 200),
+    (get(b"/a", b"Expect: ,100-continue,", CLOSE), 200),
+    (get(b"/a", b"Expect: a-miracle"), 417),
+    (get(b"/a", b"Expect: 100-continue, a-miracle"), 417),
+    (get(b"/a", b"Expect: 100-continue=1"), 417),
+]
+
+
+@pytest.mark.parametrize(("data", "status"), EXPECTATIONS)
+def test_an_expectation_is_answered_at_once_and_never_by_100(data, status):
+    async def test(bench: Bench) -> None:
+        answer = await bench.ask(data)
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+    on_loop(test)
+
+
+# Pressure
+
+
+async def idle_client(bench: Bench) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await bench.client()
+    writer.write(get(b"/a"))
+    await reader.readuntil(b"\r\n\r\n/a")
+    return reader, writer
+
+
+def test_under_pressure_idle_connections_are_kept_for_a_second_only():
+    async def test(bench: Bench) -> None:
+        clients = [await idle_client(bench) for _ in range(8)]
+        bench.pass_time(10)
+        assert bench.listener.stats.open == 8  # at 80 %
+        clients[0][1].write(get(b"/b"))
+        await clients[0][0].readuntil(b"/b")
+        clients.append(await idle_client(bench))
+        bench.pass_time(1)
+        assert bench.listener.stats.open == 2  # who was there in the last second
+        assert bench.listener.stats.shed == 7
+        bench.pass_time(10)
+        assert bench.listener.stats.open == 2  # no pressure any more
+        assert bench.listener.stats.timed_out == 0
+
+    on_loop(test, max_connections=10)
+
+
+def test_who_works_is_not_shed():
+    async def test(bench: Bench) -> None:
+        waiting = [await bench.client() for _ in range(5)]
+        for _, writer in waiting:
+            writer.write(get(b"/wait", CLOSE))
+        bench.handler.file = a_file(bytes(32 << 20))
+        with Reader(bench, get(b"/file")):
+            await quiet(bench)
+            bench.pass_time(5)
+            assert bench.listener.stats.open == 6
+            late = await bench.client()
+            assert (await late[0].read()).startswith(b"HTTP/1.1 503 ")
+            bench.handler.go.set()
+            for reader, _ in waiting:
+                assert (await reader.read()).endswith(b"/wait")
+            assert bench.listener.stats.shed == 0
+
+    on_loop(test, max_connections=6)
+
+
+def test_at_the_cap_the_longest_idle_makes_room():
+    async def test(bench: Bench) -> None:
+        old = await idle_client(bench)
+        bench.pass_time(0.4)
+        young = await idle_client(bench)
+        bench.pass_time(0.4)
+        new = await idle_client(bench)
+        assert await old[0].read() == b""
+        assert bench.listener.stats.refused == 0
+        third = await idle_client(bench)
+        assert await young[0].read() == b""
+        # Nobody has been idle since before the last tick.
+        assert (await (await bench.client())[0].read()).startswith(b"HTTP/1.1 503 ")
+        for reader, writer in (new, third):
+            writer.write(get(b"/again"))
+            await reader.readuntil(b"/again")
+        stats = bench.listener.stats
+        assert (stats.shed, stats.refused, stats.open) == (2, 1, 2)
+        assert stats.accepted == stats.open + stats.closed
+
+    on_loop(test, max_connections=2)
+
+
+def test_a_request_on_its_way_is_not_shed():
+    async def test(bench: Bench) -> None:
+        reader, writer = await idle_client(bench)
+        bench.pass_time(0.1)
+        (connection,) = bench.listener.connections
+        writer.write(get(b"/again"))
+        # Nothing runs between its coming and the wish to close: the kernel has it, we do not.
+        assert not connection.shed()
+        connection.close_if_idle()
+        await reader.readuntil(b"/again")
+        while not connection.shed():  # until the client's kernel has acknowledged the answer
+            await asyncio.sleep(0)
+
+    on_loop(test)
+
+
+def test_a_refused_clients_request_does_not_cost_it_the_answer():
+    async def test(bench: Bench) -> None:
+        await idle_client(bench)
+        reader, writer = await bench.client()
+        writer.write(get(b"/a"))
+        assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+        writer.write(get(b"/a"))
+        await writer.drain()
+
+    on_loop(test, max_connections=1)
+
+
+def test_many_that_end_together_are_ended_in_turns():
+    async def test(bench: Bench) -> None:
+        for _ in range(100):
+            await bench.client()
+        while bench.listener.stats.open < 100:
+            await asyncio.sleep(0)
+        bench.pass_time(76)
+        assert 0 < bench.listener.stats.timed_out < 100
+        bench.pass_time(1)  # a tick meanwhile changes nothing
+        while bench.listener.stats.open:
+            await asyncio.sleep(0)
+        assert bench.listener.stats.timed_out == 100
+
+    on_loop(test)
+
+
+# Descriptors
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@contextlib.contextmanager
+def no_more_files(spare: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    probe = os.dup(0)
+    os.close(probe)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (probe + spare, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_without_descriptors_clients_wait_and_hits_go_on():
+    async def test(bench: Bench) -> None:
+        host, port = bench.listener.sock.getsockname()
+        reader, writer = await bench.client()
+        writer.write(get(b"/a"))
+        await reader.readuntil(b"/a")
+        late = [socket.socket() for _ in range(5)]
+        for sock in late:
+            sock.setblocking(False)
+        with no_more_files(2):
+            for sock in late:
+                sock.connect_ex((host, port))
+                sock.send(get(b"/late", CLOSE))
+            while bench.listener.stats.accepted < 3:
+                await asyncio.sleep(0)
+            for _ in range(10):
+                writer.write(get(b"/hit"))
+                await reader.readuntil(b"/hit")
+            assert bench.listener.stats.accepted == 3
+            # The busy client keeps its place; the answers to the two have given theirs back.
+            bench.pass_time(1)
+            while bench.listener.stats.accepted < 5:
+                await asyncio.sleep(0)
+        bench.pass_time(1)
+        loop = asyncio.get_running_loop()
+        for sock in late:
+            assert (await loop.sock_recv(sock, 1000)).endswith(b"/late")
+            sock.close()
+
+    on_loop(test)
+
+
+def test_without_descriptors_the_longest_idle_makes_room():
+    async def test(bench: Bench) -> None:
+        old = await idle_client(bench)
+        bench.pass_time(1)
+        sock = socket.socket()
+        sock.setblocking(False)
+        with no_more_files(0):
+            sock.connect_ex(bench.listener.sock.getsockname())
+            sock.send(get(b"/new", CLOSE))
+            data = await asyncio.get_running_loop().sock_recv(sock, 1000)
+        assert data.endswith(b"/new")
+        assert await old[0].read() == b""
+        sock.close()
+
+    on_loop(test)
+
+
+@pytest.mark.parametrize("how", ["drain", "abort"])
+def test_nothing_stays_open(how):
+    before = descriptors()
+
+    async def test(bench: Bench) -> None:
+        clients = [await bench.client() for _ in range(4)]
+        clients[0][1].write(get(b"/a"))
+        clients[1][1].write(b"GET /half")
+        clients[2][1].write(get(b"/wait") + get(b"/behind"))
+        clients[3][1].write(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123")
+        await bench.handler.waiting.wait()
+        bench.handler.file = a_file(bytes(32 << 20))
+        readers = [Reader(bench, get(b"/file") + get(b"/wait")) for _ in range(4)]
+        await quiet(bench)
+        bench.handler.file = None
+        over = await bench.client()
+        assert (await over[0].read()).startswith(b"HTTP/1.1 503 ")
+        unseen = [Reader(bench, get(b"/a")) for _ in range(100)]  # the kernel has accepted them
+        if how == "abort":
+            for connection in tuple(bench.listener.connections):
+                connection.abort()
+            assert not bench.listener.connections
+        await bench.listener.drain(0.05)
+        assert not bench.listener.connections
+        stats = bench.listener.stats
+        assert (stats.open, stats.accepted) == (0, stats.closed)
+        assert stats.accepted == 109
+        for reader in (*readers, *unseen):
+            reader.sock.close()
+
+    on_loop(test, max_connections=8)
+    gc.collect()
+    assert descriptors() == before

@@ -90,6 +90,8 @@ REFUSED = [
     (head(b"GET /" + b"a" * MAX_TARGET_BYTES + b" HTTP/1.1", b"Host: a"), 414),
     # methods
     (head(b"BAN / HTTP/1.1", b"Host: a"), 501),
+    (head(b"GET / HTTP/1.1", b"Host: a", b"Expect: 200-ok"), 417),
+    (head(b"GET / HTTP/1.1", b"Host: a", b"Expect: 100-continue", b"Expect: more"), 417),
     (head(b"get / HTTP/1.1", b"Host: a"), 501),
     (head(b"CONNECT a:80 HTTP/1.1", b"Host: a"), 501),
     # framing: whoever may be a smuggler is one (section 6)
