@@ -120,7 +120,8 @@ class FastCGIPeer:
                 self.requests.append(seen)
                 await _play(self.application(seen), reader, writer)
         finally:
-            writer.transport.abort()
+            if not writer.is_closing():  # asyncio's abort() fails on what the client has closed
+                writer.transport.abort()
             self.is_open.discard(writer)
             self._quiet.set()
 
