@@ -12,9 +12,9 @@ from edge.config import Config
 
 # An unlimited hard limit ends here, as the kernel's fs.nr_open does by default.
 MOST: Final = 2**20
-# Standard streams, listeners, the loop, the log, the index, what opens for a moment (a disk thread's
-# files, a render's two), connections just refused; and the files that edge/handler.py keeps open.
-RESERVE: Final = 128 + 256
+# Standard streams, listeners, the loop, the log, the index and what opens for a moment: a disk
+# thread's files, a render's two, connections just refused; and 32 files that stay open for sending.
+RESERVE: Final = 64 + 32
 # Its socket, its pidfd and a job's two descriptors.
 PER_RESIZER: Final = 4
 # What a host of an origin is asked at once: php-fpm rarely has more children.

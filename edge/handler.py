@@ -79,7 +79,7 @@ ALLOW: Final = "GET, HEAD, OPTIONS"
 MAX_ROUTES: Final = 131_072
 MAX_ROUTE_BYTES: Final = 256
 # Files kept open for what is too large for memory: a small part of what a process may open.
-MAX_OPEN_FILES: Final = 256
+MAX_OPEN_FILES: Final = 32
 # Clients behind trusted proxies whose objects are shared; beyond it they are made anew.
 MAX_CLIENTS: Final = 10_000
 # Heads whose lines are learnt in one second: ten microseconds each, so a millisecond at the most.
