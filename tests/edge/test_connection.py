@@ -486,6 +486,22 @@ def test_a_client_that_takes_a_byte_a_second_is_reset():
     on_loop(test)
 
 
+def test_progress_alone_is_not_enough():
+    async def test(bench: Bench) -> None:
+        bench.handler.file = a_file(bytes(32 << 20))
+        with Reader(bench, get(b"/file")) as client:
+            await quiet(bench)
+            (connection,) = bench.listener.connections
+            for _ in range(7):
+                bench.pass_time(10)
+                if bench.listener.connections:
+                    connection._flush()  # as when the kernel has room for a little more
+            assert bench.listener.stats.timed_out == 1
+            assert client.ending() is ConnectionResetError
+
+    on_loop(test)
+
+
 def test_a_slow_client_that_is_fast_enough_has_its_answer_whole():
     size = 6 << 20
 
@@ -689,6 +705,24 @@ def test_at_the_cap_the_longest_idle_makes_room():
     on_loop(test, max_connections=2)
 
 
+def test_who_has_become_busy_makes_no_room():
+    async def test(bench: Bench) -> None:
+        clients = [await idle_client(bench) for _ in range(3)]
+        bench.pass_time(0.4)
+        first = await idle_client(bench)  # one of the three is gone, two are known to be idle
+        left = [client for client in clients if not client[0].at_eof()]
+        for _, writer in left:
+            writer.write(get(b"/wait"))
+        while sum(not one.is_idle for one in bench.listener.connections) < 2:
+            await asyncio.sleep(0)
+        late = await bench.client()
+        assert (await late[0].read()).startswith(b"HTTP/1.1 503 ")
+        bench.handler.go.set()
+        del first
+
+    on_loop(test, max_connections=3)
+
+
 def test_a_request_on_its_way_is_not_shed():
     async def test(bench: Bench) -> None:
         reader, writer = await idle_client(bench)
@@ -803,6 +837,7 @@ def test_without_descriptors_the_longest_idle_makes_room():
 
 @pytest.mark.parametrize("how", ["drain", "abort"])
 def test_nothing_stays_open(how):
+    gc.collect()
     before = descriptors()
 
     async def test(bench: Bench) -> None:
