@@ -39,10 +39,10 @@ from edge.config import Config
 from edge.connection import ConnectionSettings, Handler, Listener
 from edge.deliver import Deliverer
 from edge.drain import accept_rest, drain, stop_accepting
+from edge.handler import RENDER_BUCKETS_S, Made
 from edge.handler import Handler as SiteHandler
-from edge.handler import Made
 from edge.master import Master
-from edge.metrics import Counter, Exposition, Gauge, Row, Samples, single
+from edge.metrics import Counter, Exposition, Gauge, Histogram, Row, Samples, cumulative, single
 from edge.origin.address import Address
 from edge.origin.errors import DocrootFailed
 from edge.origin.exchange import Deadlines
@@ -190,7 +190,11 @@ class App:
                 trusted=trusted,
             )
             self._handler = handler
-            rows = list(metric_rows(handler, memory, pool, render_flights, self._listeners, sites))
+            rows = list(
+                metric_rows(
+                    handler, memory, pool, render_flights, self._listeners, sites, store, access
+                )
+            )
             rows += bulletin_rows(self._seat.bulletin)
             admin = Admin(Exposition(rows, build_info()), self._problems, self._clock)
 
@@ -469,6 +473,8 @@ def metric_rows(
     flights: Flights[Made],
     listeners: list[Listener],
     sites: Sites,
+    store: Store,
+    access: AccessLog | None,
 ) -> Iterator[Row]:
     """Which number of which part stands under which name."""
     own = handler.stats
@@ -522,6 +528,17 @@ def metric_rows(
         ("result",),
         lambda: (((name,), getattr(pool.stats, name)) for name in RENDER_RESULTS),
     )
+    yield Histogram(
+        "halftone_render_seconds",
+        "Decoding, resizing and encoding of a derivative, in its resizer.",
+        lambda: cumulative(own.render_counts, RENDER_BUCKETS_S, own.render_seconds),
+    )
+    yield Gauge(
+        "halftone_resize_queue_depth",
+        "Renders that wait for a resizer.",
+        (),
+        single(lambda: pool.stats.waiting),
+    )
     yield Counter(
         "halftone_origin_fetches",
         "Exchanges with origins, by name and result.",
@@ -533,6 +550,32 @@ def metric_rows(
         "Open client connections.",
         (),
         single(lambda: sum(one.stats.open for one in listeners)),
+    )
+    yield Counter(
+        "halftone_connections_closed_early",
+        "Connections cut, or turned away, by reason.",
+        ("reason",),
+        lambda: (
+            ((reason,), sum(getattr(one.stats, reason) for one in listeners))
+            for reason in ("refused", "timed_out", "shed", "aborted", "no_preamble")
+        ),
+    )
+    yield Counter(
+        "halftone_access_log_dropped",
+        "Access lines that the log's sink did not take.",
+        (),
+        single(lambda: access.stats.dropped if access is not None else 0),
+    )
+    index_stats = store.index.stats
+    yield Counter(
+        "halftone_index_failures",
+        "Questions to the index without answer; refused: its breaker was open, its queue full.",
+        ("kind",),
+        lambda: (
+            (("failed",), index_stats.failed),
+            (("refused",), index_stats.refused),
+            (("late",), index_stats.late),
+        ),
     )
     yield Gauge(
         "halftone_cache_memory_bytes", "Memory tier, in bytes.", (), single(lambda: memory.used)

@@ -9,6 +9,7 @@ receive() answers from memory inside the readable callback; everything that may 
 """
 
 import asyncio
+import bisect
 import contextlib
 import dataclasses
 import logging
@@ -82,6 +83,8 @@ MAX_ROUTE_BYTES: Final = 256
 MAX_OPEN_FILES: Final = 32
 # Clients behind trusted proxies whose objects are shared; beyond it they are made anew.
 MAX_CLIENTS: Final = 10_000
+# Bounds of the histogram of renders, in seconds: from a small PNG to the deadline.
+RENDER_BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 # Heads whose lines are learnt in one second: ten microseconds each, so a millisecond at the most.
 LESSONS_PER_TURN: Final = 100
 # Room reserved for a derivative before its size is known; what it really takes is accounted after.
@@ -115,6 +118,15 @@ class Stats:
     misses: int = 0
     requests: dict[int, int] = dataclasses.field(default_factory=dict)
     sent_bytes: int = 0
+    # Renders by the first bound of RENDER_BUCKETS_S that they keep, the last for what keeps none.
+    render_counts: list[int] = dataclasses.field(
+        default_factory=lambda: [0] * (len(RENDER_BUCKETS_S) + 1)
+    )
+    render_seconds: float = 0.0
+
+    def count_render(self, seconds: float) -> None:
+        self.render_counts[bisect.bisect_left(RENDER_BUCKETS_S, seconds)] += 1
+        self.render_seconds += seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -677,7 +689,9 @@ class Handler:
         else:
             with fill:
                 result, body, stored = await self._render_into(fill, draft, original, transform)
-        queue_ms = max((loop.time() - began) * 1000 - result.render_ms, 0.0)
+        render_ms = result.decode_ms + result.render_ms
+        queue_ms = max((loop.time() - began) * 1000 - render_ms, 0.0)
+        self.stats.count_render(render_ms / 1000)
         representation = Representation(
             validator=record.validator,
             etag=etag,
@@ -687,7 +701,7 @@ class Handler:
         )
         if stored:
             await self._remember(key, representation)
-        return Made(representation, stored, source_ms, queue_ms, result.render_ms)
+        return Made(representation, stored, source_ms, queue_ms, render_ms)
 
     async def _render_into(
         self, fill: Fill, draft: Entry, original: Original, transform: Transform

@@ -62,6 +62,17 @@ def single(read: Callable[[], Number]) -> Callable[[], Samples]:
     return lambda: (((), read()),)
 
 
+def cumulative(
+    counts: Sequence[int], bounds: Sequence[float], total: float
+) -> tuple[list[tuple[str, float]], float]:
+    """What Histogram.read gives, from counts per bucket; the last count is above every bound."""
+    buckets, so_far = [], 0
+    for count, bound in zip(counts, [*map(str, bounds), "+Inf"], strict=True):
+        so_far += count
+        buckets.append((bound, float(so_far)))
+    return buckets, total
+
+
 class _Table(Collector):
     def __init__(self, rows: Sequence[Row], info: dict[str, str]) -> None:
         self._rows = rows

@@ -74,11 +74,22 @@ class Purged:
     digests: tuple[bytes, ...]
 
 
+class IndexStats(Protocol):
+    """What every home counts."""
+
+    failed: int
+    refused: int
+    late: int
+
+
 class Index(Protocol):
     """Every method but start and stop raises IndexUnavailable when there is no answer in budget.
 
     The outcome of a call that raised is unknown: it may still take place.
     """
+
+    @property
+    def stats(self) -> IndexStats: ...
 
     @property
     def exclusive(self) -> bool:

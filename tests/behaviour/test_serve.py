@@ -329,3 +329,18 @@ def test_a_proxy_preamble(tmp_path, originals):
         assert answer(request) == b""
         assert answer(b"PROXY TCP4 nonsense\r\n" + request) == b""
     assert [line.split()[0] for line in lines_of(log)] == ["203.0.113.7", "203.0.113.7"]
+
+
+def test_renders_are_timed(tmp_path, originals):
+    with node(tmp_path, site(originals)) as edge:
+        reply = edge.get("/photo.jpg?w=220")
+        numbers = edge.metrics()
+        assert numbers["halftone_render_seconds_count"] == 1
+        assert numbers['halftone_render_seconds_bucket{le="+Inf"}'] == 1
+        told = re.search(r"render;dur=([0-9.]+)", reply.headers["server-timing"])
+        assert told is not None
+        assert numbers["halftone_render_seconds_sum"] == pytest.approx(float(told[1]) / 1000, 0.1)
+        for name in ("halftone_resize_queue_depth", "halftone_access_log_dropped_total"):
+            assert numbers[name] == 0
+        assert numbers['halftone_index_failures_total{kind="failed"}'] == 0
+        assert numbers['halftone_connections_closed_early_total{reason="refused"}'] == 0
