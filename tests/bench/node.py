@@ -37,6 +37,8 @@ workers = 1
 [cache]
 path = "{setup.folder}/cache"
 memory = "256MiB"
+[connection]
+max_connections = 15000
 [log]
 access = "{setup.folder}/access.log"
 format = "combined"
