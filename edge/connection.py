@@ -416,7 +416,13 @@ class Connection:
             # as a receive ends where a request ends. One that does not keeps it, and the listener
             # makes a new one. Ten thousand idle connections then hold one parser, not as many.
             parser = listener.idle_parser
-            parser.receive_data(data)
+            try:
+                parser.receive_data(data)
+            except Exception:
+                # What it holds of this client must never meet the next one.
+                listener.idle_parser = RequestParser()
+                self.abort()
+                raise
             if not parser.is_between_requests or parser.requests:
                 if len(parser.requests) == 1 and parser.is_between_requests:
                     request = parser.requests.popleft()

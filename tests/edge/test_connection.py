@@ -869,3 +869,19 @@ def test_nothing_stays_open(how):
     on_loop(test, max_connections=8)
     gc.collect()
     assert descriptors() == before
+
+
+def test_a_parser_that_failed_is_shared_with_nobody(monkeypatch):
+    async def test(bench: Bench) -> None:
+        broken = bench.listener.idle_parser
+
+        def fail(data: bytes) -> None:
+            raise RuntimeError("a bug in the parser")
+
+        monkeypatch.setattr(type(broken), "receive_data", lambda self, data: fail(data))
+        assert await bench.ask(get(b"/first", CLOSE)) == b""
+        monkeypatch.undo()
+        assert bench.listener.idle_parser is not broken
+        assert b"/second" in await bench.ask(get(b"/second", CLOSE))
+
+    on_loop(test)
