@@ -69,8 +69,8 @@ from resizer.version import encoder_version
 
 log = logging.getLogger("halftone")
 
-# Body size up to which a representation lives in the memory tier. Above it, sending a file that is
-# kept open costs less than copying it from memory (measured: docs/figures.md).
+# Body size up to which a representation lives in the memory tier. Above it a file
+# that is kept open is sent by sendfile, without a copy of ours.
 MEMORY_CUT_OFF: Final = 64 * 1024
 # Answers kept in one piece, beside the memory tier that they are copied from.
 READY_BYTES: Final = 64 * 1024 * 1024
