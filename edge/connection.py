@@ -782,29 +782,6 @@ class Connection:
         self._listener.closed(self)
 
 
-def listen(address: tuple[str, int] | str, backlog: int = BACKLOG) -> socket.socket:
-    """A non-blocking listening socket on (host, port) or on the path of a Unix socket.
-
-    TCP_NODELAY is inherited by what it accepts: a head and a body that do not leave together would
-    otherwise wait 40 ms for an acknowledgement. Raises OSError.
-    """
-    if isinstance(address, str):
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    else:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        sock.bind(address)
-        sock.listen(backlog)
-    except OSError:
-        sock.close()
-        raise
-    sock.setblocking(False)
-    return sock
-
-
 def format_address(name: object) -> str:
     """A socket's name as HOST:PORT, [IPv6]:PORT or unix:PATH."""
     match name:

@@ -16,13 +16,23 @@ import uvloop
 
 from edge.access import Peer
 from edge.clock import Clock
-from edge.connection import ConnectionSettings, Listener, listen
+from edge.connection import ConnectionSettings, Listener
 from edge.http.body import Descriptor, FileSlice
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError
 from edge.policy.forwarded import TrustedProxies
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n"
+
+
+def listen(address: tuple[str, int] | str) -> socket.socket:
+    """As edge/listening.py does for a node: not blocking, ready to be accepted from."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.bind(address)
+    sock.listen(4096)
+    sock.setblocking(False)
+    return sock
 
 
 class Now:
