@@ -38,12 +38,16 @@ class Record:
 
 
 class Peer:
-    """A client's address, and how its lines begin in the current second."""
+    """A client's address, and how its lines begin in the current second.
 
-    __slots__ = ("address", "prefix", "second")
+    clients, of a trusted proxy: those for whom it has spoken, by the bytes in which it said so.
+    """
+
+    __slots__ = ("address", "clients", "prefix", "second")
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.clients: dict[bytes, Peer] | None = None
         self.prefix = b""
         self.second = -1
 

@@ -24,7 +24,10 @@ class Admin:
         self._problems = problems
         self._clock = clock
 
-    def find(self, data: bytes, peer: Peer) -> bytes | Request | None:
+    def peer(self, address: str) -> Peer:
+        return Peer(address)
+
+    def find(self, data: bytes, peer: Peer) -> bytes | Request | Response | None:
         return None
 
     def learn(self, data: bytes) -> None:

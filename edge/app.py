@@ -39,8 +39,8 @@ from edge.config import Config
 from edge.connection import ConnectionSettings, Handler, Listener
 from edge.deliver import Deliverer
 from edge.drain import accept_rest, drain, stop_accepting
-from edge.handler import RENDER_BUCKETS_S, Made
 from edge.handler import Handler as SiteHandler
+from edge.lifetimes import Lifetimes
 from edge.master import Master
 from edge.metrics import Counter, Exposition, Gauge, Histogram, Row, Samples, cumulative, single
 from edge.origin.address import Address
@@ -52,11 +52,15 @@ from edge.origin.files import Docroot
 from edge.origin.pool import Balance, OriginPool
 from edge.policy.forwarded import TrustedProxies
 from edge.policy.steps import OffStep, Steps
+from edge.rendering import RENDER_BUCKETS_S, Derivatives, Made
+from edge.renewal import Renewal
 from edge.representation import Representation
+from edge.route import Routes
 from edge.seat import Bulletin, Message, Seat, Word
 from edge.settings import addresses
 from edge.settings.sections import Origin as OriginSection
 from edge.settings.sections import Site as SiteSection
+from edge.shelf import Shelf
 from edge.site import Site, Sites
 from edge.source import Found, Node, Sources
 from edge.spool import Spool
@@ -170,23 +174,42 @@ class App:
             sources = Sources(store, self._clock, self._threads, source_flights, node, spool)
             sites = self._build_sites()
             trusted = TrustedProxies(config.trusted_proxies)
-            handler = SiteHandler(
-                name=config.name,
-                sites=sites,
+            lifetimes = Lifetimes(config.name, self._clock)
+            deliverer = Deliverer(
+                self._clock, f"halftone-{self._chance.getrandbits(96):024x}", config.name
+            )
+            shelf = Shelf(memory, self._threads)
+            derivatives = Derivatives(
                 sources=sources,
                 store=store,
-                memory=memory,
+                shelf=shelf,
                 flights=render_flights,
                 pool=pool,
                 encoder=encoder_version(),
-                deliverer=Deliverer(
-                    self._clock, f"halftone-{self._chance.getrandbits(96):024x}", config.name
-                ),
-                access=access,
                 clock=self._clock,
                 disk_threads=self._threads,
+            )
+            renewal = Renewal(
+                limit_bytes=min(READY_BYTES, config.cache.memory // 4),
+                access=access,
+                sources=sources,
+                shelf=shelf,
+                lifetimes=lifetimes,
+                deliverer=deliverer,
+                clock=self._clock,
+            )
+            handler = SiteHandler(
+                name=config.name,
+                routes=Routes(sites),
+                sources=sources,
+                shelf=shelf,
+                derivatives=derivatives,
+                renewal=renewal,
+                lifetimes=lifetimes,
+                deliverer=deliverer,
+                access=access,
+                clock=self._clock,
                 chance=self._chance,
-                ready_bytes=min(READY_BYTES, config.cache.memory // 4),
                 trusted=trusted,
             )
             self._handler = handler
@@ -477,7 +500,7 @@ def metric_rows(
     access: AccessLog | None,
 ) -> Iterator[Row]:
     """Which number of which part stands under which name."""
-    own = handler.stats
+    own, rendered = handler.stats, handler.derivatives.stats
 
     def origin_results() -> Samples:
         pools = {id(site.origin): site.origin for site in sites.all() if site.origin is not None}
@@ -531,7 +554,7 @@ def metric_rows(
     yield Histogram(
         "halftone_render_seconds",
         "Decoding, resizing and encoding of a derivative, in its resizer.",
-        lambda: cumulative(own.render_counts, RENDER_BUCKETS_S, own.render_seconds),
+        lambda: cumulative(rendered.counts, RENDER_BUCKETS_S, rendered.seconds),
     )
     yield Gauge(
         "halftone_resize_queue_depth",

@@ -36,8 +36,6 @@ from edge.pace import Pace
 from edge.policy.forwarded import TrustedProxies
 
 RECEIVE_BYTES: Final = 8 * 1024
-# Client addresses whose objects are shared; beyond it they are made anew.
-MAX_PEERS: Final = 10_000
 # One sendfile call's worth: large enough that a fast reader costs few calls, small enough that one
 # connection does not keep the loop from the others.
 SENDFILE_BYTES: Final = 2 * 1024 * 1024
@@ -105,9 +103,13 @@ class Stats:
 class Handler(Protocol):
     """Answers requests. receive() decides at once or says None; then serve() is awaited."""
 
-    def find(self, data: bytes, peer: Peer) -> bytes | Request | None:
+    def peer(self, address: str) -> Peer:
+        """The client at an address."""
+
+    def find(self, data: bytes, peer: Peer) -> bytes | Request | Response | None:
         """What one receive between requests amounts to, where that can be told at a glance: the
-        answer, to be sent as it is (it is recorded already), or the one request in it, or None."""
+        answer, to be sent as it is (bytes are recorded already, a Response is not), or the one
+        request in it, or None."""
 
     def learn(self, data: bytes) -> None:
         """The parser found in data one request that was answered from memory."""
@@ -143,10 +145,10 @@ class Listener:
         self.stats = Stats()
         self.connections: set[Connection] = set()
         self.is_draining = False
+        self.find = handler.find
         # Between requests every connection parses with this one; see Connection.on_readable.
         self.idle_parser = RequestParser()
         self.idle_deadline = clock.monotonic + settings.idle_s
-        self._peers: dict[str, Peer] = {}
         self._drained: asyncio.Event = asyncio.Event()
         self._paused = False
         self._sweeping: Iterator[Connection] | None = None  # what this tick has not looked at yet
@@ -190,19 +192,10 @@ class Listener:
                 self._refuse(sock)
                 continue
             self.stats.open += 1
-            connection = Connection(self, sock, self.peer(format_peer(address)))
+            connection = Connection(self, sock, self.handler.peer(format_peer(address)))
             self.connections.add(connection)
             connection.start()
         return True
-
-    def peer(self, address: str) -> Peer:
-        """One object a client address: its access lines share how they begin."""
-        peer = self._peers.get(address)
-        if peer is None:
-            if len(self._peers) >= MAX_PEERS:
-                self._peers.clear()
-            peer = self._peers[address] = Peer(address)
-        return peer
 
     def _refuse(self, sock: socket.socket) -> None:
         self.stats.refused += 1
@@ -381,7 +374,7 @@ class Connection:
             return
         self.deadline = listener.idle_deadline
         if parsed.address is not None:
-            self.peer = listener.peer(parsed.address)
+            self.peer = listener.handler.peer(parsed.address)
         listener.loop.remove_reader(self._sock.fileno())
         listener.loop.add_reader(self._sock.fileno(), self.on_readable)
         rest = bytes(received[parsed.consumed :])
@@ -405,12 +398,25 @@ class Connection:
         parser = self._parser
         if parser is None:
             if not listener.is_draining:
-                found = listener.handler.find(data, self.peer)
-                if found is not None:
-                    if type(found) is bytes:
-                        self._send_ready(found)
+                found = listener.find(data, self.peer)
+                if type(found) is bytes:
+                    try:
+                        sent = self._sock.send(found)
+                    except BlockingIOError:
+                        sent = 0
+                    except OSError as error:
+                        self._fail(error)
+                        return
+                    if sent == len(found):
+                        self.deadline = listener.idle_deadline
                     else:
-                        self._answer(found)  # type: ignore[arg-type]
+                        self._send_rest(found, sent)
+                    return
+                if found is not None:
+                    if type(found) is Request:
+                        self._answer(found)
+                    else:
+                        self._deliver_ready(found)  # type: ignore[arg-type]
                     return
             # Between requests a connection owns no parser: they all share the listener's, as long
             # as a receive ends where a request ends. One that does not keeps it, and the listener
@@ -506,22 +512,18 @@ class Connection:
 
     # Writing
 
-    def _send_ready(self, wire: bytes) -> None:
-        """An answer in one piece, recorded already."""
-        try:
-            sent = self._sock.send(wire)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self._fail(error)
-            return
-        if sent == len(wire):
-            self.deadline = self._listener.idle_deadline
-            return
+    def _send_rest(self, wire: bytes, sent: int) -> None:
+        """Of an answer in one piece, recorded already."""
         self._active = True
         self._out = deque([memoryview(wire)[sent:]])
         self._unsent = len(wire) - sent
         self._flush()
+
+    def _deliver_ready(self, response: Response) -> None:
+        """A response with its blank line, to a request that keeps the connection."""
+        self._active = True
+        self._response = response
+        self._send(response.head, response)
 
     def _deliver(self, request: Request | None, response: Response) -> None:
         listener = self._listener
@@ -535,11 +537,14 @@ class Connection:
             end = _END_KEEP
         else:
             end = _END
+        self._send(response.head + end, response)
+
+    def _send(self, head: bytes, response: Response) -> None:
         body = response.body
+        self._unsent = len(head) + response.length
         # The common case in one call: a head and a small body, all of it taken by the kernel.
         if not body or (len(body) == 1 and type(body[0]) is bytes):
-            buffers = [response.head, end, *body]
-            total = len(response.head) + len(end) + response.length
+            buffers = [head, *body]
             try:
                 sent = self._sock.sendmsg(buffers, (), socket.MSG_NOSIGNAL)  # type: ignore[arg-type]
             except BlockingIOError:
@@ -547,14 +552,13 @@ class Connection:
             except OSError as error:
                 self._fail(error)
                 return
-            if sent == total:
+            self._unsent -= sent
+            if not self._unsent:
                 self._finish()
                 return
             self._out = deque([memoryview(b"".join(buffers))[sent:]])  # type: ignore[arg-type]
-            self._unsent = total - sent
         else:
-            self._out = deque([response.head + end, *body])
-            self._unsent = len(response.head) + len(end) + response.length
+            self._out = deque([head, *body])
         self._flush()
 
     def _flush(self) -> None:

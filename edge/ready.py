@@ -1,8 +1,9 @@
-"""Answers that are ready to leave: head and body in one piece, found by the lines of a request.
+"""Answers that are ready to leave, found by the lines of a request.
 
-The body is in memory, or in a small file whose pages are: then it is read where it is needed.
+A small body in memory stands behind its head in one piece. A larger one, and one in a file, joins
+its head when it is asked for.
 
-An answer is put together when a picture in memory has been asked for a few times, and holds for one
+An answer is put together when a picture at hand has been asked for a few times, and holds for one
 turn: the current second, cut short by whatever must be seen at once (a purge). In the next turn
 renew() looks whether it still stands, and brings Date, Age and ttl up to date. What is not
 found here goes the way of every request; nothing is decided here.
@@ -13,29 +14,46 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge.access import AccessLog, Peer
+from edge.http.body import FileSlice
 from edge.http.familiar import Head
+from edge.http.messages import Response
 
 # Larger bodies gain nothing from being copied behind their heads: two buffers cost less.
 MAX_WIRE_BYTES: Final = 16 * 1024
 # Answers that are kept, those of files among them: some 800 bytes each beside their wires.
 MAX_ANSWERS: Final = 131_072
-# Hits before an answer is worth keeping in one piece.
-WORTH_HITS: Final = 2
 
 
 class Ready:
     """One answer. owner is what the handler needs to renew it."""
 
-    __slots__ = ("head", "line", "owner", "rest", "tail", "turn", "wire")
+    __slots__ = ("head", "is_small_file", "line", "owner", "rest", "tail", "turn", "wire")
 
     def __init__(self, owner: object, line: bytes) -> None:
         self.owner = owner
         self.line = line  # of the access log, from the request to the body's length
-        self.wire = b""  # head and body; empty where the body is in a file
-        self.head = b""  # then this is the head, up to its blank line
+        self.wire = b""  # head and body; empty where the body is larger, or in a file
+        self.head = b""  # then this is the head, with its blank line
         self.rest = b""  # of that head, what follows the Date
+        self.is_small_file = False  # the body is read for every answer
         self.turn = -1
-        self.tail = 0  # body bytes of the wire
+        self.tail = 0  # bytes of the body
+
+
+class ReadyResponse(Response):
+    """A ready answer too large to be taken at one go: its line is written when it has left."""
+
+    __slots__ = ("asked", "ready")
+
+    def __init__(self, ready: Ready, body: bytes | FileSlice, asked: Head) -> None:
+        self.status = 200
+        self.head = ready.head
+        self.body = (body,)
+        self.length = ready.tail
+        self.cache = "HIT"
+        self.close = False
+        self.ready = ready
+        self.asked = asked
 
 
 @dataclass(slots=True)
@@ -56,7 +74,7 @@ class ReadyAnswers:
         limit_bytes: int,
         access: AccessLog | None,
         renew: Callable[[Ready], bool],
-        read: Callable[[Ready], bytes | None],
+        read: Callable[[Ready], bytes | FileSlice | None],
     ) -> None:
         self.turn = 0
         self.stats = Stats()
@@ -73,31 +91,44 @@ class ReadyAnswers:
         """Every second, and when something must be seen by the next request."""
         self.turn += 1
 
-    def find(self, head: Head, peer: Peer) -> bytes | None:
-        """The answer's bytes, counted and logged as sent; None when there is none that stands."""
-        request_line, host, referer, agent, _ = head
-        by_line = self._by_host.get(host)
+    def find(self, head: Head, peer: Peer) -> bytes | ReadyResponse | None:
+        """The answer's bytes, counted and logged as sent, or a response whose record() is to be
+        called when it is; None when there is none that stands."""
+        by_line = self._by_host.get(head[1])
         if by_line is None:
             return None
-        ready = by_line.get(request_line)
+        ready = by_line.get(head[0])
         if ready is None:
             return None
-        if ready.turn != self.turn and not self._renewed(by_line, request_line, ready):
+        if ready.turn != self.turn and not self._renewed(by_line, head[0], ready):
             return None
-        stats = self.stats
         wire = ready.wire
         if wire:
-            stats.hits += 1
+            self.stats.hits += 1
         else:
             body = self._read(ready)
             if body is None:
                 return None
-            stats.file_hits += 1
+            if type(body) is not bytes or ready.tail > MAX_WIRE_BYTES:
+                return ReadyResponse(ready, body, head)
+            self.stats.file_hits += 1
             wire = ready.head + body
-        stats.body_bytes += ready.tail
-        if self._access is not None:
-            self._access.append_ready(peer, ready.line, referer, agent)
+        self.stats.body_bytes += ready.tail
+        access = self._access
+        if access is not None:
+            access.append_ready(peer, ready.line, head[2], head[3])
         return wire
+
+    def record(self, peer: Peer, response: ReadyResponse) -> None:
+        """A response of find() has left whole."""
+        ready = response.ready
+        if type(response.body[0]) is bytes and not ready.is_small_file:
+            self.stats.hits += 1
+        else:
+            self.stats.file_hits += 1
+        self.stats.body_bytes += ready.tail
+        if self._access is not None:
+            self._access.append_ready(peer, ready.line, response.asked[2], response.asked[3])
 
     def _renewed(self, by_line: dict[bytes, Ready], request_line: bytes, ready: Ready) -> bool:
         self._used -= len(ready.wire)

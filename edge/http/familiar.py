@@ -49,7 +49,6 @@ VARYING: Final = frozenset(
 REFERER: Final = b"\r\nReferer: "
 FORWARDED: Final = b"\r\nX-Forwarded-For: "
 COOKIE: Final = b"\r\nCookie: "
-_MARKS: Final = (REFERER, FORWARDED, COOKIE)
 # Heads whose blocks are learnt in one second, at some ten microseconds each.
 LESSONS_PER_TURN: Final = 200
 # What may stand in a value, and in a quoted part of an access line as it is.
@@ -67,68 +66,61 @@ class Familiar:
         self._harmless: set[bytes] = set()
         self._agents: set[bytes] = set()
         self._hosts: set[bytes] = set()
-        # Blocks by their bytes, from the end of the line before; the last of a head stand apart.
-        self._blocks: dict[bytes, Block] = {b"": (b"", b"")}
+        # Blocks by their lines, without the CRLF before and behind. Those at the end of a head have
+        # their last CRLF and the blank line, and stand apart. No block is empty: a blank line in
+        # the middle of a head would look like one.
+        self._blocks: dict[bytes, Block] = {}
         self._last_blocks: dict[bytes, Block] = {}
         self._lessons = LESSONS_PER_TURN
 
     def read(self, data: bytes) -> Head | None:
         """The parts of a head that is one whole HTTP/1.1 request to be kept alive, or None."""
-        start = data.find(b"\r\n")
-        referer_at = data.find(REFERER, start)
-        forwarded_at = data.rfind(FORWARDED)  # from the end: it is among the last
-        # As Squid forwards a browser's: both, in this order. All else goes line by line, and a
-        # head without either is one block.
-        if start < referer_at < forwarded_at:
-            referer_end = data.find(b"\r\n", referer_at + 11)
-            forwarded_end = data.find(b"\r\n", forwarded_at + 19)
-            block = self._blocks.get(data[start:referer_at])
-            middle = self._blocks.get(data[referer_end:forwarded_at])
-            last = self._last_blocks.get(data[forwarded_end:])
-            if middle is None:
-                middle = self._around_cookie(data[referer_end:forwarded_at])
-            if block is None or middle is None or last is None:
+        line, _, rest = data.partition(b"\r\n")
+        first, mark, rest = rest.partition(REFERER)
+        if not mark:
+            # Without a page, a head is one block.
+            known = self._last_blocks.get(first)
+            if known is None:
                 return self._read_lines(data)
-            referer = data[referer_at + 11 : referer_end]
-            forwarded = data[forwarded_at + 19 : forwarded_end]
-            if (referer + forwarded).translate(None, PLAIN) or not referer:
-                return None
-            # One Host, at most one agent, wherever they stand.
-            if block[0]:
-                host = block[0]
-                if middle[0] or last[0]:
-                    return None
-            else:
-                host = middle[0] or last[0]
-                if not host or (middle[0] and last[0]):
-                    return None
-            agent = block[1] or middle[1] or last[1]
-            if len(block[1]) + len(middle[1]) + len(last[1]) != len(agent):
-                return None
-            return data[:start], host, referer, agent, forwarded
-        if referer_at < 0 and forwarded_at < 0:
-            last = self._last_blocks.get(data[start:])
-            if last is not None:
-                return (data[:start], last[0], NONE, last[1], b"") if last[0] else None
+            return (line, known[0], NONE, known[1], b"") if known[0] else None
+        # As Squid forwards a browser's: both fields, in this order. All else goes line by line.
+        middle, mark, rest = rest.rpartition(FORWARDED)
+        if not mark:
+            return self._read_lines(data)
+        forwarded, _, last = rest.partition(b"\r\n")
+        referer, _, middle = middle.partition(b"\r\n")
+        cookie = b""
+        if middle[:8] == b"Cookie: ":
+            cookie, _, middle = middle.partition(b"\r\n")
+        try:
+            host, agent = self._blocks[first]
+            behind = self._blocks.get(middle) or self._around_cookie(middle)
+            end = self._last_blocks[last]
+        except KeyError:
+            return self._read_lines(data)
+        if not behind or not referer:
+            return self._read_lines(data)
+        if (referer + forwarded + cookie).translate(None, PLAIN):
+            return None
+        # One Host and at most one agent. Browsers send both before Referer.
+        if behind is _NOTHING and end is _NOTHING and host:
+            return line, host, referer, agent, forwarded
         return self._read_lines(data)
 
     def _around_cookie(self, middle: bytes) -> Block | None:
         """The block that is left of a stretch without its one Cookie line, where both sides of it
         are known; pictures are nobody's own here, so what it says is of no account."""
-        cookie_at = middle.find(COOKIE)
-        if cookie_at < 0:
+        before, mark, rest = middle.partition(COOKIE)
+        cookie, end, after = rest.partition(b"\r\n")
+        if not mark or cookie.translate(None, PLAIN):
             return None
-        cookie_end = middle.find(b"\r\n", cookie_at + 10)
-        before = self._blocks.get(middle[:cookie_at])
-        if cookie_end < 0:
-            cookie_end = len(middle)
-        after = self._blocks.get(middle[cookie_end:])
-        if before is None or after is None:
+        blocks = self._blocks
+        if blocks.get(before) is not _NOTHING:
             return None
-        if middle[cookie_at + 10 : cookie_end].translate(None, PLAIN):
+        # An end without anything behind it is a blank line.
+        if end and blocks.get(after) is not _NOTHING:
             return None
-        # No browser sends Host or User-Agent behind Referer; whoever does is read line by line.
-        return _NO_BLOCK if before == after == _NO_BLOCK else None
+        return _NOTHING
 
     def next_turn(self) -> None:
         """Once a second: a few more blocks may be learnt."""
@@ -161,12 +153,15 @@ class Familiar:
             elif name.lower() == b"referer:":
                 if referer != NONE:
                     return None
-                referer = line[8:].strip(b" ") or NONE
+                referer = line[8:].strip(b" ")
             elif name.lower() == b"x-forwarded-for:":
                 if forwarded:
                     return None
                 forwarded = line[16:].strip(b" ")
-        if not host:
+                if not forwarded:
+                    return None
+        # An empty page could not be told from none, should a second one follow.
+        if not host or not referer:
             return None
         self._learn_blocks(data)
         return lines[0], host, referer, agent, forwarded
@@ -200,31 +195,40 @@ class Familiar:
         self._lessons -= 1
         if len(self._blocks) + len(self._last_blocks) > MAX_BLOCKS:
             self._blocks.clear()
-            self._blocks[b""] = _NO_BLOCK
             self._last_blocks.clear()
-        at = data.find(b"\r\n")
-        while True:
-            cuts = [cut for mark in _MARKS if (cut := data.find(mark, at)) >= 0]
-            block = data[at : min(cuts)] if cuts else data[at:]
-            known = self._block_of(block, is_last=not cuts)
-            if known is not None:
-                (self._blocks if cuts else self._last_blocks)[block] = known
-            if not cuts:
-                return
-            at = data.find(b"\r\n", min(cuts) + 2)
+        # As read() cuts it: what varies, and between it the blocks.
+        _, _, rest = data.partition(b"\r\n")
+        first, mark, rest = rest.partition(REFERER)
+        if not mark:
+            self._learn(self._last_blocks, first)
+            return
+        middle, mark, rest = rest.rpartition(FORWARDED)
+        if not mark:
+            return
+        self._learn(self._blocks, first)
+        self._learn(self._last_blocks, rest.partition(b"\r\n")[2])
+        middle = middle.partition(b"\r\n")[2]
+        if middle[:8] == b"Cookie: ":
+            self._learn(self._blocks, middle.partition(b"\r\n")[2])
+            return
+        before, mark, rest = middle.partition(COOKIE)
+        self._learn(self._blocks, before)
+        if mark:
+            self._learn(self._blocks, rest.partition(b"\r\n")[2])
 
-    def _block_of(self, block: bytes, *, is_last: bool) -> Block | None:
-        """The block, if it is made of harmless lines, at most one Host and one agent."""
-        if len(block) > MAX_BLOCK_BYTES:
-            return None
-        # Every line has its CRLF in front. Only the last block has a blank line, at its very end.
-        lines = block.split(b"\r\n")[1:]
+    def _learn(self, blocks: dict[bytes, Block], block: bytes) -> None:
+        """Keep a block, if it is made of harmless lines, at most one Host and one agent."""
+        is_last = blocks is self._last_blocks
+        if not block or len(block) > MAX_BLOCK_BYTES:
+            return
+        lines = block.split(b"\r\n")
         if is_last:
+            # Only here is a blank line, at the very end; b"\r\n" is one behind the line before.
             if lines[-2:] != [b"", b""]:
-                return None
+                return
             lines = lines[:-2]
         if b"" in lines or len(lines) > MAX_BLOCK_LINES:
-            return None
+            return
         hosts, agents = [], []
         for line in lines:
             if line in self._hosts:
@@ -232,10 +236,14 @@ class Familiar:
             elif line in self._agents:
                 agents.append(line)
             elif line not in self._harmless:
-                return None
+                return
         if len(hosts) > 1 or len(agents) > 1:
-            return None
-        return (hosts[0] if hosts else b""), (agents[0] if agents else b"")
+            return
+        if not hosts and not agents:
+            blocks[block] = _NOTHING
+        else:
+            blocks[block] = (hosts[0] if hosts else b""), (agents[0] if agents else b"")
 
 
-_NO_BLOCK: Final[Block] = (b"", b"")
+# Of a block of harmless lines only; there is one such object.
+_NOTHING: Final[Block] = (b"", b"")

@@ -55,7 +55,10 @@ class Echo:
         self.records: list[tuple[bytes | None, int, int]] = []
         self.recorded = asyncio.Event()
 
-    def find(self, data: bytes, peer: Peer) -> bytes | Request | None:
+    def peer(self, address: str) -> Peer:
+        return Peer(address)
+
+    def find(self, data: bytes, peer: Peer) -> bytes | Request | Response | None:
         return None
 
     def learn(self, data: bytes) -> None:

@@ -16,7 +16,10 @@ from edge.http.writer import status_line
 
 
 class Hello:
-    def find(self, data: bytes, peer: Peer) -> bytes | Request | None:
+    def peer(self, address: str) -> Peer:
+        return Peer(address)
+
+    def find(self, data: bytes, peer: Peer) -> bytes | Request | Response | None:
         return None
 
     def learn(self, data: bytes) -> None: ...

@@ -1,0 +1,85 @@
+"""What a target asks for, remembered: splitting and decoding it costs a third of a hit."""
+
+import dataclasses
+from typing import Final
+
+from cache.key import Key
+from edge.errors import NotFound, WidthNotAllowed
+from edge.http.messages import Request
+from edge.policy.steps import Allowed, Redirect, Rejected, Rounded, apply
+from edge.site import Site, Sites
+from edge.source import Source
+from edge.urls.derivative import Derivative
+from edge.urls.grammars import build_target, claim_target
+from edge.urls.path import split_target
+
+# Targets whose meaning is remembered, and how long one and its host may be: at 512 bytes a route
+# and 256 of target this bounds the table at some 100 MB, and 131,072 photographs are hot at once.
+MAX_ROUTES: Final = 131_072
+MAX_ROUTE_BYTES: Final = 256
+
+
+class Route:
+    """What a target asks for. source and key are filled in when the source has been found."""
+
+    __slots__ = ("asked", "derivative", "found", "key", "query", "redirect", "site", "source")
+
+    def __init__(self, site: Site, derivative: Derivative, query: str, redirect: str) -> None:
+        self.site = site
+        self.derivative = derivative
+        self.query = query  # of a target that no grammar claims: an origin may mean something by it
+        self.redirect = redirect
+        self.asked = 0  # times, by heads that a ready answer could have met
+        self.found = derivative  # with the ending that was found, where the grammar leaves it open
+        self.source: Source | None = None
+        self.key: Key | None = None
+
+
+class Routes:
+    """At most MAX_ROUTES, by host and target."""
+
+    def __init__(self, sites: Sites) -> None:
+        self._sites = sites
+        self._routes: dict[tuple[bytes, bytes], Route] = {}
+
+    def known(self, request: Request) -> Route | None:
+        return self._routes.get((request.authority, request.target))
+
+    def find(self, request: Request) -> Route:
+        """Raises BadUrl, BadTransform, NotFound, WidthNotAllowed."""
+        memo = (request.authority, request.target)
+        route = self._routes.get(memo)
+        if route is not None:
+            return route
+        route = self._make(request)
+        if len(request.target) + len(request.authority) <= MAX_ROUTE_BYTES:
+            if len(self._routes) >= MAX_ROUTES:
+                del self._routes[next(iter(self._routes))]
+            self._routes[memo] = route
+        return route
+
+    def _make(self, request: Request) -> Route:
+        site = self._sites.find(request.authority)
+        target = split_target(request.target)
+        if target.is_folder:
+            raise NotFound("a folder; folders are not listed")
+        claim = claim_target(target, site.grammars, site.prefix)
+        if claim is None:
+            raise NotFound("outside of the site's prefix")
+        derivative, redirect = claim.derivative, ""
+        if derivative.extensions:
+            derivative = dataclasses.replace(derivative, extensions=site.extensions)
+        if not derivative.transform.is_identity and not derivative.named_size:
+            match apply(site.steps, derivative.transform):
+                case Allowed():
+                    pass
+                case Rounded(transform):
+                    derivative = dataclasses.replace(derivative, transform=transform)
+                case Redirect(transform):
+                    derivative = dataclasses.replace(derivative, transform=transform)
+                    assert claim.grammar is not None
+                    redirect = build_target(derivative, claim.grammar, site.prefix)
+                case Rejected(nearest):
+                    raise WidthNotAllowed(f"nearest step is {nearest}")
+        query = target.query if claim.grammar is None else ""
+        return Route(site, derivative, query, redirect)

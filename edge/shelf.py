@@ -1,0 +1,94 @@
+"""Representations at hand: in memory, in a file that is open, in a small file that is resident.
+
+What is asked for here is answered inside the readable callback, so nothing here waits for a disk
+but remember(), which reads what is small on a disk thread.
+"""
+
+import asyncio
+import os
+from concurrent.futures import Executor
+from typing import Final
+
+from cache.errors import DamagedEntry
+from cache.key import Key
+from cache.memory import Memory
+from edge.http.body import FileSlice
+from edge.open_files import OpenFiles
+from edge.representation import Representation
+from edge.route import Route
+from edge.site import Site
+from edge.source import Source
+
+# Files kept open for what is too large for memory: a small part of what a process may open.
+MAX_OPEN_FILES: Final = 32
+
+
+class Shelf:
+    def __init__(self, memory: Memory[Representation], disk_threads: Executor) -> None:
+        self._memory = memory
+        self._threads = disk_threads
+        self.files = OpenFiles(MAX_OPEN_FILES)
+
+    def in_memory(self, source: Source, key: Key) -> Representation | None:
+        representation = self._memory.get(key.digest)
+        if representation is None or representation.validator != source.record.validator:
+            return None
+        return representation
+
+    def in_open_file(self, source: Source, key: Key) -> Representation | None:
+        representation = self.files.get(key.digest)
+        if representation is None or representation.validator != source.record.validator:
+            return None
+        return representation
+
+    def is_small_file(self, route: Route, source: Source) -> bool:
+        """An original of the docroot that may be read on the loop, when its pages are resident."""
+        return (
+            route.found.transform.is_identity
+            and source.file is not None
+            and 0 < source.file.size <= self._memory.cut_off
+            and source.record.media_type != "image/svg+xml"  # has fields of its own
+        )
+
+    def read_small_file(self, site: Site, source: Source, key: Key) -> Representation | None:
+        """A small docroot file into memory, if its pages are resident; see Docroot.read_now()."""
+        if source.file is None or site.docroot is None:
+            return None
+        data = site.docroot.read_now(source.id.path, source.file)
+        record = source.record
+        if data is None or source.file.validator != record.validator:
+            return None
+        representation = Representation(
+            validator=record.validator,
+            etag=record.etag,
+            last_modified=record.last_modified,
+            media_type=record.media_type,
+            body=data,
+        )
+        self._memory.put(key.digest, representation, len(data))
+        return representation
+
+    async def remember(self, key: Key, representation: Representation) -> None:
+        """Keep it in memory where it is small enough to be worth it, else its file open.
+
+        Raises DamagedEntry, OSError.
+        """
+        body = representation.body
+        if len(body) > self._memory.cut_off:
+            self.files.put(key.digest, representation)
+            return
+        if isinstance(body, FileSlice):
+            piece = body
+            representation.body = await asyncio.get_running_loop().run_in_executor(
+                self._threads, lambda: read_exactly(piece.file.fd, piece.start, len(piece))
+            )
+        self._memory.put(key.digest, representation, len(body))
+
+
+def read_exactly(fd: int, offset: int, length: int) -> bytes:
+    """Raises DamagedEntry for a file that was cut off behind our back: nothing can be sent as what
+    its head says."""
+    data = os.pread(fd, length, offset)
+    if len(data) != length:
+        raise DamagedEntry(f"file ends {length - len(data)} bytes early")
+    return data
