@@ -55,6 +55,7 @@ from edge.policy.steps import OffStep, Steps
 from edge.rendering import RENDER_BUCKETS_S, Derivatives, Made
 from edge.renewal import Renewal
 from edge.representation import Representation
+from edge.residency import Residency
 from edge.route import Routes
 from edge.seat import Bulletin, Message, Seat, Word
 from edge.settings import addresses
@@ -128,6 +129,7 @@ class App:
         self._clock = Clock(time.time, time.monotonic)
         self._chance = random.Random()  # noqa: S311 - jitter and ids, nothing secret
         self._threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
+        self._residency = Residency(self._threads)
         self._listeners: list[Listener] = []  # the admin's is the last
         self._handler: SiteHandler | None = None
         self._may_go = asyncio.Event()
@@ -215,7 +217,15 @@ class App:
             self._handler = handler
             rows = list(
                 metric_rows(
-                    handler, memory, pool, render_flights, self._listeners, sites, store, access
+                    handler,
+                    memory,
+                    pool,
+                    render_flights,
+                    self._listeners,
+                    sites,
+                    store,
+                    access,
+                    self._residency,
                 )
             )
             rows += bulletin_rows(self._seat.bulletin)
@@ -345,7 +355,7 @@ class App:
         settings: ConnectionSettings,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        listener = Listener(sock, handler, settings, self._clock, loop)
+        listener = Listener(sock, handler, settings, self._clock, loop, self._residency)
         self._listeners.append(listener)
         listener.start()
 
@@ -498,6 +508,7 @@ def metric_rows(
     sites: Sites,
     store: Store,
     access: AccessLog | None,
+    residency: Residency,
 ) -> Iterator[Row]:
     """Which number of which part stands under which name."""
     own, rendered = handler.stats, handler.derivatives.stats
@@ -582,6 +593,12 @@ def metric_rows(
             ((reason,), sum(getattr(one.stats, reason) for one in listeners))
             for reason in ("refused", "timed_out", "shed", "aborted", "no_preamble")
         ),
+    )
+    yield Counter(
+        "halftone_disk_loads",
+        "Stretches of large files that a disk thread had to read before they were sent.",
+        (),
+        single(lambda: residency.loads),
     )
     yield Counter(
         "halftone_access_log_dropped",

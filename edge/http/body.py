@@ -11,10 +11,13 @@ class Descriptor:
     file; whoever finishes last closes it. Reference counting says exactly when that is.
     """
 
-    __slots__ = ("fd",)
+    __slots__ = ("fd", "resident_at", "resident_from", "resident_to")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        # This stretch was in the page cache in that second; see edge/residency.py.
+        self.resident_from = self.resident_to = 0
+        self.resident_at = -1
 
     def __del__(self) -> None:
         os.close(self.fd)

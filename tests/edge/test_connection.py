@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import resource
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from ipaddress import ip_network
 from typing import Self
 
@@ -21,6 +23,7 @@ from edge.http.body import Descriptor, FileSlice
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError
 from edge.policy.forwarded import TrustedProxies
+from edge.residency import Residency
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n"
 
@@ -43,6 +46,9 @@ class Now:
 
     def __call__(self) -> float:
         return self.seconds
+
+
+DISK = ThreadPoolExecutor(1, thread_name_prefix="disk")
 
 
 class Echo:
@@ -98,6 +104,7 @@ class Bench:
         self.now = Now()
         self.clock = Clock(self.now, self.now)
         self.handler = Echo()
+        self.residency = Residency(DISK)
         settings = ConnectionSettings(
             header_s=limits.get("header_s", 10),
             idle_s=limits.get("idle_s", 75),
@@ -107,7 +114,7 @@ class Bench:
         )
         sock = listen(("127.0.0.1", 0))
         self.listener = Listener(
-            sock, self.handler, settings, self.clock, asyncio.get_running_loop()
+            sock, self.handler, settings, self.clock, asyncio.get_running_loop(), self.residency
         )
         self.listener.start()
         self.writers: list[asyncio.StreamWriter] = []
@@ -274,6 +281,82 @@ def test_a_large_file_goes_to_a_slow_reader_whole():
     on_loop(test)
 
 
+class Cold(Residency):
+    """Nothing is in the page cache until it has been loaded, and loading waits for the test."""
+
+    def __init__(self) -> None:
+        super().__init__(DISK)
+        self.asked: list[tuple[int, int]] = []
+        self.disk: Future[None] = Future()
+
+    def is_resident(self, file: Descriptor, start: int, stop: int) -> bool:
+        return False
+
+    def load(self, file: Descriptor, start: int, stop: int) -> "Future[None]":
+        self.asked.append((start, stop))
+        self.disk = Future()
+        return self.disk
+
+
+def test_a_cold_file_waits_for_its_disk_and_nobody_else_does():
+    async def test(bench: Bench) -> None:
+        cold = bench.listener.residency = Cold()
+        data = os.urandom(5_000_000)
+        bench.handler.file = a_file(data)
+        reader, writer = await bench.client(limit=1 << 23)
+        writer.write(get(b"/file") + get(b"/next", CLOSE))
+        taken = asyncio.ensure_future(reader.read())
+        for number, start in enumerate(range(0, len(data), 2 << 20)):
+            await turns_until(lambda number=number: len(cold.asked) > number)
+            assert cold.asked[-1] == (start, min(start + (2 << 20), len(data)))
+            # What the disk has not given is not sent, and others are answered.
+            assert (await bench.ask(get(b"/a", CLOSE))).endswith(b"/a")
+            assert not taken.done()
+            cold.disk.set_result(None)
+        answer = await taken
+        assert data in answer
+        assert answer.endswith(b"/next")
+        assert len(cold.asked) == 3
+
+    on_loop(test)
+
+
+def test_a_disk_that_fails_cuts_the_connection():
+    async def test(bench: Bench) -> None:
+        cold = bench.listener.residency = Cold()
+        bench.handler.file = a_file(bytes(100_000))
+        reader, writer = await bench.client()
+        writer.write(get(b"/file") + get(b"/next"))
+        await turns_until(lambda: bool(cold.asked))
+        cold.disk.set_exception(OSError(errno.EIO, "sick"))
+        assert (await reader.read()).endswith(b"\r\n\r\n")
+        assert bench.handler.records == [(b"/file", 200, 0)]
+
+    on_loop(test)
+
+
+def test_a_client_that_leaves_does_not_wait_for_the_disk():
+    async def test(bench: Bench) -> None:
+        cold = bench.listener.residency = Cold()
+        bench.handler.file = a_file(bytes(100_000))
+        _, writer = await bench.client()
+        writer.write(get(b"/file"))
+        await turns_until(lambda: bool(cold.asked))
+        (connection,) = bench.listener.connections
+        connection.abort()
+        assert not bench.listener.connections
+        cold.disk.set_exception(OSError(errno.EIO, "sick"))
+        assert (await bench.ask(get(b"/a", CLOSE))).endswith(b"/a")
+
+    on_loop(test)
+
+
+async def turns_until(holds: Callable[[], bool]) -> None:
+    """Let the loop turn; on_loop() bounds the wait."""
+    while not holds():
+        await asyncio.sleep(0)
+
+
 def test_a_file_that_ends_early_cuts_the_connection_and_is_never_padded():
     async def test(bench: Bench) -> None:
         short = a_file(b"x" * 100)
@@ -428,6 +511,7 @@ def test_unix_socket(unix_path):
             ConnectionSettings(10, 75, 30, 10),
             clock,
             asyncio.get_running_loop(),
+            Residency(DISK),
         )
         listener.start()
         assert listener.address == f"unix:{unix_path}"

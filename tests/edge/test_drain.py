@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,6 +14,9 @@ from edge.drain import IDLE_S, accept_rest, drain, stop_accepting
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError
 from edge.http.writer import status_line
+from edge.residency import Residency
+
+DISK = ThreadPoolExecutor(1, thread_name_prefix="disk")
 
 
 class Hello:
@@ -44,7 +48,9 @@ SETTINGS = ConnectionSettings(header_s=10, idle_s=10, send_s=10, max_connections
 
 def listener_on(sock: socket.socket) -> Listener:
     loop = asyncio.get_running_loop()
-    listener = Listener(sock, Hello(), SETTINGS, Clock(time.time, time.monotonic), loop)
+    listener = Listener(
+        sock, Hello(), SETTINGS, Clock(time.time, time.monotonic), loop, Residency(DISK)
+    )
     listener.start()
     return listener
 
