@@ -22,7 +22,7 @@ from cache.key import Key
 from edge.access import AccessLog, Peer, Record
 from edge.clock import Clock
 from edge.deliver import Deliverer
-from edge.errors import MethodNotAllowed, NotFound, OriginChanged, refusal_of
+from edge.errors import MethodNotAllowed, NotFound, OriginChanged, RequestError, refusal_of
 from edge.http.cache_status import Forward, build_forward
 from edge.http.familiar import Familiar, Head
 from edge.http.messages import Request, Response
@@ -37,8 +37,9 @@ from edge.route import Route, Routes
 from edge.shelf import Shelf
 from edge.site import Site
 from edge.source import Found, Passed, Source, Sources, Way, raise_for_status
+from edge.urls.derivative import BadUrl
 from edge.urls.ending import resolve
-from resizer.transform import Transform
+from resizer.transform import BadTransform, Transform
 
 log = logging.getLogger("halftone.handler")
 
@@ -158,7 +159,7 @@ class Handler:
     def receive(self, request: Request, peer: Peer) -> Response | None:
         if request.method not in (b"GET", b"HEAD"):
             return self._other_method(request)
-        route = self._routes.known(request)
+        route = self._routes.known(request) or self._look_now(request)
         if route is None or route.source is None or route.key is None:
             return None
         source = route.source
@@ -172,6 +173,18 @@ class Handler:
         if response is not None:
             self._renewal.maybe_make(request, route, response, response.length)
         return response
+
+    def _look_now(self, request: Request) -> Route | None:
+        """A target not met before, where its file can be found without waiting for a disk."""
+        try:
+            route = self._routes.find(request)
+        except (RequestError, BadUrl, BadTransform):
+            return None  # serve() says what is wrong
+        if not route.redirect and not route.derivative.extensions:
+            route.source = self._sources.look_now(route.site, route.derivative.source)
+            if route.source is not None:
+                route.key = Key(route.source.id, route.found.transform.canonical())
+        return route
 
     def _from_file(
         self, request: Request, route: Route, source: Source, key: Key

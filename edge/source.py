@@ -255,12 +255,7 @@ class Sources:
             except DocrootFailed as error:
                 return Found(self._despite(error, known or self._known.get(file_id)), Way.KNOWN)
             if status is not None:
-                opened = self._store.opened_now(file_id) or NOT_ASKED
-                record = record_of_file(status, path)
-                source = self._remember(site, file_id, Home.DOCROOT, opened, record)
-                source.file = status
-                source.fresh_until = self._clock.wall + STAT_TTL_S
-                return Found(source, Way.KNOWN)
+                return Found(self._remember_file(site, file_id, status), Way.KNOWN)
         if site.origin is None:
             self._known.pop(source_id, None)
             raise NotFound(f"not in the docroot: {path!a}")
@@ -269,6 +264,26 @@ class Sources:
             source = self._remember(site, source_id, Home.ORIGIN, opened, maybe_record)
             return Found(source, Way.KNOWN)
         return await self._ask_origin(site, source_id, opened, maybe_record)
+
+    def look_now(self, site: Site, path: str) -> Source | None:
+        """open() of a docroot file that was not met before, on the loop: only where the kernel has
+        its path and inode at hand. None is no verdict."""
+        source_id = SourceId(site.name, path)
+        if site.docroot is None or source_id in self._known:
+            return None
+        status = site.docroot.look_now(path)
+        if status is None:
+            return None
+        self.stats.opened += 1
+        return self._remember_file(site, source_id, status)
+
+    def _remember_file(self, site: Site, source_id: SourceId, status: FileStatus) -> Source:
+        opened = self._store.opened_now(source_id) or NOT_ASKED
+        record = record_of_file(status, source_id.path)
+        source = self._remember(site, source_id, Home.DOCROOT, opened, record)
+        source.file = status
+        source.fresh_until = self._clock.wall + STAT_TTL_S
+        return source
 
     def _despite(self, error: DocrootFailed, known: Source | None) -> Source:
         """What is known serves while the docroot's disk is sick. Raises error where it may not."""

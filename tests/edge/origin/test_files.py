@@ -1,6 +1,7 @@
 """The docroot, by openat2 and by components: the same table for both."""
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -137,6 +138,46 @@ def test_opens(
         ):
             assert found == expected
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS)
+@pytest.mark.parametrize(("source", "linked", "unlinked"), CASES, ids=lambda case: str(case)[:30])
+def test_a_look_without_waiting_says_the_same_or_nothing(
+    tree: Path,
+    resolver: Resolver,
+    source: str,
+    linked: bytes | Refusal | None,
+    unlinked: bytes | Refusal | None,
+) -> None:
+    before = os.listdir("/proc/self/fd")
+    for symlinks, expected in ((True, linked), (False, unlinked)):
+        with (
+            Docroot(str(tree), symlinks=symlinks, resolver=resolver) as docroot,
+            opened(docroot, source) as found,  # which brings the path into the kernel's cache
+        ):
+            assert found == expected
+            seen = docroot.look_now(source)
+            if found != INSIDE or resolver is Resolver.COMPONENTS:
+                assert seen is None
+            else:
+                assert seen == docroot.stat(source)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_path_that_is_not_cached_is_not_looked_up(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing makes a kernel forget one path, so its answer is played: EAGAIN, asked for once."""
+    asked = []
+
+    def uncached(directory: int, path: bytes, flags: int, resolve: int) -> int:
+        asked.append(resolve)
+        raise BlockingIOError(errno.EAGAIN, "not cached")
+
+    with Docroot(str(tree), resolver=Resolver.OPENAT2) as docroot:
+        monkeypatch.setattr(files, "_openat2", uncached)
+        assert docroot.look_now("/a/b/c.jpg") is None
+    assert [resolve & 0x20 for resolve in asked] == [0x20]
 
 
 INTERESTING = (
