@@ -1,29 +1,17 @@
 """The admin listener: health, readiness, metrics of the node. Nothing here is ever cached."""
 
-from typing import Final, Protocol
+from typing import Final
 
 from edge.access import Peer
 from edge.clock import Clock
 from edge.errors import refusal_of
+from edge.health import Health
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError
 from edge.http.writer import field_lines, status_line
 from edge.metrics import Exposition
 
 TEXT: Final = "text/plain; charset=utf-8"
-
-
-class Health(Protocol):
-    """Of the node, whichever of its workers is asked. Sentences; none when all is well."""
-
-    def stuck(self) -> list[str]:
-        """What will not go on by itself."""
-
-    def problems(self) -> list[str]:
-        """What keeps the node from serving."""
-
-    def degraded(self) -> list[str]:
-        """What it does without while it serves."""
 
 
 class Admin:

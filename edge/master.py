@@ -363,7 +363,9 @@ class Master:
         if self._next is not None or self._heir is not None or self._elder is not None:
             return  # after it
         if not self._ledger.has_room(self._slots):
-            return  # after those who leave, the oldest of which is killed in 40 s at the latest
+            # Those who leave are killed after 40 s, and we are called again for each that ends.
+            log.warning("the reload waits: %d workers have not left yet", len(self._leaving))
+            return
         self._is_reload_due = False
         self._notifier.reloading()
         reload = self._standing.reload

@@ -79,9 +79,11 @@ def replace(edge: Node, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def replaceable(folder: Path, originals: Path, more: str = "") -> Iterator[Node]:
+def replaceable(
+    folder: Path, originals: Path, more: str = "", file: Path | None = None
+) -> Iterator[Node]:
     """A node whose process may be another one in the end; that one is ended by TERM."""
-    file = write(folder, originals, more)
+    file = file or write(folder, originals, more)
     with running(["--config", str(file)], is_ended_by_test=True) as edge:
         assert pid_of(folder) == edge.process.pid
         try:
