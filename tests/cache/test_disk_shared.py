@@ -62,6 +62,18 @@ def test_every_file_is_counted_by_one_in_the_end(disks, tmp_path):
     assert len(kit.names(tmp_path)) == len(NAMES)
 
 
+def test_what_was_made_for_another_is_counted_until_that_one_has_seen_it(disks):
+    for name in NAMES:
+        kit.store(disks[0], name)
+    for _ in range(LENT_SCANS):
+        scan(disks[0])
+        assert disks[0].room.used_inodes == len(NAMES)
+    scan(disks[1])
+    scan(disks[0])
+    assert counted(disks) == len(NAMES)
+    assert disks[0].room.used_inodes < len(NAMES)
+
+
 def test_what_one_evicts_is_a_miss_for_the_other(disks):
     kit.store(disks[0], "a")
     assert kit.load(disks[1], "a") == b"body"
