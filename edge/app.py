@@ -222,6 +222,7 @@ class App:
                 self._open(sock, handler, settings, loop)
             self._open(self._seat.stand.admin, admin, admin_settings, loop)
             ticker = loop.create_task(self._tick(index))
+            self._post()
             self._seat.link.send(Word.READY)
             await self._stopping.wait()
             await self._leave(index)

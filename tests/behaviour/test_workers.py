@@ -166,3 +166,19 @@ def test_workers_cannot_come_to_an_index_that_they_cannot_share(tmp_path, origin
         edge.wait_for("workers stays 2 until a restart")
         edge.wait_for("is in effect")
         assert edge.get("/photo.jpg?w=100").status == 200
+
+
+@pytest.mark.parametrize(("workers", "later"), [(1, 3), (3, 1)])
+def test_a_successor_may_have_more_workers_or_fewer(tmp_path, originals, redis, workers, later):
+    file = configure(tmp_path, originals, redis, workers=workers)
+    with replaceable(tmp_path, originals, file=file) as edge:
+        assert edge.metrics()[SERVING] == workers
+        with load(edge.public, "/photo.jpg?w=100") as tally:
+            configure(tmp_path, originals, redis, workers=later)
+            replace(edge, tmp_path)
+            answered = tally.answered
+            wait_until(lambda: tally.answered > answered + 50)
+            wait_until(lambda: edge.metrics().get(SERVING) == later)
+        assert tally.statuses == {200}
+        lost = [text for text in tally.failures if not text.startswith("fresh: ConnectionReset")]
+        assert lost == []
