@@ -1,4 +1,4 @@
-"""A worker's share of what the configuration limits for the whole node. Pure.
+"""A worker's share of what the configuration limits for the whole node.
 
     divided     connection.max_connections, resizer.processes, resizer.queue
     each        cache.memory, which DESIGN section 5 gives per worker; times, sizes of one thing
