@@ -28,7 +28,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
-from edge.counts import Counts, Series
+from edge.counts import MAX_SERIES, Counts, Series
 
 # Room for some 5,000 series. What was never written takes no memory.
 HALF_BYTES: Final = 256 * 1024
@@ -84,20 +84,34 @@ class Ledger:
         self.post(free[0], Posted(self._serials, AT_REST, b""))
         return Page(self, free[0], self._serials)
 
-    def retire(self, page: "Page") -> None:
-        """Its worker has ended."""
+    def retire(self, page: "Page") -> bool:
+        """Its worker has ended. False where its numbers are lost, because they are too many."""
         if self._owners.pop(page.number, None) != page.serial:
-            return
+            return True
+        self._counted[page.number] = page.serial
+        after = Counts(dict(self._retired.growing))
         posted = self._read(page.number)
         if posted is not None and posted.serial == page.serial:
-            self._retired.add(Counts(Counts.decode(posted.data).growing))
-        self._counted[page.number] = page.serial
+            after.add(Counts(Counts.decode(posted.data).growing))
+        is_kept = self._post_retired(after)
+        if is_kept:
+            self._retired = after
+        else:
+            self._post_retired(self._retired)
+        self.post(page.number, Posted(0, AT_REST, b""))
+        return is_kept
+
+    def _post_retired(self, retired: Counts) -> bool:
         counted: dict[Series, float] = {
             ("counted", str(number)): float(to) for number, to in self._counted.items()
         }
-        data = Counts(self._retired.growing, counted).encode()
-        self.post(self.pages, Posted(0, AT_REST, data))
-        self.post(page.number, Posted(0, AT_REST, b""))
+        data = Counts(retired.growing, counted).encode()
+        # Room for the serial numbers of all pages stays, whatever the workers have counted.
+        if len(data) > MOST_BYTES - 64 * (self.pages - len(counted)):
+            return False
+        if len(retired.growing) + self.pages > MAX_SERIES:
+            return False
+        return self.post(self.pages, Posted(0, AT_REST, data))
 
     # Everybody's side
 
@@ -158,6 +172,9 @@ class Page:
     serial: int
 
     def post(self, counts: Counts, at: float) -> bool:
+        """False where they are too many; then those before stay."""
+        if len(counts.growing) + len(counts.momentary) > MAX_SERIES:
+            return False
         return self.ledger.post(self.number, Posted(self.serial, at, counts.encode()))
 
 

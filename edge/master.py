@@ -600,7 +600,8 @@ class Master:
         self._watch.remove(worker.pidfd)
         self._watch.remove(worker.link.fileno())
         status = worker.reap()
-        self._ledger.retire(self._pages.pop(worker))
+        if not self._ledger.retire(self._pages.pop(worker)):
+            log.error("worker %d: its numbers are too many to be kept", worker.pid)
         return status
 
     def _reap_orphans(self) -> None:

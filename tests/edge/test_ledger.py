@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge.counts import Counts
+from edge.counts import MAX_SERIES, Counts
 from edge.ledger import AT_REST, HALF_BYTES, MOST_BYTES, PAGES_A_SLOT, Ledger, Page, Posted
 
 HITS = ("hits",)
@@ -93,6 +93,24 @@ def test_what_is_too_much_changes_nothing(ledger, length, is_kept):
     assert (ledger.read()[-1] == posted) is is_kept
     if not is_kept:
         assert total(ledger).growing == {HITS: 5.0}
+
+
+@pytest.mark.parametrize(
+    ("count", "name"),
+    [(MAX_SERIES // 2 - 100, ""), (1000, "a long name of a series: " + "x" * 70)],  # many, long
+)
+def test_retired_numbers_are_bounded(ledger, count, name):
+    """A worker that counts nonsense costs its own numbers, and nobody else's."""
+    for worker in range(8):
+        page = ledger.take()
+        nonsense = {(f"{worker}-{number}" + name,): 1.0 for number in range(count)}
+        assert page.post(Counts({HITS: 1.0} | nonsense, {}), 1.0)
+        assert ledger.retire(page) is (worker < 2)
+    page = ledger.take()
+    assert not page.post(Counts(dict.fromkeys([(str(n),) for n in range(MAX_SERIES + 1)], 0.0)), 1)
+    write(page, 5)
+    assert ledger.retire(page)
+    assert total(ledger).growing[HITS] == 7.0
 
 
 def test_a_writer_killed_in_the_middle_leaves_its_last_numbers(ledger):
