@@ -9,6 +9,12 @@ an unlink; each is one step with its accounting under the lock of that name (one
 so a file is counted if and only if it is there. A name is unlinked because of what was read from
 its file only while it still is that file: a newer one that took the name meanwhile stays.
 
+Several processes may use one folder: files are whole before they have a name, and a temp file is
+left alone while its owner lives. Each process bounds a part of the folder by an equal part of the
+size. A file is counted by the process whose part its folder belongs to, and until that one has seen
+it, in a later scan, by the process that made it; a little room may be counted twice, none is
+forgotten for longer than it takes from one scan to the next.
+
 A read that fails is a miss, never an error: what is damaged or cannot be read is unlinked; what
 failed for want of descriptors or memory (EMFILE, ENOMEM ...) is left alone.
 """
@@ -41,6 +47,11 @@ LAYOUT: Final = "halftone cache 1\n"
 BATCH: Final = 64
 # Batches for one fill when there is no room: 64 x 64 thumbnails make room for any original.
 MAX_BATCHES: Final = 64
+FOLDERS: Final = 16 * 256
+# Whole scans of ours after which another process, that scans as often, has done so too.
+LENT_SCANS: Final = 2
+# Of these are remembered at 150 bytes each; older ones stay counted here until they are evicted.
+MAX_LENT: Final = 262_144
 _STRIPES: Final = 16
 _LITTER: Final = 1024
 # Says nothing about the file: the same read may succeed in a moment.
@@ -71,10 +82,13 @@ def _ignore(entries: Sequence[Entry]) -> None:
 
 
 class Disk:
-    """One folder, at most size bytes and inodes files. Raises DiskFailed when it cannot be used."""
+    """One folder, at most size bytes and inodes files. Raises DiskFailed when it cannot be used.
 
-    def __init__(self, root: str, size: int, inodes: int) -> None:
-        self.room = Room(size, inodes)
+    part, of parts: this process among those that share the folder.
+    """
+
+    def __init__(self, root: str, size: int, inodes: int, *, part: int = 0, parts: int = 1) -> None:
+        self.room = Room(max(size // parts, BLOCK), max(inodes // parts, 1))
         self.stats = Stats()
         # Told which entries are about to be unlinked for room; may block, must not raise.
         self.on_evict: Callable[[Sequence[Entry]], None] = _ignore
@@ -83,6 +97,11 @@ class Disk:
         self._names = tuple(threading.Lock() for _ in range(_STRIPES))
         self._litter: deque[str] = deque(maxlen=_LITTER)
         self._is_full = False
+        self._part = part
+        self._parts = parts
+        # Files of others' parts that were made here, by the number of scans begun before.
+        self._lent: deque[tuple[int, bytes]] = deque(maxlen=MAX_LENT)
+        self._scans = 0
         # Files changed after this moment were written by a process that hashed what it wrote.
         self._started_ns = time.time_ns()
         self._verified: set[bytes] = set()
@@ -212,6 +231,8 @@ class Disk:
             self.room.settle(claim, digest, size, entry.cost_ms)
         self._verified.discard(digest)
         self.stats.commits += 1
+        if not self._is_ours(_number(digest)):
+            self._lent.append((self._scans, digest))
 
     def failed_write(self, error: OSError, doing: str) -> NotStored:
         """Count a failed write; what it means to its caller."""
@@ -350,20 +371,33 @@ class Disk:
         """Count what is on disk, a folder at a time; yields the files looked at in each.
 
         The tier works meanwhile, with too low a count: it may take in more than it should until
-        the scan has caught up, and evicts then. Sweeps temp files whose owner is dead.
+        the scan has caught up, and evicts then. Sweeps temp files whose owner is dead. Again and
+        again where the folder is shared: others' files are found like this.
         """
-        for first in range(16):
-            for second in range(256):
-                names = self._list(f"{first:x}/{second:02x}")
-                if not names:
-                    continue
-                for name in names:
-                    self._examine(f"{first:x}/{second:02x}", name)
-                for _ in range(MAX_BATCHES):
-                    if self.room.fits:
-                        break
-                    self._evict(self.room.victims(BATCH))
-                yield len(names)
+        self._scans += 1
+        self._give_back()
+        for number in filter(self._is_ours, range(FOLDERS)):
+            folder = f"{number >> 8:x}/{number & 0xFF:02x}"
+            names = self._list(folder)
+            if not names:
+                continue
+            for name in names:
+                self._examine(folder, name)
+            for _ in range(MAX_BATCHES):
+                if self.room.fits:
+                    break
+                self._evict(self.room.victims(BATCH))
+            yield len(names)
+
+    def _is_ours(self, number: int) -> bool:
+        return number % self._parts == self._part
+
+    def _give_back(self) -> None:
+        """Files that the process whose part they are in has met by now, or removed."""
+        while self._lent and self._lent[0][0] < self._scans - LENT_SCANS:
+            _, digest = self._lent.popleft()
+            with self._name_lock(digest):
+                self.room.remove(digest)
 
     def _list(self, folder: str) -> list[str]:
         try:
@@ -431,6 +465,11 @@ class Disk:
         except OSError as error:
             self.drop_temp(name)
             raise DiskFailed(f"{root}/layout: {error.strerror}") from error
+
+
+def _number(digest: bytes) -> int:
+    """Of its folder, from 0 to FOLDERS - 1."""
+    return int.from_bytes(digest[:2], "big") >> 4
 
 
 def _folder(digest: bytes) -> str:

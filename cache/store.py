@@ -56,6 +56,8 @@ MAX_STALE: Final = 1024
 FORGET_BUDGET_S: Final = 0.25
 # The scan rests so long after each folder, some 500 files: it takes a third of one disk thread.
 SCAN_REST_S: Final = 0.02
+# Between two scans of a folder that other processes store in, too.
+RESCAN_S: Final = 300.0
 
 _log = logging.getLogger(__name__)
 
@@ -362,8 +364,11 @@ class Store:
 
     def _scan_disk(self) -> None:
         try:
-            for _ in self.disk.scan():
-                if self._stopping.wait(SCAN_REST_S):
+            while True:
+                for _ in self.disk.scan():
+                    if self._stopping.wait(SCAN_REST_S):
+                        return
+                if self.index.exclusive or self._stopping.wait(RESCAN_S):
                     return
         except Exception:  # noqa: BLE001  # top of the thread
             _log.exception("the scan of the cache folder ended early")

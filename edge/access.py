@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from edge.http.messages import Request
+from edge.whole_lines import whole_lines
 
 FLUSH_S: Final = 0.05
 # A minute of a busy node's lines, for a reader that has stalled.
@@ -87,6 +88,7 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.now = 0
+        self.is_shared = False  # other processes append to it
         self.stats = Stats()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -165,7 +167,7 @@ class AccessLog:
     def _write(self) -> bool:
         """One call; False when the sink takes nothing now."""
         try:
-            written = os.write(self._fd, memoryview(self._unwritten)[:WRITE_BYTES])
+            written = os.write(self._fd, self._next_piece())
         except BlockingIOError:
             return False
         except OSError:
@@ -174,6 +176,11 @@ class AccessLog:
             return False
         self._unwritten = self._unwritten[written:]
         return True
+
+    def _next_piece(self) -> memoryview:
+        if self.is_shared:
+            return whole_lines(self._unwritten, self._fd, WRITE_BYTES)
+        return memoryview(self._unwritten)[:WRITE_BYTES]
 
     def _drop_unwritten(self) -> None:
         lost = self._unwritten.count(b"\n")

@@ -1,11 +1,11 @@
-"""The admin listener: health, readiness, metrics. Nothing here is ever cached."""
+"""The admin listener: health, readiness, metrics of the node. Nothing here is ever cached."""
 
-from collections.abc import Callable
 from typing import Final
 
 from edge.access import Peer
 from edge.clock import Clock
 from edge.errors import refusal_of
+from edge.health import Health
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError
 from edge.http.writer import field_lines, status_line
@@ -15,13 +15,9 @@ TEXT: Final = "text/plain; charset=utf-8"
 
 
 class Admin:
-    """problems() lists what keeps the node from serving; empty when it would serve."""
-
-    def __init__(
-        self, exposition: Exposition, problems: Callable[[], list[str]], clock: Clock
-    ) -> None:
+    def __init__(self, exposition: Exposition, health: Health, clock: Clock) -> None:
         self._exposition = exposition
-        self._problems = problems
+        self._health = health
         self._clock = clock
 
     def peer(self, address: str) -> Peer:
@@ -39,14 +35,11 @@ class Admin:
             return self._answer(request, 405, TEXT, b"Only GET and HEAD here.\n")
         match path:
             case b"/healthz":
-                # That this runs is the answer: the loop turns.
-                return self._answer(request, 200, TEXT, b"ok\n")
+                # That this runs is half of the answer: this loop turns.
+                return self._judge(request, self._health.stuck(), ["ok"])
             case b"/readyz":
-                problems = self._problems()
-                if problems:
-                    body = "".join(f"{problem}\n" for problem in problems).encode()
-                    return self._answer(request, 503, TEXT, body)
-                return self._answer(request, 200, TEXT, b"ready\n")
+                good = ["ready", *self._health.degraded()]
+                return self._judge(request, self._health.problems(), good)
             case b"/metrics":
                 media_type, body = self._exposition.render(request.field(b"accept") or "")
                 return self._answer(request, 200, media_type, body)
@@ -54,6 +47,10 @@ class Admin:
                 return self._answer(
                     request, 404, TEXT, b"There is /healthz, /readyz and /metrics.\n"
                 )
+
+    def _judge(self, request: Request, problems: list[str], good: list[str]) -> Response:
+        body = "".join(f"{line}\n" for line in problems or good).encode()
+        return self._answer(request, 503 if problems else 200, TEXT, body)
 
     async def serve(self, request: Request, peer: Peer) -> Response:
         raise AssertionError("receive() answers everything")

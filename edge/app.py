@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -40,6 +40,8 @@ from edge.connection import ConnectionSettings, Handler, Listener
 from edge.deliver import Deliverer
 from edge.drain import accept_rest, drain, stop_accepting
 from edge.handler import Handler as SiteHandler
+from edge.health import DEGRADED, WORKERS, Health
+from edge.ledger import AT_REST
 from edge.lifetimes import Lifetimes
 from edge.master import Master
 from edge.metrics import Counter, Exposition, Gauge, Histogram, Row, Samples, cumulative, single
@@ -98,18 +100,15 @@ class CannotStart(Exception):
     """The node cannot serve; the text says what to do."""
 
 
-def serve(config: Config, workers: int | None = None) -> int:
-    """Run a node until a signal ends it. Returns the exit status.
-
-    workers: more than the configuration allows, for what is known to share its index.
-    """
+def serve(config: Config) -> int:
+    """Run a node until a signal ends it. Returns the exit status."""
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.raiseExceptions = False  # a closed standard error must not stop a request
-    return Master(config, work, slots=workers or config.workers, environ=os.environ).run()
+    return Master(config, work, slots=config.workers, environ=os.environ).run()
 
 
 def work(config: Config, seat: Seat) -> int:
@@ -138,11 +137,13 @@ class App:
         self._is_released = False  # another worker takes the place of this one
         self._ended: frozenset[int] = frozenset()  # listeners that nobody takes over
         self._access: AccessLog | None = None
+        self._exposition: Exposition | None = None
 
     async def run(self) -> int:
         config = self._config
         loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._post)  # the last that happens: nothing is counted after it
             stack.callback(self._threads.shutdown)
             self._hear_orders(loop)
             stack.callback(self._stop_hearing, loop)
@@ -159,6 +160,7 @@ class App:
             access = None
             if config.log.access != "off":
                 access = AccessLog(config.log.access, FORMS[config.log.format.value]())
+                access.is_shared = self._seat.slots > 1
                 try:
                     access.start(loop)
                 except OSError as error:
@@ -175,7 +177,7 @@ class App:
             spool = Spool(config.cache.path)
             sources = Sources(store, self._clock, self._threads, source_flights, node, spool)
             sites = self._build_sites()
-            trusted = TrustedProxies(config.trusted_proxies)
+            trusted = TrustedProxies(config.trusted_proxies, config.forwarded)
             lifetimes = Lifetimes(config.name, self._clock)
             deliverer = Deliverer(
                 self._clock, f"halftone-{self._chance.getrandbits(96):024x}", config.name
@@ -228,8 +230,13 @@ class App:
                     self._residency,
                 )
             )
-            rows += bulletin_rows(self._seat.bulletin)
-            admin = Admin(Exposition(rows, build_info()), self._problems, self._clock)
+            rows += worker_rows(index, self._stopping.is_set)
+            page = self._seat.page
+            shared = bulletin_rows(self._seat.bulletin)
+            exposition = Exposition(rows, shared, build_info(), page, self._posting_at)
+            self._exposition = exposition
+            health = Health(exposition.total, page.ledger, self._is_draining, self._clock)
+            admin = Admin(exposition, health, self._clock)
 
             self._seat.link.send(Word.PREPARED)
             await self._may_go.wait()
@@ -247,7 +254,8 @@ class App:
             for sock in self._seat.stand.public:
                 self._open(sock, handler, settings, loop)
             self._open(self._seat.stand.admin, admin, admin_settings, loop)
-            ticker = loop.create_task(self._tick())
+            ticker = loop.create_task(self._tick(index))
+            self._post()
             self._seat.link.send(Word.READY)
             await self._stopping.wait()
             await self._leave(index)
@@ -296,7 +304,13 @@ class App:
 
     def _build_store(self, index: Index) -> Store:
         cache = self._config.cache
-        disk = Disk(cache.path, size=cache.size, inodes=cache.inodes)
+        disk = Disk(
+            cache.path,
+            size=cache.size,
+            inodes=cache.inodes,
+            part=self._seat.slot,
+            parts=self._seat.slots,
+        )
         return Store(disk, index, clock=time.time, threads=DISK_THREADS)
 
     def _build_pool(self) -> Pool:
@@ -359,8 +373,8 @@ class App:
         self._listeners.append(listener)
         listener.start()
 
-    async def _tick(self) -> None:
-        """Once a second: the clock, then what is over its time."""
+    async def _tick(self, index: Index) -> None:
+        """Once a second: the clock, then what is over its time, then what others should know."""
         while True:
             await asyncio.sleep(1.0 - time.time() % 1.0)
             self._clock.tick()
@@ -371,7 +385,17 @@ class App:
                     listener.tick()
                 except Exception:  # the clock must go on: Date and every lifetime hang on it
                     log.exception("a listener's tick failed")
+            self._post()
             self._seat.link.send(Word.ALIVE)
+            if index.is_degraded:  # within its budget, 50 ms
+                await index.probe()
+
+    def _post(self) -> None:
+        if self._exposition is not None:
+            self._exposition.post()
+
+    def _posting_at(self) -> float:
+        return AT_REST if self._stopping.is_set() else self._clock.monotonic
 
     # Orders: from the master, or by signals from whoever knows this process
 
@@ -429,8 +453,9 @@ class App:
             except OSError as error:
                 log.error("access log: %s", error)
 
-    def _problems(self) -> list[str]:
-        return ["draining"] if self._stopping.is_set() else []
+    def _is_draining(self) -> bool:
+        """The node, that is: whoever was released has others in its place."""
+        return self._stopping.is_set() and not self._is_released
 
 
 def _node_of(name: str, sock: socket.socket) -> Node:
@@ -490,11 +515,38 @@ def bulletin_rows(bulletin: Bulletin) -> Sequence[Row]:
             (),
             single(lambda: bulletin.last_reload_at),
         ),
+        Gauge(
+            "halftone_start_time_seconds",
+            "When this run of the program began; counters start anew with it.",
+            (),
+            single(lambda: bulletin.started_at),
+        ),
         Counter(
             "halftone_worker_restarts",
             "Workers that took the place of one that died.",
             (),
             single(lambda: bulletin.restarts),
+        ),
+    )
+
+
+def worker_rows(index: Index, is_leaving: Callable[[], bool]) -> Sequence[Row]:
+    """What a worker is; their sums say how the node is."""
+    return (
+        Gauge(
+            WORKERS,
+            "Processes that serve, and those that finish what they have before they end.",
+            ("state",),
+            lambda: (
+                (("serving",), int(not is_leaving())),
+                (("leaving",), int(is_leaving())),
+            ),
+        ),
+        Gauge(
+            DEGRADED,
+            "Workers that decide without the index, because it did not answer.",
+            (),
+            single(lambda: int(index.is_degraded)),
         ),
     )
 

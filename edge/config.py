@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from edge.policy.forwarded import ForwardingField
 from edge.settings import preflight
 from edge.settings.addresses import Address, Network
 from edge.settings.declare import (
@@ -30,7 +31,7 @@ from edge.settings.declare import (
     unknown,
 )
 from edge.settings.document import EMPTY, BadDocument, Document, Path, parse_document
-from edge.settings.kinds import Number, Several
+from edge.settings.kinds import Choice, Number, Several
 from edge.settings.sections import (
     ACCOUNT,
     ADDRESS,
@@ -101,16 +102,27 @@ class Config:
         "Where status page, metrics, health checks and purges are answered. It asks for no"
         " password: keep it on loopback or a private network.",
     )
-    workers: int = setting(Number(1, 256), 1, "Serving processes. This release has one.")
+    workers: int = setting(
+        Number(1, 64),
+        1,
+        "Serving processes; one for each processor core is the most that helps. More than one needs"
+        " a Redis index, which they share. A change takes effect at a restart.",
+    )
     name: str = setting(
         NAME, "edge1", "What this node calls itself in Via and Cache-Status; unique in the farm."
     )
     trusted_proxies: tuple[Network, ...] = setting(
         Several(NETWORK),
         [],
-        "Whose X-Forwarded-For and X-Forwarded-Proto are believed: the Squids in front. Empty:"
-        " nobody's.",
+        "Whose X-Forwarded-For (or Forwarded) and X-Forwarded-Proto are believed: the Squids in"
+        " front. Empty: nobody's.",
         example='["10.0.0.0/8"]',
+    )
+    forwarded: ForwardingField = setting(
+        Choice(ForwardingField),
+        "x-forwarded-for",
+        "The one field in which trusted_proxies name the client. The other is ignored: a proxy that"
+        " writes one passes the other on as the client sent it.",
     )
     user: str | None = optional(
         ACCOUNT,
@@ -349,7 +361,7 @@ class _Loading:
         written = self.values.get("origin")
         tables = written if isinstance(written, list) else []
         names = [str(table.get("name")) for table in tables if isinstance(table, dict)]
-        preflight.check_workers(config.workers, report)
+        preflight.check_workers(config.workers, config.cache.index, report)
         preflight.check_account(config.user, config.group, report)
         preflight.check_sockets(config.listen, config.admin, report)
         preflight.check_origin_names(names, report)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from edge.config import Config
+from edge.share import share_of
 
 # An unlimited hard limit ends here, as the kernel's fs.nr_open does by default.
 MOST: Final = 2**20
@@ -39,9 +40,9 @@ def reserve(config: Config, cores: int) -> int:
     return RESERVE + PER_RESIZER * resizers + PER_HOST * hosts + roots
 
 
-def fit(config: Config, allowed: int, cores: int) -> Config:
-    """config with a connection cap that the descriptors allow."""
-    cap = max(allowed - reserve(config, cores), 1)
+def fit(config: Config, allowed: int, cores: int, slots: int = 1) -> Config:
+    """config with a connection cap that the descriptors allow; each worker may open so many."""
+    cap = max(allowed - reserve(share_of(config, 0, slots, cores), cores), 1) * slots
     if config.connection.max_connections <= cap:
         return config
     return replace(config, connection=replace(config.connection, max_connections=cap))

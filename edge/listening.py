@@ -216,6 +216,9 @@ class Listening:
             sock.close()
             raise CannotListen(f"descriptor {fd} is no listening stream socket")
         _prepare(sock)
+        if self._slots > 1 and place.role is Role.PUBLIC and not place.is_passed:
+            # A predecessor with one worker bound it alone: others are to join it.
+            _let_join(sock)
         sock.set_inheritable(False)
         self._sockets[place] = sock
 
@@ -246,13 +249,18 @@ def _bind_one(host: str, port: int, *, is_several: bool) -> socket.socket:
             # "0.0.0.0:80" and "[::]:80" can stand side by side, whatever the machine's default is.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if is_several:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _let_join(sock)
         _prepare(sock)
         sock.bind((host, port))
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _let_join(sock: socket.socket) -> None:
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 def _prepare(sock: socket.socket) -> None:

@@ -29,12 +29,14 @@ from typing import Final
 from edge import descriptors, successor
 from edge.config import Config, ConfigError
 from edge.crew import LONGEST_PAUSE_S, NEVER, Crew, Stage, Worker, describe, hire, pause_after
+from edge.ledger import Ledger, Page
 from edge.listening import CannotListen, Listening, address_of
 from edge.notify import Notifier
 from edge.pid_file import PidFile
 from edge.rights import CannotDrop, maybe_rights, prepare_folder, prepare_log
 from edge.seat import Bulletin, Link, Seat, Word
 from edge.settings.addresses import EmbeddedIndex
+from edge.share import share_of
 from edge.watch import Watch
 from resizer.sandbox import die_with_parent
 
@@ -63,9 +65,12 @@ class Master:
         self._standing = config  # to fall back on: the one that serves, or is to serve first
         self._work = work
         self._slots = slots
+        self._must_share = slots > 1 and not _is_exclusive(config)
         self._environ = environ
         self._listening = Listening(slots)
         self._bulletin = Bulletin()
+        self._ledger = Ledger(slots)
+        self._pages: dict[Worker, Page] = {}
         self._pid_file = PidFile()
         self._watch = Watch(_SIGNALS)
         self._current: Crew | None = None
@@ -123,6 +128,7 @@ class Master:
         self._listening.close(is_handed_on=self._elder is not None and not self._has_served)
         self._watch.close()
         self._bulletin.close()
+        self._ledger.close()
 
     def _fail_start(self, reason: str) -> None:
         print(f"halftone: {reason}", file=sys.stderr)  # noqa: T201 - the first start; see serve()
@@ -218,14 +224,14 @@ class Master:
             self._leaving.add(worker)
 
     def _fit(self, config: Config) -> Config:
-        fitting = descriptors.fit(config, self._allowed, self._cores)
+        fitting = descriptors.fit(config, self._allowed, self._cores, self._slots)
         cap = fitting.connection.max_connections
         if cap != config.connection.max_connections:
             log.warning(
                 "connection.max_connections is %d, not %d: a process may open %d files, %d of them"
                 " are for other things (ulimit -n, LimitNOFILE)",
                 *(cap, config.connection.max_connections, self._allowed),
-                descriptors.reserve(config, self._cores),
+                descriptors.reserve(share_of(config, 0, self._slots, self._cores), self._cores),
             )
         return fitting
 
@@ -356,11 +362,18 @@ class Master:
             return
         if self._next is not None or self._heir is not None or self._elder is not None:
             return  # after it
+        if not self._ledger.has_room(self._slots):
+            # Those who leave are killed after 40 s, and we are called again for each that ends.
+            log.warning("the reload waits: %d workers have not left yet", len(self._leaving))
+            return
         self._is_reload_due = False
         self._notifier.reloading()
         reload = self._standing.reload
         try:
             config = self._standing if reload is None else reload()
+            if self._must_share and _is_exclusive(config):
+                self._keep_old(f"{self._slots} workers stay until a restart and need a redis index")
+                return
             self._next = self._start_crew(config)
         except ConfigError as error:
             for problem in error.problems:
@@ -508,11 +521,20 @@ class Master:
         """Raises OSError."""
         master = os.getpid()
 
-        def become(link: Link) -> None:
-            self._be_worker(crew, Seat(slot, crew.stands[slot], link, self._bulletin), master)
+        page = self._ledger.take()
 
-        with self._watch.deaf():
-            worker = crew.workers[slot] = hire(slot, become)
+        def become(link: Link) -> None:
+            stand = crew.stands[slot]
+            seat = Seat(slot, stand, link, self._bulletin, page, self._slots)
+            self._be_worker(crew, seat, master)
+
+        try:
+            with self._watch.deaf():
+                worker = crew.workers[slot] = hire(slot, become)
+        except OSError:
+            self._ledger.retire(page)
+            raise
+        self._pages[worker] = page
         self._watch.add(worker.link.fileno(), lambda: self._hear(worker))
         self._watch.add(worker.pidfd, lambda: self._bury(worker))
 
@@ -526,7 +548,8 @@ class Master:
                 rights.take()
             die_with_parent()  # after the rights: the kernel forgets it with them
             if os.getppid() == master:
-                status = self._work(crew.config, seat)
+                config = share_of(crew.config, seat.slot, self._slots, self._cores)
+                status = self._work(config, seat)
         except BaseException:  # top of a process
             log.exception("a worker failed")
         finally:
@@ -570,12 +593,16 @@ class Master:
             pause_s = self._current.lose(worker, time.monotonic())
             log.error("worker %d: %s; another one in %.1f s", worker.pid, reason, pause_s)
         self._reap_orphans()
+        self._maybe_reload()
         self._advance()
 
     def _end_of(self, worker: Worker) -> int:
         self._watch.remove(worker.pidfd)
         self._watch.remove(worker.link.fileno())
-        return worker.reap()
+        status = worker.reap()
+        if not self._ledger.retire(self._pages.pop(worker)):
+            log.error("worker %d: its numbers are too many to be kept", worker.pid)
+        return status
 
     def _reap_orphans(self) -> None:
         """As process 1 of a container we inherit the resizers of a worker that was killed."""

@@ -1,7 +1,9 @@
 """The counters of every part, as Prometheus and OpenMetrics text.
 
 Parts count into plain integers of their own Stats; this file reads them when it is asked to, and no
-part knows of it. Names that documentation may rely on are those of the table below.
+part knows of it. Any worker may be asked and speaks for the node: it adds up what stands in the
+ledger. Counters and histograms of workers that have ended stay in the sum; gauges are summed over
+those that live, so each must be a number for which that means something.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,8 +21,14 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from edge.counts import Counts
+from edge.ledger import Page
+
 PLAIN: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPEN: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+# In a histogram, beside the bounds of its buckets.
+SUM: Final = "sum"
 
 Number = int | float
 # Label values and the number that stands for them.
@@ -74,40 +82,105 @@ def cumulative(
 
 
 class _Table(Collector):
-    def __init__(self, rows: Sequence[Row], info: dict[str, str]) -> None:
-        self._rows = rows
+    """Families of rows, with the numbers of counts where rows are summed over workers."""
+
+    def __init__(self, info: dict[str, str], summed: Sequence[Row], shared: Sequence[Row]) -> None:
         self._info = info
+        self._summed = summed
+        self._shared = shared
+        self.counts = Counts()
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("halftone_build", "Versions of what is running.", self._info)
-        for row in self._rows:
-            match row:
-                case Counter(name, text, labels, read):
-                    counter = CounterMetricFamily(name, text, labels=labels)
-                    for values, number in read():
-                        counter.add_metric(list(values), number)
-                    yield counter
-                case Gauge(name, text, labels, read):
-                    gauge = GaugeMetricFamily(name, text, labels=labels)
-                    for values, number in read():
-                        gauge.add_metric(list(values), number)
-                    yield gauge
-                case Histogram(name, text, read_buckets):
-                    buckets, total = read_buckets()
-                    histogram = HistogramMetricFamily(name, text)
-                    histogram.add_metric([], buckets, total)
-                    yield histogram
+        by_name: dict[str, list[tuple[tuple[str, ...], float]]] = {}
+        for table in (self.counts.growing, self.counts.momentary):
+            for (name, *labels), number in table.items():
+                by_name.setdefault(name, []).append((tuple(labels), number))
+        for row in self._summed:
+            yield _family(row, by_name.get(row.name, []))
+        for row in self._shared:
+            yield _family(row, _samples(row))
+
+
+def _samples(row: Row) -> list[tuple[tuple[str, ...], float]]:
+    """The numbers of a row; those of a histogram by bound, and "sum"."""
+    if isinstance(row, Histogram):
+        buckets, total = row.read()
+        return [*(((bound,), count) for bound, count in buckets), ((SUM,), total)]
+    return [(tuple(labels), float(number)) for labels, number in row.read()]
+
+
+def _family(row: Row, samples: list[tuple[tuple[str, ...], float]]) -> Metric:
+    match row:
+        case Counter(name, text, labels):
+            counter = CounterMetricFamily(name, text, labels=labels)
+            for values, number in samples:
+                counter.add_metric(list(values), number)
+            return counter
+        case Gauge(name, text, labels):
+            gauge = GaugeMetricFamily(name, text, labels=labels)
+            for values, number in samples:
+                gauge.add_metric(list(values), number)
+            return gauge
+        case Histogram(name, text):
+            histogram = HistogramMetricFamily(name, text)
+            by_bound = {values[0]: number for values, number in samples}
+            total = by_bound.pop(SUM, 0.0)
+            histogram.add_metric([], list(by_bound.items()), total)
+            return histogram
 
 
 class Exposition:
-    """Renders a table of rows; info labels halftone_build_info."""
+    """Renders tables of rows; info labels halftone_build_info.
 
-    def __init__(self, rows: Sequence[Row], info: dict[str, str]) -> None:
+    summed: rows of this worker, whose numbers are added to those of the others. shared: rows that
+    speak for the node as they are. page: where this worker posts its numbers, for whoever is asked;
+    at: when, in monotonic seconds, or AT_REST.
+    """
+
+    def __init__(
+        self,
+        summed: Sequence[Row],
+        shared: Sequence[Row],
+        info: dict[str, str],
+        page: Page,
+        at: Callable[[], float],
+    ) -> None:
+        self.overflows = 0  # posts that no page could hold
+        self._summed = summed
+        self._page = page
+        self._at = at
+        overflows = Counter(
+            "halftone_ledger_overflows",
+            "Times that this worker's numbers were too many to be told to the others.",
+            (),
+            single(lambda: self.overflows),
+        )
+        self._table = _Table(info, summed, (*shared, overflows))
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Table(rows, info))
+        self._registry.register(self._table)
+
+    def post(self) -> None:
+        """Tell the other workers."""
+        counts = Counts()
+        for row in self._summed:
+            table = counts.momentary if isinstance(row, Gauge) else counts.growing
+            for labels, number in _samples(row):
+                table[(row.name, *labels)] = number
+        if not self._page.post(counts, self._at()):
+            self.overflows += 1
+
+    def total(self) -> Counts:
+        """Of all workers, and of those that were; others' numbers are a second old at the most."""
+        self.post()  # first: what is told must be on record when this worker dies
+        total = Counts()
+        for posted in self._page.ledger.read():
+            total.add(Counts.decode(posted.data))
+        return total
 
     def render(self, accept: str) -> tuple[str, bytes]:
         """Media type and text, in OpenMetrics where the Accept field names it."""
+        self._table.counts = self.total()
         if "application/openmetrics-text" in accept:
             return OPEN, openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
         return PLAIN, generate_latest(self._registry)

@@ -23,6 +23,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from edge.ledger import Page
 from edge.listening import Stand
 
 MAX_WORD_BYTES: Final = 4096
@@ -108,6 +109,7 @@ class Bulletin:
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, self._FORM.size)
+        self.started_at = time.time()  # of the program's run: counters start anew with it
         self._reloaded_at = 0.0
         self._restarts = 0
         self._is_reloaded = True
@@ -155,3 +157,5 @@ class Seat:
     stand: Stand
     link: Link
     bulletin: Bulletin
+    page: Page
+    slots: int = 1

@@ -16,7 +16,7 @@ PURE = {
     *("cache.key", "cache.entry", "cache.sieve", "cache.gdsf", "cache.errors"),
     *("cache.index.interface", "resizer.transform", "resizer.geometry", "resizer.formats"),
     *("resizer.job", "resizer.errors", "resizer.orientation"),
-    "edge.pace",
+    *("edge.pace", "edge.counts"),
 }
 PURE_FOLDERS = ("edge.http.", "edge.urls.", "edge.policy.")
 PURE_ORIGIN = {

@@ -92,6 +92,13 @@ class EmbeddedIndex:
     def exclusive(self) -> bool:
         return True
 
+    @property
+    def is_degraded(self) -> bool:
+        return False  # a disk that fails has counters of its own
+
+    async def probe(self) -> None:
+        return
+
     async def start(self) -> None:
         _prepare_folder(self._path)
         sound = "" if sqlite3.sqlite_version_info >= _SOUND else ", which needs a single opener"

@@ -96,6 +96,13 @@ class Index(Protocol):
         """True when no other process changes this index: what was read stays current until this
         process changes it."""
 
+    @property
+    def is_degraded(self) -> bool:
+        """True while it is known to give no answers, so that decisions are local."""
+
+    async def probe(self) -> None:
+        """Find out whether it answers again, where nobody else asks it. Raises nothing."""
+
     async def start(self) -> None:
         """Open the store. Raises IndexUnavailable only where it can never work (bad address)."""
 

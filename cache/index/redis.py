@@ -106,6 +106,14 @@ class RedisIndex:
     def exclusive(self) -> bool:
         return False
 
+    @property
+    def is_degraded(self) -> bool:
+        return self.breaker.is_open
+
+    async def probe(self) -> None:
+        with suppress(IndexUnavailable):
+            await self._call("PING")
+
     async def start(self) -> None:
         if not self._url.startswith(SCHEMES):
             scheme = self._url.partition("://")[0]

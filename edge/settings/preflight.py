@@ -10,15 +10,18 @@ import os
 import pwd
 from collections.abc import Collection, Sequence
 
-from edge.settings.addresses import Address, TcpAddress
+from edge.settings.addresses import Address, EmbeddedIndex, IndexAddress, TcpAddress
 from edge.settings.declare import Report
 from edge.settings.document import Path
 from edge.settings.sections import Cache, Log, Site
 
 
-def check_workers(workers: int, report: Report) -> None:
-    if workers != 1:
-        report(("workers",), "more than one is not available in this release; keep 1")
+def check_workers(workers: int, index: IndexAddress, report: Report) -> None:
+    if workers > 1 and isinstance(index, EmbeddedIndex):
+        report(
+            ("workers",),
+            f"{workers} of them need an index that they can share: name a Redis in cache.index",
+        )
 
 
 def check_account(user: str | None, group: str | None, report: Report) -> None:

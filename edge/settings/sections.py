@@ -168,7 +168,8 @@ class Cache:
     size: int = setting(
         Size(64 * 2**10, 2**50),
         "50GiB",
-        "Bytes on disk, in allocated blocks, before the least valuable entries are evicted.",
+        "Bytes on disk, in allocated blocks, before the least valuable entries are evicted. Each of"
+        " several workers looks after an equal part.",
     )
     inodes: int = setting(
         Number(16, 2**32),
@@ -196,7 +197,10 @@ class Resizer:
     """The processes that decode and encode pictures. They hold no path, no socket, no secret."""
 
     processes: int | None = setting(
-        Auto(Number(1, 256)), "auto", "Resizer processes; auto is one for each processor core."
+        Auto(Number(1, 256)),
+        "auto",
+        "Resizer processes; auto is one for each processor core. Several workers share them out, at"
+        " least one each.",
     )
     deadline: float = setting(
         Duration(0.05, 600.0),
@@ -206,7 +210,8 @@ class Resizer:
     queue: int = setting(
         Number(1, 100_000),
         64,
-        "Renders that may wait for a process; beyond it the answer is 503 with Retry-After.",
+        "Renders that may wait for a process; beyond it the answer is 503 with Retry-After. Several"
+        " workers share them out, at least one each.",
     )
     max_pixels: int = setting(
         Number(1, MAX_SIDE * MAX_SIDE),
@@ -256,7 +261,8 @@ class Connection:
         10_000,
         "Open client connections. Above 80 % of it an idle one is kept for a second only; at it the"
         " longest idle ones are closed for new ones, and where none is idle a new one is answered"
-        " 503. Each needs a file descriptor: where ulimit -n allows fewer, fewer are taken.",
+        " 503. Each needs a file descriptor: where ulimit -n allows fewer, fewer are taken. Several"
+        " workers share them out, at least one each.",
     )
 
 

@@ -79,9 +79,11 @@ def replace(edge: Node, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def replaceable(folder: Path, originals: Path, more: str = "") -> Iterator[Node]:
+def replaceable(
+    folder: Path, originals: Path, more: str = "", file: Path | None = None
+) -> Iterator[Node]:
     """A node whose process may be another one in the end; that one is ended by TERM."""
-    file = write(folder, originals, more)
+    file = file or write(folder, originals, more)
     with running(["--config", str(file)], is_ended_by_test=True) as edge:
         assert pid_of(folder) == edge.process.pid
         try:
@@ -502,21 +504,13 @@ def test_the_cap_of_connections_fits_the_descriptors(tmp_path, originals):
 # Several workers, with an index that they can share
 
 
-TWO = """
-import sys
-from edge.app import serve
-from edge.config import load
-sys.exit(serve(load(sys.argv[1], {}, {}), workers=2))
-"""
-
-
 def test_two_workers(tmp_path, originals):
     with contextlib.closing(RedisServer()) as server:
         server.start()
-        file = write(tmp_path, originals)
+        file = write(tmp_path, originals, top="workers = 2")
         text = file.read_text().replace("[log]", f"index = {quote(server.url)}\n[log]")
         file.write_text(text)
-        with running([str(file)], command=[sys.executable, "-c", TWO]) as edge:
+        with running(["--config", str(file)]) as edge:
             workers = children_of(edge.process.pid)
             assert len(workers) == 2
             listening = Path("/proc/net/tcp").read_text()

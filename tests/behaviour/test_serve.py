@@ -300,6 +300,21 @@ def test_the_client_behind_a_trusted_proxy(tmp_path, originals):
     assert [line.split()[0] for line in lines_of(log)] == [f"198.51.100.{n}" for n in range(6)]
 
 
+@pytest.mark.parametrize(
+    ("field", "client"), [("x-forwarded-for", "203.0.113.1"), ("forwarded", "203.0.113.2")]
+)
+def test_one_field_names_the_client(tmp_path, originals, field, client):
+    log = tmp_path / "access.log"
+    head = f'trusted_proxies = ["127.0.0.1"]\nforwarded = "{field}"\n'
+    both = {"X-Forwarded-For": "203.0.113.1", "Forwarded": "for=203.0.113.2"}
+    other = {name: text for name, text in both.items() if name.lower() != field}
+    with node(tmp_path, f"{head}[log]\naccess = {quote(log)}\n" + site(originals)) as edge:
+        # Often enough for the heads to be familiar.
+        for headers in (*[both] * 3, *[other] * 3):
+            assert edge.get("/photo.jpg?w=220", headers=headers).status == 200
+    assert [line.split()[0] for line in lines_of(log)] == [client] * 3 + ["127.0.0.1"] * 3
+
+
 def test_nobody_believes_a_stranger(tmp_path, originals):
     log = tmp_path / "access.log"
     with node(tmp_path, f"[log]\naccess = {quote(log)}\n" + site(originals)) as edge:

@@ -123,7 +123,7 @@ def test_a_wrong_configuration_is_78(served: list[Config], tmp_path: Path) -> No
         result = run(command, "--config", file)
         assert result.exit_code == 78
         assert result.stderr.splitlines() == [
-            f"{file}:2: workers: must be a whole number, 1 to 256, not 'x'",
+            f"{file}:2: workers: must be a whole number, 1 to 64, not 'x'",
             f"{file}:3: typo: unknown setting",
         ]
         assert result.stdout == ""

@@ -52,8 +52,9 @@ def test_the_whole_manual(place: Place) -> None:
     config = place.load(
         f"""listen = ["0.0.0.0:8080", "[::1]:8080"]
         admin = "127.0.0.1:8081"
-        workers = 1
+        workers = 3
         name = "edge1"
+        forwarded = "forwarded"
         trusted_proxies = ["10.0.0.0/8"]
         cache.size = "1GiB"
         cache.index = "redis://:p@host:6379/0"
@@ -175,9 +176,13 @@ def test_the_contract_of_defaults() -> None:
         # wrong types
         ("listen = '0.0.0.0:80'",
          'F:3: listen: must be a list in square brackets; write ["0.0.0.0:80"]'),
-        ("workers = '1'", "F:3: workers: must be a whole number, 1 to 256, not '1'"),
-        ("workers = true", "F:3: workers: must be a whole number, 1 to 256, not true"),
-        ("workers = 2", "F:3: workers: more than one is not available in this release; keep 1"),
+        ("workers = '1'", "F:3: workers: must be a whole number, 1 to 64, not '1'"),
+        ("workers = true", "F:3: workers: must be a whole number, 1 to 64, not true"),
+        ("workers = 65", "F:3: workers: must be 1 to 64, not 65"),
+        ("workers = 2", ("F:3: workers: 2 of them need an index that they can share:"
+         " name a Redis in cache.index")),
+        ("forwarded = 'both'",
+         "F:3: forwarded: must be \"x-forwarded-for\" or \"forwarded\", not 'both'"),
         ("admin = 8081", "F:3: admin: must be HOST:PORT, [IPV6]:PORT or unix:/path, in quotes"),
         ("resizer = 3", "F:3: resizer: must be a table, [resizer]"),
         ("[origin]\nname='app'",
@@ -395,6 +400,7 @@ def test_command_line_over_environment_over_file(place: Place) -> None:
         ("PID_FILE", "/run/x.pid", 'pid_file = "/run/x.pid"'),
         ("LISTEN", '["127.0.0.1:1"]', 'listen = ["127.0.0.1:1"]'),
         ("TRUSTED_PROXIES", "", "trusted_proxies = []"),
+        ("FORWARDED", "forwarded", 'forwarded = "forwarded"'),
         ("CACHE__SIZE", "10GiB", 'size = "10GiB"'),
         ("CACHE__MEMORY", "4096", 'memory = "4KiB"'),
         ("RESIZER__PROCESSES", "2", "processes = 2"),

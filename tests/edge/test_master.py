@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.ledger import PAGES_A_SLOT
 from tests.peers.node import END_S, Node, quote, running
 
 # What a worker may do wrong, each at the moment in which it would hurt.
@@ -46,7 +47,8 @@ def work(config, seat):
                     time.sleep(60)
                 case Word.RELEASE:
                     seat.link.send(Word.RELEASED)
-                    return 0
+                    if kind != "lingers":
+                        return 0
                 case Word.DRAIN | Word.HASTEN:
                     return 0
         if not is_there:
@@ -115,6 +117,19 @@ def test_the_order_of_a_reload(tmp_path):
         *["name0 go"] * 2,
     ]
     assert sum("listening on" in line for line in edge.log) == 1
+
+
+def test_a_reload_waits_until_there_is_room_for_another_crew(tmp_path):
+    with master(tmp_path, "lingers") as edge:
+        for _ in range(PAGES_A_SLOT - 1):
+            hang_up(edge, tmp_path, "lingers")
+            edge.wait_for("is in effect")
+        hang_up(edge, tmp_path, "good")
+        edge.wait_for("the reload waits")
+        assert len(edge.workers()) == PAGES_A_SLOT
+        os.kill(edge.workers()[0], signal.SIGKILL)
+        edge.wait_for("is in effect")
+        assert orders(edge)[-1] == "good go"
 
 
 @pytest.mark.parametrize("name", ["refuses", "dies"])
