@@ -39,6 +39,7 @@ from edge.config import Config
 from edge.connection import ConnectionSettings, Handler, Listener
 from edge.deliver import Deliverer
 from edge.drain import accept_rest, drain, stop_accepting
+from edge.garbage import Garbage
 from edge.handler import Handler as SiteHandler
 from edge.health import DEGRADED, WORKERS, Health
 from edge.ledger import AT_REST
@@ -79,8 +80,6 @@ log = logging.getLogger("halftone")
 # Body size up to which a representation lives in the memory tier. Above it a file
 # that is kept open is sent by sendfile, without a copy of ours.
 MEMORY_CUT_OFF: Final = 64 * 1024
-# Answers kept in one piece, beside the memory tier that they are copied from.
-READY_BYTES: Final = 64 * 1024 * 1024
 # Threads for file system calls that may wait for a disk; a spinning disk gains nothing from more.
 DISK_THREADS: Final = 8
 # Renders and fetches under way at once, beyond what the resizer's own queue bounds.
@@ -173,7 +172,9 @@ class App:
             render_flights: Flights[Made] = Flights(MAX_FLIGHTS)
             stack.push_async_callback(lambda: source_flights.stop(self._left_s()))
             stack.push_async_callback(lambda: render_flights.stop(self._left_s()))
-            memory: Memory[Representation] = Memory(config.cache.memory, MEMORY_CUT_OFF)
+            # Half for what is at hand, half for the answers that are ready to leave.
+            half = config.cache.memory // 2
+            memory: Memory[Representation] = Memory(half, MEMORY_CUT_OFF)
             spool = Spool(config.cache.path)
             sources = Sources(store, self._clock, self._threads, source_flights, node, spool)
             sites = self._build_sites()
@@ -194,7 +195,7 @@ class App:
                 disk_threads=self._threads,
             )
             renewal = Renewal(
-                limit_bytes=min(READY_BYTES, config.cache.memory // 4),
+                limit_bytes=half,
                 access=access,
                 sources=sources,
                 shelf=shelf,
@@ -217,6 +218,8 @@ class App:
                 trusted=trusted,
             )
             self._handler = handler
+            self._garbage = Garbage(lambda: sum(handler.requests().values()))
+            self._garbage.start()
             rows = list(
                 metric_rows(
                     handler,
@@ -228,6 +231,7 @@ class App:
                     store,
                     access,
                     self._residency,
+                    self._garbage,
                 )
             )
             rows += worker_rows(index, self._stopping.is_set)
@@ -380,6 +384,7 @@ class App:
             self._clock.tick()
             if self._handler is not None:
                 self._handler.tick()
+                self._garbage.tick()
             for listener in self._listeners:
                 try:
                     listener.tick()
@@ -561,6 +566,7 @@ def metric_rows(
     store: Store,
     access: AccessLog | None,
     residency: Residency,
+    garbage: Garbage,
 ) -> Iterator[Row]:
     """Which number of which part stands under which name."""
     own, rendered = handler.stats, handler.derivatives.stats
@@ -651,6 +657,12 @@ def metric_rows(
         "Stretches of large files that a disk thread had to read before they were sent.",
         (),
         single(lambda: residency.loads),
+    )
+    yield Counter(
+        "halftone_full_collections",
+        "Full garbage collections, each in a quiet second.",
+        (),
+        single(lambda: garbage.full),
     )
     yield Counter(
         "halftone_access_log_dropped",

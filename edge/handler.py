@@ -192,7 +192,7 @@ class Handler:
         """A hit that is not in memory, if all of it can be had without waiting."""
         representation = self._shelf.in_open_file(source, key)
         if representation is None and self._shelf.is_small_file(route, source):
-            representation = self._shelf.read_small_file(route.site, source, key)
+            representation = self._shelf.read_small_file(route.site, source)
         if representation is None:
             return None
         self.stats.hits_disk += 1

@@ -14,8 +14,10 @@ from edge.route import Route
 from edge.shelf import Shelf
 from edge.source import Source, Sources
 
-# Hits before an answer is worth keeping in one piece.
+# Hits before an answer is worth keeping.
 WORTH_HITS: Final = 2
+# About what a head takes.
+HEAD_BYTES: Final = 512
 
 
 class Renewal:
@@ -62,16 +64,21 @@ class Renewal:
         source, key = route.source, route.key
         if source is None or key is None:
             return False
-        if self._clock.wall >= source.fresh_until and not self._sources.recheck(route.site, source):
+        if self._clock.wall >= source.fresh_until and not (
+            # What is read for every answer is looked at then.
+            (ready.is_small_file and self._sources.may_recheck(route.site, source))
+            or self._sources.recheck(route.site, source)
+        ):
             return False
         representation = self._shelf.in_memory(source, key)
         if representation is not None:
             facts = self._lifetimes.facts_of_hit(route.site, source, "memory")
             self._deliverer.make_ready(representation, facts)
-            if representation.length <= MAX_WIRE_BYTES:
+            length = representation.length
+            if length <= MAX_WIRE_BYTES and self.answers.has_room(length + HEAD_BYTES):
                 assert isinstance(representation.body, bytes)
                 ready.wire = b"%b\r\n%b" % (representation.head, representation.body)
-                ready.tail = representation.length
+                ready.tail = length
                 return True
         else:
             representation = self._shelf.in_open_file(source, key)
@@ -103,9 +110,14 @@ class Renewal:
                 self._lifetimes.facts_of_hit(route.site, source, source.home.value),
             )
             ready.tail = record.length
-        ready.wire = b""
         ready.is_small_file = True
         ready.head = self._deliverer.join_head(ready.rest)
+        ready.wire = b""
+        if ready.is_asked_again and self.answers.has_room(ready.tail + HEAD_BYTES):
+            body = self._read(ready)
+            if type(body) is not bytes:
+                return False
+            ready.wire = ready.head + body
         return True
 
     def _read(self, ready: Ready) -> bytes | FileSlice | None:
@@ -118,6 +130,9 @@ class Renewal:
         if ready.is_small_file:
             if source.file is None or docroot is None:
                 return None
-            return docroot.read_now(source.id.path, source.file)
+            data = docroot.read_now(source.id.path, source.file)
+            if data is not None:
+                self._sources.confirm(source)
+            return data
         representation = self._shelf.in_memory(source, key) or self._shelf.in_open_file(source, key)
         return None if representation is None else representation.body

@@ -50,23 +50,24 @@ class Shelf:
             and source.record.media_type != "image/svg+xml"  # has fields of its own
         )
 
-    def read_small_file(self, site: Site, source: Source, key: Key) -> Representation | None:
-        """A small docroot file into memory, if its pages are resident; see Docroot.read_now()."""
+    def read_small_file(self, site: Site, source: Source) -> Representation | None:
+        """A small docroot file, if its pages are resident; see Docroot.read_now().
+
+        It is not put into memory: the kernel has it there, and ready.py keeps what is hot.
+        """
         if source.file is None or site.docroot is None:
             return None
         data = site.docroot.read_now(source.id.path, source.file)
         record = source.record
         if data is None or source.file.validator != record.validator:
             return None
-        representation = Representation(
+        return Representation(
             validator=record.validator,
             etag=record.etag,
             last_modified=record.last_modified,
             media_type=record.media_type,
             body=data,
         )
-        self._memory.put(key.digest, representation, len(data))
-        return representation
 
     async def remember(self, key: Key, representation: Representation) -> None:
         """Keep it in memory where it is small enough to be worth it, else its file open.

@@ -224,17 +224,29 @@ class Sources:
 
         False is no verdict: open() finds out.
         """
-        file = source.file
-        if source.home is not Home.DOCROOT or site.docroot is None or file is None:
+        if not self.may_recheck(site, source):
             return False
-        if file.validator != source.record.validator:
+        assert site.docroot is not None
+        assert source.file is not None
+        if not site.docroot.is_same(source.id.path, source.file):
             return False
-        if source.opened.current is None and source.opened is not NOT_ASKED:
-            return False
-        if not site.docroot.is_same(source.id.path, file):
-            return False
-        source.fresh_until = self._clock.wall + STAT_TTL_S
+        self.confirm(source)
         return True
+
+    def may_recheck(self, site: Site, source: Source) -> bool:
+        """Is all that is asked of this source whether its file is the same?"""
+        file = source.file
+        return (
+            source.home is Home.DOCROOT
+            and site.docroot is not None
+            and file is not None
+            and file.validator == source.record.validator
+            and (source.opened is NOT_ASKED or source.opened.current is not None)
+        )
+
+    def confirm(self, source: Source) -> None:
+        """Its file was seen just now, and is the same."""
+        source.fresh_until = self._clock.wall + STAT_TTL_S
 
     def doubt(self, source_id: SourceId) -> None:
         """What is known of a source may be over: the next open() looks again."""

@@ -170,7 +170,8 @@ def test_the_docroot_comes_first_also_when_a_file_appears_later(tmp_path, app, o
         assert size_of(edge.get("/new.jpg?w=100")) == (100, 50)
         (originals / "new.jpg").unlink()
         until(lambda: edge.get("/new.jpg").body == TALL, "the origin's is there still")
-        assert size_of(edge.get("/new.jpg?w=100")) == (100, 200)
+        # A derivative may be what it was for the rest of the second.
+        until(lambda: size_of(edge.get("/new.jpg?w=100")) == (100, 200), "and its derivative")
         assert app.visits("/new.jpg") == 1
 
 
