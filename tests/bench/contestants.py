@@ -82,7 +82,7 @@ class Node(HttpContestant):
 
     def version(self) -> str:
         command = [sys.executable, "-m", "edge.cli", "version"]
-        return " ".join(_output(command, REPOSITORY).split())
+        return ", ".join(_output(command, REPOSITORY).splitlines())
 
     def start(self, root: str, folder: str) -> None:
         command = [sys.executable, "-m", "edge.cli", "serve", root, "--cache", f"{folder}/cache"]
@@ -309,7 +309,7 @@ def bare(core: int) -> Loop:
 
 def libvips(core: int, python: str) -> Loop:
     def version() -> str:
-        code = "import pyvips as p; print('libvips', *(p.version(i) for i in range(3)), sep='.')"
+        code = "import pyvips as p; print(*(p.version(i) for i in range(3)), sep='.')"
         return f"{_output([python, '-c', code], '/')}, {_versions(python, 'pyvips')}"
 
     command = [python, f"{LOOPS}/vips.py"]

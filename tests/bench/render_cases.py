@@ -9,7 +9,7 @@ PLASMA = "/usr/share/wallpapers/{}/contents/images/2560x1600.jpg"
 
 # Baseline JPEG without a colour profile, wider than 1280. Six are 2560 wide, twice the largest
 # width and four times another, which is kind to whoever decodes at the smallest scale that covers;
-# the other four (1680 to 1920) are not. The name under which each is served, and where Debian puts it.
+# the other four (1680 to 1920) are not. Under which name each is served, and where Debian has it.
 PHOTOGRAPHS = {
     **{f"{name}.jpg": f"{MATE}/{name}.jpg" for name in ("Aqua", "Dune", "Garden", "Blinds")},
     **{f"{name}.jpg": f"{MATE}/{name}.jpg" for name in ("TwoWings", "RainDrops", "Storm")},

@@ -22,7 +22,6 @@ from tests.bench.cases import chosen
 from tests.bench.contestants import Contestant, everyone
 from tests.bench.measure import GENERATOR_CORE, SERVER_CORE
 from tests.bench.render_cases import (
-    CURVE_WIDTHS,
     LADDER_COMMAND,
     LIBVIPS,
     NODE,
@@ -119,7 +118,7 @@ def _run(
             memory = resident.measure(SERVER_CORE, f"{folder}/resident")
         except FAULTS as error:
             failures.append(f"memory: {error}")
-    return render_report.RenderResults(facts, plan.cases, samples, alike, memory, failures)
+    return render_report.RenderResults(facts, cases(), samples, alike, memory, failures)
 
 
 @contextlib.contextmanager
@@ -190,7 +189,6 @@ def _facts(running: Sequence[Contestant], plan: Plan) -> dict[str, str]:
         + (" (quick: a rehearsal, not a result)" if plan.quick else "")
         + "; each picture by each contestant in turn, the order rotates",
         "settings": "one picture at a time on one core; JPEG quality 80 and baseline for all",
-        "curves": f"widths {', '.join(map(str, CURVE_WIDTHS))}",
     }
 
 

@@ -39,7 +39,7 @@ METRICS: Mapping[str, Metric] = {
     "largest_ms": Metric("CPU of the largest alone", "largest ms", "ms"),
     "of_largest": Metric("times the largest alone", "/ largest", "", 2),
     "pictures_per_s": Metric("pictures per second", "pic/s", "/s", more_is_better=True),
-    "bytes": Metric("bytes of an output", "bytes", "bytes", 0),
+    "bytes": Metric("bytes", "bytes", "", 0),
     "disturbed": Metric("share of the server's core taken by others", "others", "", 2),
 }
 
