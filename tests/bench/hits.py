@@ -10,20 +10,17 @@ compiler.
 import argparse
 import contextlib
 import os
-import platform
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 from rich.console import Console
 
-from tests.bench import measure, report
+from tests.bench import machine, measure, report
 from tests.bench.cases import IDLE_CONNECTIONS, TAILS, cases, chosen
-from tests.bench.node import REPOSITORY, Node
+from tests.bench.node import Node
 from tests.bench.peers import SPARE, Floor, Lighttpd, Nginx
 from tests.bench.server import Server
 from tests.bench.stats import Sample
@@ -119,12 +116,8 @@ def _allow_descriptors() -> int:
 
 
 def _facts(servers: Sequence[Server], plan: measure.Plan, quick: bool) -> dict[str, str]:
-    shared = "two threads of one core" if _shares_a_core() else "two cores"
     return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": _commit(),
-        "machine": f"{_cpu_model()}, {os.cpu_count()} CPUs ({shared} used), {_memory_gib()} GiB",
-        "kernel": platform.release(),
+        **machine.facts(measure.SERVER_CORE),
         "versions": "; ".join(f"{server.name}: {server.version()}" for server in servers),
         "rounds": f"{plan.rounds} of {plan.seconds:g} s a server, {plan.warm_s:g} s of warm-up"
         + (" (quick: a rehearsal, not a result)" if quick else ""),
@@ -133,33 +126,6 @@ def _facts(servers: Sequence[Server], plan: measure.Plan, quick: bool) -> dict[s
         "logs": "the peers and the floor write none; the node writes its access log and metrics",
         "wrk": "one thread, closed loop, p50 to p99.9 as it reports them",
     }
-
-
-def _commit() -> str:
-    command = ["git", "-C", REPOSITORY, "describe", "--always", "--dirty", "--exclude", "*"]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-    return finished.stdout.strip() or "unknown"
-
-
-def _cpu_model() -> str:
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        for line in file:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def _shares_a_core() -> bool:
-    path = f"/sys/devices/system/cpu/cpu{measure.SERVER_CORE}/topology/thread_siblings_list"
-    try:
-        with open(path, encoding="ascii") as file:
-            return file.read().strip() != str(measure.SERVER_CORE)
-    except OSError:
-        return False
-
-
-def _memory_gib() -> int:
-    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
 
 
 if __name__ == "__main__":

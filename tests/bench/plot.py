@@ -29,7 +29,13 @@ FAINT = "#5d6878"
 GRID = "#dfe4ea"
 PAPER = "#ffffff"
 STRIPE = "#f6f8fa"
-COLOURS = ("#2f6db5", "#e08214", "#8a919c", "#5aa469")  # told apart in grey and by most eyes
+COLOURS = (
+    "#2f6db5",
+    "#e08214",
+    "#8a919c",
+    "#5aa469",
+    "#8e4a9e",
+)  # told apart in grey and by most eyes
 TICKS = (
     0.01,
     0.02,

@@ -35,6 +35,14 @@ def parse_parent(stat: str) -> int:
     return int(fields[1])
 
 
+def parse_reaped_ticks(stat: str) -> int:
+    """Ticks of the children that ended and were waited for: cutime + cstime, their own included."""
+    fields = stat[stat.rfind(")") + 1 :].split()
+    if ")" not in stat or len(fields) < 15 or not all(map(str.isdigit, fields[13:15])):
+        raise ProcError(f"no times of children in {stat[:80]!r}")
+    return int(fields[13]) + int(fields[14])
+
+
 def parse_kib(text: str, name: str) -> int:
     """Bytes from a "Name:   123 kB" line of status or smaps_rollup."""
     for line in text.splitlines():
@@ -94,6 +102,27 @@ def cpu_ns_of(pids: Iterable[int]) -> int:
     return sum(cpu_ns(pid) for pid in pids)
 
 
+def spent_ns(top: int) -> int:
+    """CPU of the whole tree, with its children that ended.
+
+    Those are rounded to ticks. Raises OSError when one ends while we read: read again.
+    """
+    reaped = 0
+    pids = tree(top)
+    for pid in pids:
+        reaped += parse_reaped_ticks(_read_now(f"/proc/{pid}/stat"))
+    return cpu_ns_of(pids) + reaped * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+
+
+def peak_rss(pid: int) -> int:
+    """The most that a process ever had resident."""
+    return parse_kib(_read_now(f"/proc/{pid}/status"), "VmHWM")
+
+
+def command_line(pid: int) -> list[str]:
+    return _read(f"/proc/{pid}/cmdline").split("\0")[:-1]
+
+
 def memory(pid: int) -> Memory:
     return Memory(
         rss=parse_kib(_read(f"/proc/{pid}/status"), "VmRSS"),
@@ -112,9 +141,13 @@ def pin(pids: Iterable[int], core: int) -> None:
             os.sched_setaffinity(int(thread), {core})
 
 
+def _read_now(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        return _read_now(path)
     except (FileNotFoundError, ProcessLookupError):
         return ""

@@ -125,13 +125,13 @@ def markdown(results: Results) -> str:
     lines += ["", "![ratios](results.png)"]
     for case in results.measured():
         lines += ["", f"## {case.label}", "", case.about, ""]
-        lines += _grid(titles_of(case), rows_of(results, case))
+        lines += grid(titles_of(case), rows_of(results, case))
         titles = [f"{results.subject} / peer", *(title_of(m) for m in compared(case))]
         ratios = [
             [peer, *(ratio_text(results.ratio(case, metric, peer)) for metric in compared(case))]
             for peer in results.peers
         ]
-        lines += ["", *_grid(titles, ratios)]
+        lines += ["", *grid(titles, ratios)]
         lines += ["", *(f"Doubt: {doubt}.  " for doubt in doubts_of(results, case))]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -205,6 +205,6 @@ def _row(
     return plot.Row(label, {peer: ratio for peer, ratio in ratios.items() if ratio is not None})
 
 
-def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     rule = ["---", *("---:" for _ in titles[1:])]
     return [f"| {' | '.join(cells)} |" for cells in (titles, rule, *rows)]

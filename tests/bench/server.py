@@ -81,6 +81,10 @@ class Process:
     def pids(self) -> frozenset[int]:
         return proc.tree(self._child.pid)
 
+    def top(self) -> int:
+        """The first process of the tree."""
+        return self._child.pid
+
     def output(self) -> str:
         with open(self._output, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -142,6 +146,10 @@ class LocalServer:
     def pids(self) -> frozenset[int]:
         assert self._process is not None, "start() comes first"
         return self._process.pids()
+
+    def top(self) -> int:
+        assert self._process is not None, "start() comes first"
+        return self._process.top()
 
     def stop(self) -> None:
         """May be called however far start() came."""

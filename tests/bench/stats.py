@@ -34,6 +34,12 @@ METRICS: Mapping[str, Metric] = {
     "tree_pss": Metric("all processes idle, Pss", "Pss KiB", "KiB", 0),
     "server_busy": Metric("server's share of its core", "server", "", 2, more_is_better=True),
     "generator_busy": Metric("generator's share of its core", "wrk", "", 2),
+    "cpu_ms": Metric("CPU per picture", "CPU ms", "ms"),
+    "round_ms": Metric("with all between pictures", "round ms", "ms"),
+    "largest_ms": Metric("CPU of the largest alone", "largest ms", "ms"),
+    "of_largest": Metric("times the largest alone", "/ largest", "", 2),
+    "pictures_per_s": Metric("pictures per second", "pic/s", "/s", more_is_better=True),
+    "bytes": Metric("bytes", "bytes", "", 0),
     "disturbed": Metric("share of the server's core taken by others", "others", "", 2),
 }
 

@@ -29,6 +29,15 @@ def test_no_parent(text: str) -> None:
         proc.parse_parent(text)
 
 
+def test_time_of_ended_children() -> None:
+    # utime 212, stime 34, then cutime 5, cstime 7
+    text = f"9 (a) b) S {STAT}".replace("212 34 0 0", "212 34 5 7")
+    assert proc.parse_reaped_ticks(text) == 12
+    for broken in ("", "9 (n) S 1 2", text.replace(" 5 7 ", " x 7 ")):
+        with pytest.raises(proc.ProcError):
+            proc.parse_reaped_ticks(broken)
+
+
 def test_kib() -> None:
     text = "Name:\tVmRSS\nVmPeak:\t   99 kB\nVmRSS:\t    1234 kB\nRssAnon:\t 7 kB\nThreads:\t3\n"
     assert proc.parse_kib(text, "VmRSS") == 1234 * 1024
@@ -81,3 +90,18 @@ def test_an_ended_process_is_not_counted_as_zero() -> None:
     os.waitpid(pid, 0)
     with pytest.raises(OSError):
         proc.cpu_ns_of({pid})
+
+
+def test_a_child_that_ended_is_counted() -> None:
+    before = proc.spent_ns(os.getpid())
+    pid = os.spawnlp(
+        os.P_NOWAIT, "sh", "sh", "-c", "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done"
+    )
+    _, _, usage = os.wait4(pid, 0)
+    used_s = (proc.spent_ns(os.getpid()) - before) / 1e9
+    assert used_s >= usage.ru_utime + usage.ru_stime - 0.02  # ticks
+
+
+def test_command_line_and_peak_of_our_own() -> None:
+    assert "pytest" in " ".join(proc.command_line(os.getpid()))
+    assert proc.peak_rss(os.getpid()) >= proc.memory(os.getpid()).rss // 2
