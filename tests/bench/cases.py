@@ -41,6 +41,9 @@ class Case:
     # A run holds so few answers that a cut-off one matters: count the bytes in whole bodies.
     count_by_bytes: bool = False
     idle_connections: int = 0
+    # Thumbnails are rendered on the load generator's core meanwhile: by the node itself where it is
+    # measured, by another node where a peer is.
+    misses: bool = False
 
     def __post_init__(self) -> None:
         if not self.sizes or self.connections < 1 or self.idle_connections < 0:
@@ -68,6 +71,17 @@ def cases(descriptors: int, quick: bool) -> list[Case]:
         _large("100k", "100 KB", 100 * KIB, SMALL_CONNECTIONS),
         _large("1m", "1 MB", MIB, 16),
         _large("500m", f"{huge // MIB} MB", huge, 2),
+        Case(
+            name="misses",
+            label="beside misses",
+            about=f"As {THUMBNAILS[1]:,} B Squid, while misses are rendered on the load "
+            "generator's core, one after another: asked of the node itself where it is measured "
+            "(its resizers are on that core, and in its CPU), of another node where a peer is.",
+            sizes=(THUMBNAILS[1],) * PICTURES,
+            heads=Heads.SQUID,
+            connections=SMALL_CONNECTIONS,
+            misses=True,
+        ),
         *(_tail(files) for files in (TAILS[:1] if quick else TAILS)),
         Case(
             name="idle",

@@ -5,6 +5,7 @@ import http.client
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 
 from tests.bench import heads, pictures, proc, wrk
 from tests.bench.cases import SQUID_HEADS, Case, Heads
+from tests.bench.node import RENDERER, Node
+from tests.bench.render_cases import PHOTOGRAPHS
 from tests.bench.server import Server, ServerError, Setup
 from tests.bench.stats import Sample, rotation
 
@@ -19,6 +22,7 @@ SERVER_CORE = 0
 GENERATOR_CORE = 1
 CHECKED_BODIES = 200
 CHUNK = 1 << 20
+PHOTOGRAPH = "/photograph.jpg"
 IDLE_SETUP_S = 120.0
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -55,6 +59,8 @@ class Ground:
 def prepare(case: Case, folder: str) -> Ground:
     root = os.path.join(folder, "root")
     paths = pictures.write(root, case.sizes)
+    if case.misses:
+        shutil.copyfile(next(iter(PHOTOGRAPHS.values())), root + PHOTOGRAPH)
     pool = None
     if case.heads is not Heads.BARE:
         pool = os.path.join(folder, "requests")
@@ -86,6 +92,7 @@ class Course:
         self._folder = folder
         self._plan = plan
         self._say = say
+        self._spare: Node | None = None
 
     def samples(self) -> Iterator[Sample]:
         return self._idle_rounds() if self._ground.case.idle_connections else self._load_rounds()
@@ -93,6 +100,11 @@ class Course:
     def _load_rounds(self) -> Iterator[Sample]:
         """All servers run from first to last: only the measured one has work."""
         with contextlib.ExitStack() as stack:
+            if self._ground.case.misses:
+                # Born on the other core, whoever is measured.
+                self._spare = Node(GENERATOR_CORE, RENDERER)
+                stack.enter_context(started(self._spare, self._ground, self._folder))
+                proc.pin(self._spare.pids(), GENERATOR_CORE)
             for name in self._names:
                 with self._blamed(name):
                     server = self._running[name]
@@ -101,6 +113,8 @@ class Course:
                     check_answers(server, self._ground)
                     _load(server, self._ground, self._plan.warm_s, 0)
                     proc.pin(server.pids(), SERVER_CORE)
+                    if self._ground.case.misses and isinstance(server, Node):
+                        proc.pin(server.resizers(), GENERATOR_CORE)
             yield from self._rounds(self._load_once)
 
     def _idle_rounds(self) -> Iterator[Sample]:
@@ -122,7 +136,12 @@ class Course:
                     yield Sample(case, number, name, once(self._running[name], number))
 
     def _load_once(self, server: Server, number: int) -> Mapping[str, float]:
-        return _load(server, self._ground, self._plan.seconds, number)
+        if not self._ground.case.misses:
+            return _load(server, self._ground, self._plan.seconds, number)
+        renderer = server if isinstance(server, Node) else self._spare
+        assert renderer is not None
+        with _misses(renderer.port()):
+            return _load(server, self._ground, self._plan.seconds, number)
 
     def _idle_once(self, server: Server, number: int) -> Mapping[str, float]:
         with started(server, self._ground, self._folder):
@@ -247,6 +266,30 @@ def _holder(port: int, count: int, path: str) -> Iterator[None]:
             kept = child.stdout.readline()
         if kept != f"kept {count}\n":
             raise WrongAnswerError(f"of {count} idle connections: {kept!r}")
+
+
+@contextlib.contextmanager
+def _misses(port: int) -> Iterator[None]:
+    """A node renders one miss after another inside the block. Raises WrongAnswerError if not."""
+    command = [sys.executable, "-m", "tests.bench.misses", str(port), PHOTOGRAPH]
+    child = subprocess.Popen(
+        ["taskset", "-c", str(GENERATOR_CORE), "timeout", str(IDLE_SETUP_S), *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    with child:
+        assert child.stdin is not None and child.stdout is not None
+        if child.stdout.readline() != "ready\n":
+            raise WrongAnswerError("nobody asks for misses")
+        try:
+            yield
+        finally:
+            child.stdin.close()
+            made = child.stdout.readline()
+        if not made.startswith("made ") or made == "made 0\n":
+            raise WrongAnswerError(f"misses: {made!r}")
 
 
 def _tree_pss(pids: frozenset[int]) -> int:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 
+from tests.bench import proc
 from tests.bench.server import LocalServer, ServerError, Setup
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -14,8 +15,18 @@ READY = "halftone: listening on "
 ADDRESS = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
 
 
+RENDERER = "renderer"
+
+
 class Node(LocalServer):
-    name = "node"
+    def __init__(self, core: int, name: str = "node") -> None:
+        super().__init__(core)
+        self.name = name
+
+    def resizers(self) -> frozenset[int]:
+        return frozenset(
+            pid for pid in self.pids() if "resizer" in " ".join(proc.command_line(pid))
+        )
 
     def version(self) -> str:
         return f"Python {sys.version.split()[0]}"
