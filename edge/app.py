@@ -55,6 +55,7 @@ from edge.origin.files import Docroot
 from edge.origin.pool import Balance, OriginPool
 from edge.policy.forwarded import TrustedProxies
 from edge.policy.steps import OffStep, Steps
+from edge.ready import TURN_S
 from edge.rendering import RENDER_BUCKETS_S, Derivatives, Made
 from edge.renewal import Renewal
 from edge.representation import Representation
@@ -259,11 +260,13 @@ class App:
                 self._open(sock, handler, settings, loop)
             self._open(self._seat.stand.admin, admin, admin_settings, loop)
             ticker = loop.create_task(self._tick(index))
+            turner = loop.create_task(self._turn(handler))
             self._post()
             self._seat.link.send(Word.READY)
             await self._stopping.wait()
             await self._leave(index)
             ticker.cancel()
+            turner.cancel()
         return 0
 
     async def _leave(self, index: Index) -> None:
@@ -376,6 +379,12 @@ class App:
         listener = Listener(sock, handler, settings, self._clock, loop, self._residency)
         self._listeners.append(listener)
         listener.start()
+
+    async def _turn(self, handler: SiteHandler) -> None:
+        """What is renewed bit by bit; see ready.py."""
+        while True:
+            await asyncio.sleep(TURN_S)
+            handler.ready.next_turn()
 
     async def _tick(self, index: Index) -> None:
         """Once a second: the clock, then what is over its time, then what others should know."""

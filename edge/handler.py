@@ -144,7 +144,6 @@ class Handler:
 
     def tick(self) -> None:
         """Once a second, after the clock."""
-        self.ready.next_turn()
         self._familiar.next_turn()
         self._lessons = LESSONS_PER_TURN
         if self._access is not None:

@@ -3,10 +3,11 @@
 A small body in memory stands behind its head in one piece. A larger one, and one in a file, joins
 its head when it is asked for.
 
-An answer is put together when a picture at hand has been asked for a few times, and holds for one
-turn: the current second, cut short by whatever must be seen at once (a purge). In the next turn
-renew() looks whether it still stands, and brings Date, Age and ttl up to date. What is not
-found here goes the way of every request; nothing is decided here.
+An answer is put together when a picture at hand has been asked for a few times, and holds for a
+second, cut short by whatever must be seen at once (a purge). After that renew() looks whether it
+still stands, and brings Date, Age and ttl up to date. Seconds are counted in turns, from when an
+answer was made: were all renewed as the clock strikes, those who ask just then would wait for it.
+What is not found here goes the way of every request; nothing is decided here.
 
 A small file of a docroot is read for every answer, as its pages are in the kernel's memory. Only
 one that is asked for again within a second is kept here, while there is room, and only as long as
@@ -24,6 +25,9 @@ from edge.http.messages import Response
 
 # Larger bodies gain nothing from standing behind their heads: from 100 KB on a file is as cheap.
 MAX_WIRE_BYTES: Final = 64 * 1024
+# A turn, and how many of them an answer holds.
+TURN_S: Final = 0.05
+HOLDS: Final = 20
 # Answers that are kept, those of files among them: some 800 bytes each beside their wires.
 MAX_ANSWERS: Final = 131_072
 
@@ -42,8 +46,8 @@ class Ready:
         self.head = b""  # then this is the head, with its blank line
         self.rest = b""  # of that head, what follows the Date
         self.is_small_file = False  # the body is read for every answer
-        self.is_asked_again = False  # in the turn for which it was renewed
-        self.turn = -1
+        self.is_asked_again = False  # since it was renewed
+        self.turn = 0  # in which it was renewed
         self.tail = 0  # bytes of the body
 
 
@@ -95,8 +99,12 @@ class ReadyAnswers:
         self._by_host: dict[bytes, dict[bytes, Ready]] = {}
 
     def next_turn(self) -> None:
-        """Every second, and when something must be seen by the next request."""
+        """Every TURN_S."""
         self.turn += 1
+
+    def expire(self) -> None:
+        """Something must be seen by the next request."""
+        self.turn += HOLDS
 
     def find(self, head: Head, peer: Peer) -> bytes | ReadyResponse | None:
         """The answer's bytes, counted and logged as sent, or a response whose record() is to be
@@ -107,7 +115,7 @@ class ReadyAnswers:
         ready = by_line.get(head[0])
         if ready is None:
             return None
-        if ready.turn == self.turn:
+        if self.turn - ready.turn < HOLDS:
             ready.is_asked_again = True
         elif not self._renewed(by_line, head[0], ready):
             return None
@@ -148,8 +156,8 @@ class ReadyAnswers:
 
     def _renewed(self, by_line: dict[bytes, Ready], request_line: bytes, ready: Ready) -> bool:
         self._used -= len(ready.wire)
-        if ready.turn != self.turn - 1:
-            ready.is_asked_again = False
+        if self.turn - ready.turn >= 2 * HOLDS:
+            ready.is_asked_again = False  # but that was long ago
         if not self._renew(ready):
             self.stats.dropped += 1
             self._count -= 1

@@ -58,7 +58,7 @@ class Renewal:
         self.answers.put(*request.lines, Ready(route, line))
 
     def _renew(self, ready: Ready) -> bool:
-        """Bring a ready answer into this second, if it still stands; see ready.py."""
+        """Make a ready answer good for another second, if it still stands; see ready.py."""
         route = ready.owner
         assert isinstance(route, Route)
         source, key = route.source, route.key

@@ -3,7 +3,7 @@
 import pytest
 
 from edge.access import Peer
-from edge.ready import MAX_WIRE_BYTES, Ready, ReadyAnswers, ReadyResponse
+from edge.ready import HOLDS, MAX_WIRE_BYTES, Ready, ReadyAnswers, ReadyResponse
 
 HOST, LINE = b"Host: a", b"GET /a.jpg HTTP/1.1"
 HEAD = (LINE, HOST, b"-", b"", b"")
@@ -17,7 +17,7 @@ class Farm:
         self.body: bytes | None = body
         self.stands = True
         self.is_file = True
-        self.reads = self.renewals = 0
+        self.reads = self.renewals = self.seconds = 0
         self.answers = ReadyAnswers(limit, None, self.renew, self.read)
         self.answers.put(LINE, HOST, Ready(None, b""))
 
@@ -26,7 +26,7 @@ class Farm:
         if not self.stands or self.body is None:
             return False
         ready.is_small_file = self.is_file
-        ready.head = b"%d " % self.answers.turn
+        ready.head = b"%d " % self.seconds
         ready.tail = len(self.body)
         ready.wire = b""
         if not self.is_file or (ready.is_asked_again and self.answers.has_room(len(self.body) + 9)):
@@ -37,6 +37,11 @@ class Farm:
         self.reads += 1
         return self.body
 
+    def second(self) -> None:
+        for _ in range(HOLDS):
+            self.answers.next_turn()
+        self.seconds += 1
+
     def ask(self) -> object:
         found = self.answers.find(HEAD, PEER)
         return found.body[0] if isinstance(found, ReadyResponse) else found
@@ -45,35 +50,54 @@ class Farm:
 def test_in_memory_it_holds_for_a_turn():
     farm = Farm()
     farm.is_file = False
-    farm.answers.next_turn()
+    farm.second()
     before = farm.renewals
     assert {farm.ask() for _ in range(5)} == {b"1 body"}
     assert farm.renewals == before + 1
     farm.body = b"new"
     assert farm.ask() == b"1 body"
-    farm.answers.next_turn()
+    farm.second()
     assert farm.ask() == b"2 new"
     assert farm.answers.stats.hits == 7
     assert farm.reads == 0
 
 
+def test_it_is_made_anew_a_second_after_it_was_made_or_at_once():
+    farm = Farm()
+    farm.is_file = False
+    for _ in range(HOLDS // 2):
+        farm.answers.next_turn()
+    assert farm.ask() == b"0 body"
+    before = farm.renewals
+    for _ in range(HOLDS // 2):
+        farm.answers.next_turn()
+    farm.ask()
+    for _ in range(HOLDS - 1):
+        farm.answers.next_turn()
+        farm.ask()
+    assert farm.renewals == before + 1
+    farm.answers.expire()
+    farm.ask()
+    assert farm.renewals == before + 2
+
+
 def test_a_file_is_kept_from_the_second_time_in_a_turn_and_while_that_goes_on():
     farm = Farm()
     for turn in range(1, 4):  # once a turn: read every time
-        farm.answers.next_turn()
+        farm.second()
         assert farm.ask() == b"%d body" % turn
         assert farm.reads == turn
     farm.reads = 0
     for _ in range(5):
         assert farm.ask() == b"3 body"
     assert farm.reads == 1
-    farm.answers.next_turn()
+    farm.second()
     assert {farm.ask() for _ in range(5)} == {b"4 body"}
     assert farm.reads == 1  # renew() looked
     assert farm.answers._used == 6
     # A turn in which nobody asks, and one with a single request: it is not kept any more.
-    farm.answers.next_turn()
-    farm.answers.next_turn()
+    farm.second()
+    farm.second()
     assert farm.ask() == b"6 body"
     assert farm.reads == 2
     assert farm.answers._used == 0
@@ -81,7 +105,7 @@ def test_a_file_is_kept_from_the_second_time_in_a_turn_and_while_that_goes_on():
 
 def test_without_room_it_is_read_every_time():
     farm = Farm(limit=4)
-    farm.answers.next_turn()
+    farm.second()
     for _ in range(5):
         assert farm.ask() == b"1 body"
     assert farm.reads == 5
@@ -90,11 +114,11 @@ def test_without_room_it_is_read_every_time():
 
 def test_what_would_wait_or_no_longer_stands_is_not_answered():
     farm = Farm()
-    farm.answers.next_turn()
+    farm.second()
     assert farm.ask() == b"1 body"
     farm.body = None
     assert farm.ask() is None
-    farm.answers.next_turn()
+    farm.second()
     farm.stands = False
     assert farm.ask() is None
     assert farm.answers.stats.dropped == 1
@@ -105,7 +129,7 @@ def test_what_would_wait_or_no_longer_stands_is_not_answered():
 def test_a_large_one_is_recorded_when_it_has_left():
     body = bytes(MAX_WIRE_BYTES + 1)
     farm = Farm(body=body)
-    farm.answers.next_turn()
+    farm.second()
     found = farm.answers.find(HEAD, PEER)
     assert isinstance(found, ReadyResponse)
     assert (found.status, found.length, found.body) == (200, len(body), (body,))
