@@ -32,6 +32,8 @@ def to_resamplable(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode not in ("I", "I;16"):
+        image = image.convert("I")
     # convert() clips 16 bits at 255 where scaling is meant; 65535 / 257 is 255.
     grey = image.point(lambda value: value * (1 / 257) + 0.5).convert("L")
     key = image.info.get("transparency")
@@ -39,13 +41,9 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
         return grey
     # One value of 65536 is transparent. Seen as L and A, a pixel is its two bytes, and both match.
     halves = Image.frombytes("LA", image.size, image.tobytes())
-    low, high = halves.split()
-    if image.mode == "I;16B":
-        low, high = high, low
-    wanted = (key & 0xFF, key >> 8)
     matches = [
         half.point([255 if value == byte else 0 for value in range(256)])
-        for half, byte in zip((low, high), wanted, strict=True)
+        for half, byte in zip(halves.split(), (key & 0xFF, key >> 8), strict=True)
     ]
     grey.putalpha(ImageChops.invert(ImageChops.darker(*matches)))
     return grey

@@ -147,6 +147,8 @@ def _webp(data: bytes, exif: bytes) -> Iterator[bytes]:
     if end > len(data):
         raise CorruptPicture("a RIFF that ends behind the file")
     chunks = b"".join(_riff(data, 12, end, _WEBP_KEPT))
+    if not chunks:
+        raise CorruptPicture("a WebP of nothing")
     yield b"RIFF" + struct.pack("<L", len(chunks) + 4) + b"WEBP" + chunks
 
 
@@ -164,6 +166,8 @@ def _riff(data: bytes, at: int, end: int, kept: frozenset[bytes]) -> Iterator[by
         if name not in kept:
             continue
         if name == b"VP8X":
+            if length < 10:
+                raise CorruptPicture(f"a VP8X of {length} bytes")
             body = bytes([body[0] & _FLAGS_KEPT]) + bytes(3) + body[4:10]
         elif name == b"ANIM":
             body = body[:6]
