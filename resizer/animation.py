@@ -13,7 +13,7 @@ from typing import Final
 from PIL import Image
 
 from resizer import gif
-from resizer.decode import Picture, typed_failures
+from resizer.decode import Picture, check_palette, typed_failures
 from resizer.formats import MOVING, Format
 from resizer.geometry import Size
 from resizer.job import Limits
@@ -82,6 +82,7 @@ def read_frames(picture: Picture, count: int) -> Iterator[Frame]:
         with typed_failures(f"{picture.format} frame {number}"):
             image.seek(number)
             image.load()
+        check_palette(image)
         # A frame of a GIF may reach beyond the screen; then Pillow makes the screen larger.
         inside = image.size == picture.stored
         seen = image if inside else image.crop((0, 0, *picture.stored))

@@ -263,6 +263,7 @@ def load_pixels(picture: Picture, box: Box, size: Size) -> tuple[Image.Image, Bo
         image.reduce = _halvings(picture, wanted)
     with typed_failures(f"{picture.format} pixels"):
         image.load()
+    check_palette(image)
     if isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile):
         scale = image.width / picture.stored[0]
     left, top, right, bottom = (edge * scale for edge in box)
@@ -271,6 +272,12 @@ def load_pixels(picture: Picture, box: Box, size: Size) -> tuple[Image.Image, Bo
 
 def _wanted(stored: int, side: int, box_side: float) -> int:
     return max(1, int(stored * side * OVERSAMPLING / box_side))
+
+
+def check_palette(image: Image.Image) -> None:
+    """Raises CorruptPicture for pixels that are numbers of colours which the file does not give."""
+    if image.mode in ("P", "PA") and image.palette is None:
+        raise CorruptPicture("a palette picture without a palette")
 
 
 def _halvings(picture: Picture, wanted: Size) -> int:

@@ -46,14 +46,12 @@ def lighter(
     """The derivative, or what may stand for it and is lighter. `body` shows the same as `data`, and
     encode_again(quality) is the derivative at another quality.
     """
-    if len(body) < len(data):
-        return body
-    choices = [body]
     stripped = strip(data, output, exif)
-    usual = SETTINGS[output].quality
     if stripped is not None:
-        choices.append(stripped)
-    elif usual is not None:
-        lower = (quality or usual) * len(data) // (len(body) + 1)
-        choices.append(encode_again(max(LEAST_QUALITY, lower)))
-    return min(choices, key=len)
+        # Of two of one weight, the one that was not encoded once more.
+        return min(stripped, body, key=len)
+    usual = SETTINGS[output].quality
+    if len(body) < len(data) or usual is None:
+        return body
+    lower = (quality or usual) * len(data) // (len(body) + 1)
+    return min(body, encode_again(max(LEAST_QUALITY, lower)), key=len)
