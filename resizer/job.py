@@ -23,7 +23,7 @@ from resizer.errors import (
     TransferFailed,
     UnsupportedFormat,
 )
-from resizer.formats import Format
+from resizer.formats import Format, InputOnly, SourceFormat, parse_source_format
 from resizer.transform import Transform
 
 MIB: Final = 1 << 20
@@ -51,6 +51,10 @@ class Limits:
     max_pixels: int = 50_000_000
     max_side: int = transforms.MAX_SIDE
     max_output_bytes: int = 32 * MIB
+    # A picture that moves costs 15 ms a megapixel of its frames to decode and scale, and as much
+    # again to write; beyond either limit its first frame stands for it.
+    max_frames: int = 300
+    max_animation_pixels: int = 50_000_000
 
     def __post_init__(self) -> None:
         for value in astuple(self):
@@ -63,13 +67,14 @@ class Job:
     """Read the source, apply the transform, write to the sink where it stands.
 
     The picture is `length` bytes of the source from `offset` on (it may stand behind the head of a
-    cache file); length None is all the rest.
+    cache file); length None is all the rest. inputs: formats that are only read, switched on.
     """
 
     transform: Transform
     limits: Limits
     offset: int = 0
     length: int | None = None
+    inputs: tuple[InputOnly, ...] = ()
 
     def __post_init__(self) -> None:
         for value in (self.offset, self.length):
@@ -109,7 +114,7 @@ class Result:
     height: int
     source_width: int
     source_height: int
-    source_format: Format
+    source_format: SourceFormat
     decode_ms: float
     render_ms: float
 
@@ -212,20 +217,23 @@ def parse(data: bytes) -> Message:
 
 def _fields(message: Message) -> list[object]:
     match message:
-        case Job(transform, limits, offset, length):
-            return [transform.canonical(), offset, length, *astuple(limits)]
+        case Job(transform, limits, offset, length, inputs):
+            return [transform.canonical(), offset, length, list(inputs), *astuple(limits)]
         case _:
             return list(astuple(message))
 
 
 def _message(kind: type[Message], fields: list[object]) -> Message:
     if kind is Job:
-        text, offset, length, *limits = fields
-        if not isinstance(text, str) or len(limits) != len(astuple(Limits())):
-            raise BadMessage("the transform is no text, or the limits are not all there")
-        return Job(transforms.parse(text), Limits(*limits), offset, length)  # type: ignore[arg-type]
+        text, offset, length, inputs, *limits = fields
+        if not isinstance(text, str) or not isinstance(inputs, list):
+            raise BadMessage("the transform is no text, or the inputs are no list")
+        if len(limits) != len(astuple(Limits())):
+            raise BadMessage("the limits are not all there")
+        on = tuple(InputOnly(str(name)) for name in inputs)
+        return Job(transforms.parse(text), Limits(*limits), offset, length, on)  # type: ignore[arg-type]
     if kind is Result:
-        fields[6] = Format(str(fields[6]))
+        fields[6] = parse_source_format(str(fields[6]))
     if kind is Failure:
         fields[0] = FailureKind(str(fields[0]))
     return kind(*fields)  # type: ignore[arg-type]

@@ -36,6 +36,7 @@ from resizer.errors import (
     TransferFailed,
     WorkerCrashed,
 )
+from resizer.formats import outputs_of
 from resizer.job import BadMessage, Failure, Hello, Job, Limits, Refusal, Result, build, parse
 from resizer.process import WorkerProcess, describe
 from resizer.sandbox import SandboxMode
@@ -319,9 +320,10 @@ class Pool:
 
     def _contradiction(self, ticket: _Ticket, result: Result) -> str | None:
         """What a result says that can't be so. A worker may have been taken over."""
-        output = ticket.job.transform.format or result.source_format
-        if result.media_type != output.media_type:
-            return f"{result.media_type} where {output.media_type} was asked"
+        asked = ticket.job.transform.format
+        outputs = outputs_of(result.source_format) if asked is None else (asked,)
+        if result.media_type not in {each.media_type for each in outputs}:
+            return f"{result.media_type} where {outputs[0].media_type} was asked"
         if result.length > ticket.job.limits.max_output_bytes:
             return f"{result.length} bytes are over the limit"
         # The offset is the caller's too, but after a cancellation the number may be another file's.

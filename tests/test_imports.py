@@ -15,7 +15,8 @@ PACKAGES = ("edge", "resizer", "cache")
 PURE = {
     *("cache.key", "cache.entry", "cache.sieve", "cache.gdsf", "cache.errors"),
     *("cache.index.interface", "resizer.transform", "resizer.geometry", "resizer.formats"),
-    *("resizer.job", "resizer.errors", "resizer.orientation"),
+    *("resizer.job", "resizer.errors", "resizer.orientation", "resizer.gif", "resizer.tiff"),
+    *("resizer.jpeg2000", "resizer.strip", "resizer.rights"),
     *("edge.pace", "edge.counts"),
 }
 PURE_FOLDERS = ("edge.http.", "edge.urls.", "edge.policy.")
@@ -30,7 +31,10 @@ IMPURE_LIBRARY = {
     *("pathlib", "random", "secrets", "select", "selectors", "shutil", "signal", "socket"),
     *("sqlite3", "ssl", "subprocess", "tempfile", "threading", "time", "urllib.request"),
 }
-PIL_ROOMS = {"resizer.decode", "resizer.pipeline", "resizer.encode", "resizer.worker"}
+PIL_ROOMS = {
+    *("resizer.animation", "resizer.colour", "resizer.decode", "resizer.encode"),
+    *("resizer.pipeline", "resizer.sharpness", "resizer.worker"),
+}
 # Third-party libraries, each with the rooms that may know it.
 LIBRARY_ROOMS = {
     "PIL": PIL_ROOMS,

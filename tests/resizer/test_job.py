@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from resizer import errors
-from resizer.formats import Format
+from resizer.formats import Format, InputOnly
 from resizer.job import (
     BadMessage,
     Failure,
@@ -28,6 +28,7 @@ RESULT = Result("image/webp", 5973, 220, 138, 1680, 1050, Format.JPEG, 12.5, 3.0
 MESSAGES: list[Message] = [
     Job(Transform(), Limits()),
     Job(parse_transform("w=220,h=160,fit=cover,g=north,f=webp,q=75"), Limits(1, 2, 3, 4)),
+    Job(Transform(), Limits(), 7, 8, (InputOnly.TIFF, InputOnly.JPEG2000)),
     Hello("landlock ABI 7, seccomp, rlimits"),
     Refusal("no seccomp"),
     RESULT,
@@ -89,7 +90,7 @@ def but(place: int, value: object) -> list[object]:
         datagram(4, but(1, True)),
         datagram(4, but(1, 1.0)),
         datagram(4, but(1, 1 << 40)),
-        datagram(4, but(6, "tiff")),
+        datagram(4, but(6, "bmp")),
         datagram(4, but(6, {})),
         datagram(4, but(7, 1)),
         datagram(4, but(7, -1.0)),
@@ -103,11 +104,15 @@ def but(place: int, value: object) -> list[object]:
         datagram(5, ["barred", ""]),
         datagram(2, ["\x1b[2J"]),
         datagram(3, [None]),
-        datagram(1, [7, 1, 1, 1, 1]),
-        datagram(1, ["w=0", 1, 1, 1, 1]),
-        datagram(1, ["", 1, 1, 1]),
-        datagram(1, ["", 1, 1, 1, 0]),
-        datagram(1, ["", 1, 1, 1, "1"]),
+        datagram(1, [7, 1, 1, [], 1, 1, 1, 1, 1, 1]),
+        datagram(1, ["w=0", 1, 1, [], 1, 1, 1, 1, 1, 1]),
+        datagram(1, ["", 1, 1, []]),
+        datagram(1, ["", 1, 1, [], 1, 1, 1, 1, 1]),
+        datagram(1, ["", 1, 1, [], 1, 1, 1, 1, 1, 0]),
+        datagram(1, ["", 1, 1, [], 1, 1, 1, 1, 1, "1"]),
+        datagram(1, ["", 1, 1, "tiff", 1, 1, 1, 1, 1, 1]),
+        datagram(1, ["", 1, 1, ["jpeg"], 1, 1, 1, 1, 1, 1]),  # not one to be switched on
+        datagram(1, ["", 1, 1, [None], 1, 1, 1, 1, 1, 1]),
     ],
 )
 def test_refused(data: bytes) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import subprocess
 import sys
 
-from resizer import encode, pipeline, version
+from resizer import encode, pipeline, sharpness, version
 
 
 def test_settings_move_the_revision() -> None:
@@ -13,13 +13,15 @@ def test_settings_move_the_revision() -> None:
         (
             sorted((name.value, repr(setting)) for name, setting in encode.SETTINGS.items()),
             encode.SMALL_PIXELS,
+            (encode.LEAST_QUALITY, encode.MAX_ATTEMPTS, encode.SAMPLES, encode.SAMPLE_SIDE),
+            (sharpness.REDUCED, sharpness.SIGMA),
             pipeline.FINE,
             pipeline.COARSE,
             pipeline.FINE_PIXELS,
         )
     )
     digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
-    assert (version.SETTINGS_REVISION, digest) == (1, "f6da2957e474456a")
+    assert (version.SETTINGS_REVISION, digest) == (2, "5eecef2ca73a6167")
 
 
 def test_known_without_a_codec() -> None:

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from resizer import child, worker
+from resizer.decode import DECODERS
 from resizer.errors import PictureTooLarge, TransferFailed
-from resizer.formats import Format
+from resizer.formats import MOVING, Format, InputOnly
 from resizer.job import Failure, FailureKind, Hello, Job, Limits, Result, build, parse
 from resizer.sandbox import SandboxMode
 from resizer.transform import parse as transform
@@ -87,9 +88,15 @@ class Running:
         theirs.close()
         self.hello = parse(self.socket.recv(4096))
 
-    def ask(self, data: bytes, text: str, limits: Limits | None = None) -> tuple[object, bytes]:
+    def ask(
+        self,
+        data: bytes,
+        text: str,
+        limits: Limits | None = None,
+        inputs: tuple[InputOnly, ...] = (),
+    ) -> tuple[object, bytes]:
         with temporary(data) as source, temporary() as sink:
-            job = build(Job(transform(text), limits or Limits()))
+            job = build(Job(transform(text), limits or Limits(), inputs=inputs))
             socket.send_fds(self.socket, [job], [source, sink])
             reply = parse(self.socket.recv(4096))
             return reply, os.pread(sink, 1 << 24, 0)
@@ -116,6 +123,22 @@ def test_jobs_and_the_end(mode: SandboxMode) -> None:
                 assert reply.length == len(body)
                 assert (reply.source_width, reply.source_format) == (64, source)
                 assert opened(body).size == (16, 16)
+        for only in InputOnly:
+            file = io.BytesIO()
+            quarters(64).save(file, DECODERS[only].name)
+            reply, _ = running.ask(file.getvalue(), "w=16")
+            assert isinstance(reply, Failure)
+            assert reply.kind is FailureKind.UNSUPPORTED
+            reply, body = running.ask(file.getvalue(), "w=16", inputs=(only,))
+            assert isinstance(reply, Result), reply
+            assert (reply.media_type, reply.source_format) == ("image/jpeg", only)
+        for moving in MOVING:
+            frames = [quarters(64), quarters(64).rotate(90)]
+            data = saved(frames[0], moving, save_all=True, append_images=frames[1:])
+            for output in MOVING:
+                reply, body = running.ask(data, f"w=16,f={output}")
+                assert isinstance(reply, Result), reply
+                assert getattr(opened(body), "n_frames", 1) == 2
         for data, kind in (
             (b"text", FailureKind.UNSUPPORTED),
             (PICTURE[:60], FailureKind.CORRUPT),
