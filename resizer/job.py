@@ -169,7 +169,9 @@ Message = Job | Hello | Refusal | Result | Failure
 
 # The kind on the wire is the place in this tuple, counted from 1.
 _TYPES: Final = (Job, Hello, Refusal, Result, Failure)
-_MEDIA_TYPES: Final = frozenset(each.media_type for each in Format)
+# A placeholder is a document (resizer/placeholder.py).
+PLACEHOLDER_MEDIA_TYPE: Final = "application/json"
+_MEDIA_TYPES: Final = frozenset((PLACEHOLDER_MEDIA_TYPE, *(each.media_type for each in Format)))
 
 
 def printable(text: str) -> str:

@@ -24,6 +24,7 @@ from resizer.formats import Format
 from resizer.job import (
     MAX_MESSAGE_BYTES,
     MIB,
+    PLACEHOLDER_MEDIA_TYPE,
     Failure,
     Hello,
     Job,
@@ -34,6 +35,7 @@ from resizer.job import (
     parse,
     printable,
 )
+from resizer.placeholder import STAND_INS, placeholder
 from resizer.sandbox import Policy, SandboxMode
 from resizer.transform import Transform
 from resizer.transform import parse as parse_transform
@@ -54,6 +56,17 @@ NICENESS: Final = 5
 # The kernel should take a worker long before an edge process.
 OOM_SCORE: Final = 500
 
+# Transforms that between them use all that a render can.
+WARMING: Final = (
+    "w=9,h=5,fit=cover",
+    "w=7,h=7,fit=letterbox,up=1",
+    "w=9,h=5,fit=cover,g=smart,bri=5,sat=5,sh=50,cr=2",
+    "w=9,h=9,fit=letterbox,fill=blur,rot=123,tone=bitonal,blur=9",
+    "ph=thumbhash",
+    "ph=blurhash",
+    "ph=preview",
+)
+
 Work = Callable[[bytes, Job], tuple[bytes, Result]]
 
 
@@ -62,11 +75,17 @@ def render(data: bytes, job: Job) -> tuple[bytes, Result]:
     started = time.perf_counter()
     picture = decode.open_picture(data, job.limits)
     plan = geometry.plan(picture.upright, job.transform, job.limits.max_pixels)
-    output = job.transform.format or picture.format
-    encode.check_size(plan.canvas, output)
-    turn = picture.orientation
+    whole = plan.output
+    stand_in = STAND_INS.get(job.transform.placeholder)
+    if stand_in is None:
+        output = job.transform.format or picture.format
+    else:
+        output = stand_in.format
+        plan = plan.within(stand_in.side)
+    encode.check_size(plan.output, output)
+    turn = picture.orientation.then(geometry.turn_of(job.transform))
     box = turn.stored_box(plan.box, picture.stored)
-    pixels, box = decode.load_pixels(picture, box, turn.turn(plan.inner))
+    pixels, box = decode.load_pixels(picture, box, turn.turn(plan.boxed))
     decoded = time.perf_counter()
     try:
         image = pipeline.render(
@@ -78,14 +97,18 @@ def render(data: bytes, job: Job) -> tuple[bytes, Result]:
             transform=job.transform,
             output=output,
         )
-        body = encode.encode(image, output, job.transform.quality, job.limits.max_output_bytes)
+        if stand_in is None:
+            quality = job.transform.quality_for(output)
+            body = encode.encode(image, output, quality, job.limits.max_output_bytes)
+        else:
+            body = placeholder(image, job.transform.placeholder, whole)
     except MemoryError as error:
         raise PictureTooLarge(f"{picture.stored} does not fit the worker's memory") from error
     return body, Result(
-        media_type=output.media_type,
+        media_type=output.media_type if stand_in is None else PLACEHOLDER_MEDIA_TYPE,
         length=len(body),
-        width=image.width,
-        height=image.height,
+        width=whole[0],
+        height=whole[1],
         source_width=picture.upright[0],
         source_height=picture.upright[1],
         source_format=picture.format,
@@ -175,7 +198,7 @@ def warm_up() -> None:
             options = {} if source is Format.AVIF else {"comment": b"a comment"}
             image.save(buffer, source.name, exif=exif, icc_profile=profile, **options)
             file = buffer.getvalue()
-        for asked in ("w=9,h=5,fit=cover", "w=7,h=7,fit=letterbox,up=1"):
+        for asked in WARMING:
             render(file, Job(parse_transform(asked), Limits()))
         # Cut short: what is raised, and what raising imports.
         for cut in (file[: len(file) * 3 // 4], file[:40]):
