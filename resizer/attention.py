@@ -113,10 +113,11 @@ def best(worths: Sequence[float], share: float) -> float:
     if room <= 0:
         return 0.0
     before = [0.0, *accumulate(worths)]
+    whole = before[-1] or 1.0
 
     def until(place: float) -> float:
-        whole = min(int(place), count - 1)
-        return before[whole] + worths[whole] * (place - whole)
+        full = min(int(place), count - 1)
+        return before[full] + worths[full] * (place - full)
 
     # Half a pixel of the copy apart, and both ends among them.
     steps = max(2, 2 * round(room * count))
@@ -125,6 +126,6 @@ def best(worths: Sequence[float], share: float) -> float:
         place = room * step / steps
         held = until((place + share) * count) - until(place * count)
         away = abs(2 * step / steps - 1)
-        return held + (1 - away) * CENTRED * before[-1]
+        return held + (1 - away) * CENTRED * whole
 
     return room * max(range(steps + 1), key=worth) / steps
