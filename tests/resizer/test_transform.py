@@ -84,6 +84,7 @@ def test_round_trip(transform: Transform) -> None:
             "keep=copyright,mb=9000,fr=0",
         ),
         (Transform(9, placeholder=Placeholder.THUMBHASH), "w=9,ph=thumbhash"),
+        (Transform(9, 8, adaptive=True), "w=9,h=8,ad=1"),
     ],
 )
 def test_canonical(transform: Transform, text: str) -> None:
@@ -101,6 +102,7 @@ BOTH = Qualities(((Format.AVIF, 50), (Format.WEBP, 70)))
 SETTLED = [
     (Transform(region=share(0, 0, 1_000_000, 1_000_000)), IDENTITY),
     (Transform(scale=10_000), IDENTITY),
+    (Transform(9, 9, adaptive=True), Transform(9, 9)),
     (Transform(saturation=-100), Transform(tone=Tone.GREY)),
     (Transform(saturation=-100, tone=Tone.BITONAL), Transform(tone=Tone.BITONAL)),
     # known once the format is
@@ -214,6 +216,8 @@ def test_a_format_that_is_chosen_later_settles_what_hung_on_it() -> None:
         "w=1,up=1,ex=1",
         "ex=1",
         "blur=1,sh=1",
+        "w=9,ad=1",
+        "w=9,h=9,ad=1",
         "sat=5,tone=grey",
         "blur=1,ph=thumbhash",
         "cr=1,ph=preview",

@@ -91,6 +91,7 @@ def transforms(draw: st.DrawFn) -> Transform:
         fields["height"] = draw(SIDES)
     if size == "box":
         fields["fit"] = draw(st.sampled_from(Fit))
+        fields["adaptive"] = draw(st.booleans())
     if size in ("width", "height", "box") and not fields["enlarge"]:
         fields["exact"] = draw(st.booleans())
     match fields.get("fit"):

@@ -317,6 +317,7 @@ NOT_EXPRESSIBLE = [
     ),
     Derivative("/Dune.jpg", Transform(scale=5000)),
     Derivative("/Dune.jpg", Transform(9, 9, Fit.OUTSIDE)),
+    Derivative("/Dune.jpg", Transform(9, 8, adaptive=True)),
     Derivative("/Dune.jpg", Transform(9, qualities=Qualities(((Format.WEBP, 70),)))),
 ]
 
