@@ -56,6 +56,20 @@ def test_a_face_outweighs_a_brick_wall_of_half_contrast() -> None:
     assert holds(crop(image, (0, 0, 300, 100), (100, 100)), (230, 30, 270, 70))
 
 
+def test_skin_outweighs_a_colour_as_strong() -> None:
+    image = dull()
+    image.paste((140, 200, 224), (0, 30, 40, 70))  # the same, but blue
+    image.paste((140, 200, 224), (50, 30, 90, 70))
+    image.paste(SKIN, (240, 30, 280, 70))
+    assert holds(crop(image, (0, 0, 300, 100), (100, 100)), (240, 30, 280, 70))
+
+
+def test_the_map_says_where() -> None:
+    image = Image.new("L", (60, 60))
+    image.paste(255, (50, 8, 51, 9))
+    assert map_of(image, (0, 0, 60, 60)).getbbox() == (50, 8, 51, 9)
+
+
 def test_only_the_box_counts() -> None:
     image = dull()
     image.paste(SKIN, (260, 0, 300, 100))
