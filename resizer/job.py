@@ -174,6 +174,13 @@ PLACEHOLDER_MEDIA_TYPE: Final = "application/json"
 _MEDIA_TYPES: Final = frozenset((PLACEHOLDER_MEDIA_TYPE, *(each.media_type for each in Format)))
 
 
+def media_type(transform: Transform, source: Format) -> str:
+    """What a transform of a source of this format must be answered with."""
+    if transform.placeholder is not transforms.Placeholder.NONE:
+        return PLACEHOLDER_MEDIA_TYPE
+    return (transform.format or source).media_type
+
+
 def printable(text: str) -> str:
     """Text that is safe in a log line and short enough for a message."""
     cut = text[:TEXT_CHARS]

@@ -36,7 +36,18 @@ from resizer.errors import (
     TransferFailed,
     WorkerCrashed,
 )
-from resizer.job import BadMessage, Failure, Hello, Job, Limits, Refusal, Result, build, parse
+from resizer.job import (
+    BadMessage,
+    Failure,
+    Hello,
+    Job,
+    Limits,
+    Refusal,
+    Result,
+    build,
+    media_type,
+    parse,
+)
 from resizer.process import WorkerProcess, describe
 from resizer.sandbox import SandboxMode
 from resizer.stats import COUNTERS, Stats
@@ -319,9 +330,9 @@ class Pool:
 
     def _contradiction(self, ticket: _Ticket, result: Result) -> str | None:
         """What a result says that can't be so. A worker may have been taken over."""
-        output = ticket.job.transform.format or result.source_format
-        if result.media_type != output.media_type:
-            return f"{result.media_type} where {output.media_type} was asked"
+        wanted = media_type(ticket.job.transform, result.source_format)
+        if result.media_type != wanted:
+            return f"{result.media_type} where {wanted} was asked"
         if result.length > ticket.job.limits.max_output_bytes:
             return f"{result.length} bytes are over the limit"
         # The offset is the caller's too, but after a cancellation the number may be another file's.

@@ -24,7 +24,6 @@ from resizer.formats import Format
 from resizer.job import (
     MAX_MESSAGE_BYTES,
     MIB,
-    PLACEHOLDER_MEDIA_TYPE,
     Failure,
     Hello,
     Job,
@@ -32,6 +31,7 @@ from resizer.job import (
     Refusal,
     Result,
     build,
+    media_type,
     parse,
     printable,
 )
@@ -101,7 +101,7 @@ def render(data: bytes, job: Job) -> tuple[bytes, Result]:
     except MemoryError as error:
         raise PictureTooLarge(f"{picture.stored} does not fit the worker's memory") from error
     return body, Result(
-        media_type=output.media_type if stand_in is None else PLACEHOLDER_MEDIA_TYPE,
+        media_type=media_type(job.transform, picture.format),
         length=len(body),
         width=whole[0],
         height=whole[1],
