@@ -84,7 +84,8 @@ def render(
 def aim(image: Image.Image, box: Box, plan: Plan, orientation: Orientation) -> Box:
     """The part of a box with a window that is to be scaled to plan.inner.
 
-    For every picture of one animation it is to be asked once: a crop must not jump about.
+    For all pictures of an animation it is to be asked once, since a crop must not jump about; they
+    are then rendered by a plan without its window.
     """
     assert plan.window is not None, "only a window is aimed"
     width, height = plan.box[2] - plan.box[0], plan.box[3] - plan.box[1]

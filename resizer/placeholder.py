@@ -32,13 +32,13 @@ class StandIn:
     format: Format
 
 
-# Seven cosine terms are told apart at 64 pixels as at 100, at half of the time.
+# Seven cosine terms are told apart at 64 pixels as at 100, in a third of the time.
 STAND_INS: Final = {
     Placeholder.THUMBHASH: StandIn(64, Format.PNG),
     Placeholder.BLURHASH: StandIn(32, Format.JPEG),
     Placeholder.PREVIEW: StandIn(32, Format.WEBP),
 }
-# 32 pixels across a screen show no artefact of the encoder but their own size.
+# What 32 pixels look like across a screen is not the encoder's fault.
 PREVIEW_QUALITY: Final = 30
 
 

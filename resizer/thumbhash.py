@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from operator import mul
 from typing import Final
 
-# The longest side the format's author allows; more would not change a byte.
+# The longest side that the format's author allows.
 MAX_SIDE: Final = 100
 
 # Terms of L along the longer side. With alpha there is less room for them.
