@@ -16,8 +16,8 @@ from PIL import Image, ImageChops, ImageFilter
 
 from resizer.geometry import Box
 
-# The longer side of the copy. On 24 photographs, most of them 16:10, cropped to a square: twice as
-# many pixels moved 7 of the crops, all but one by less than 5 % of the width; half as many moved 12.
+# The longer side of the copy. On 24 photographs, most of them 16:10, cropped to a square: with
+# twice as many pixels 7 crops moved, all but one by less than 5 % of the width; with half, 12 did.
 SIDE: Final = 64
 # It is averaged from this many times the pixels each way, picked out of the source: to average all
 # of a source that is decoded whole would cost more than all the rest. Eight times moved one crop,
