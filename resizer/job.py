@@ -174,7 +174,18 @@ Message = Job | Hello | Refusal | Result | Failure
 
 # The kind on the wire is the place in this tuple, counted from 1.
 _TYPES: Final = (Job, Hello, Refusal, Result, Failure)
-_MEDIA_TYPES: Final = frozenset(each.media_type for each in Format)
+# A placeholder is a document (resizer/placeholder.py).
+PLACEHOLDER_MEDIA_TYPE: Final = "application/json"
+_MEDIA_TYPES: Final = frozenset((PLACEHOLDER_MEDIA_TYPE, *(each.media_type for each in Format)))
+
+
+def media_types(transform: Transform, source: SourceFormat) -> tuple[str, ...]:
+    """What a transform of a source of this format may be answered with."""
+    if transform.placeholder is not transforms.Placeholder.NONE:
+        return (PLACEHOLDER_MEDIA_TYPE,)
+    if transform.format is not None:
+        return (transform.format.media_type,)
+    return tuple(each.media_type for each in outputs_of(source))
 
 
 def printable(text: str) -> str:

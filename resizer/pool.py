@@ -36,8 +36,18 @@ from resizer.errors import (
     TransferFailed,
     WorkerCrashed,
 )
-from resizer.formats import outputs_of
-from resizer.job import BadMessage, Failure, Hello, Job, Limits, Refusal, Result, build, parse
+from resizer.job import (
+    BadMessage,
+    Failure,
+    Hello,
+    Job,
+    Limits,
+    Refusal,
+    Result,
+    build,
+    media_types,
+    parse,
+)
 from resizer.process import WorkerProcess, describe
 from resizer.sandbox import SandboxMode
 from resizer.stats import COUNTERS, Stats
@@ -320,10 +330,9 @@ class Pool:
 
     def _contradiction(self, ticket: _Ticket, result: Result) -> str | None:
         """What a result says that can't be so. A worker may have been taken over."""
-        asked = ticket.job.transform.format
-        outputs = outputs_of(result.source_format) if asked is None else (asked,)
-        if result.media_type not in {each.media_type for each in outputs}:
-            return f"{result.media_type} where {outputs[0].media_type} was asked"
+        wanted = media_types(ticket.job.transform, result.source_format)
+        if result.media_type not in wanted:
+            return f"{result.media_type} where {wanted[0]} was asked"
         if result.length > ticket.job.limits.max_output_bytes:
             return f"{result.length} bytes are over the limit"
         # The offset is the caller's too, but after a cancellation the number may be another file's.

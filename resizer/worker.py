@@ -14,15 +14,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final
 
 from PIL import Image, ImageCms
 
-from resizer import animation, colour, decode, encode, geometry, lean, pipeline, sandbox
+from resizer import decode, encode, geometry, pipeline, sandbox
 from resizer.errors import PictureTooLarge, ResizeError, TransferFailed
-from resizer.formats import MOVING, Format, InputOnly, SourceFormat
-from resizer.geometry import Box
+from resizer.formats import Format
 from resizer.job import (
     MAX_MESSAGE_BYTES,
     MIB,
@@ -33,9 +31,11 @@ from resizer.job import (
     Refusal,
     Result,
     build,
+    media_type,
     parse,
     printable,
 )
+from resizer.placeholder import STAND_INS, placeholder
 from resizer.sandbox import Policy, SandboxMode
 from resizer.transform import Transform
 from resizer.transform import parse as parse_transform
@@ -56,59 +56,55 @@ NICENESS: Final = 5
 # The kernel should take a worker long before an edge process.
 OOM_SCORE: Final = 500
 
+# Transforms that between them use all that a render can do to pixels.
+LOOKS: Final = (
+    "w=9,h=5,fit=cover,g=smart,bri=5,sat=5,sh=50,cr=2",
+    "w=9,h=9,fit=letterbox,fill=blur,rot=123,tone=bitonal,blur=9",
+    *(f"ph={kind}" for kind in STAND_INS),
+)
+
 Work = Callable[[bytes, Job], tuple[bytes, Result]]
 
 
 def render(data: bytes, job: Job) -> tuple[bytes, Result]:
     """The bytes of a derivative from those of its source. Raises ResizeError."""
     started = time.perf_counter()
-    limits, transform = job.limits, job.transform
-    picture = decode.open_picture(data, limits, job.inputs)
-    plan = geometry.plan(picture.upright, transform, limits.max_pixels)
-    output = transform.format or picture.output
-    encode.check_size(plan.canvas, output)
-    turn = picture.orientation
+    picture = decode.open_picture(data, job.limits)
+    plan = geometry.plan(picture.upright, job.transform, job.limits.max_pixels)
+    whole = plan.output
+    stand_in = STAND_INS.get(job.transform.placeholder)
+    if stand_in is None:
+        output = job.transform.format or picture.format
+    else:
+        output = stand_in.format
+        plan = plan.within(stand_in.side)
+    encode.check_size(plan.output, output)
+    turn = picture.orientation.then(geometry.turn_of(job.transform))
     box = turn.stored_box(plan.box, picture.stored)
-    count = animation.frames_kept(picture, data, output, plan.canvas, limits, None)
-    limit_bytes = limits.max_output_bytes
-
-    def render_one(pixels: Image.Image, box: Box) -> Image.Image:
-        return pipeline.render(
+    pixels, box = decode.load_pixels(picture, box, turn.turn(plan.boxed))
+    decoded = time.perf_counter()
+    try:
+        image = pipeline.render(
             pixels,
             box,
             plan,
             orientation=turn,
             profile=picture.profile,
-            transform=transform,
+            transform=job.transform,
             output=output,
         )
-
-    try:
-        if count > 1:
-            decoded = time.perf_counter()
-            frames = [
-                animation.Frame(render_one(frame.image, box), frame.duration_ms)
-                for frame in animation.read_frames(picture, count)
-            ]
-            width, height = frames[0].image.size
-            write = partial(encode.encode_moving, frames, animation.plays(picture), output)
+        if stand_in is None:
+            quality = job.transform.quality_for(output)
+            body = encode.encode(image, output, quality, job.limits.max_output_bytes)
         else:
-            pixels, box = decode.load_pixels(picture, box, turn.turn(plan.inner))
-            decoded = time.perf_counter()
-            image = render_one(pixels, box)
-            width, height = image.size
-            write = partial(encode.encode, image, output)
-        body = write(transform.quality, limit_bytes)
-        if lean.shows_the_same(picture, plan, output, data, count):
-            again = partial(write, limit_bytes=limit_bytes)
-            body = lean.lighter(body, data, output, transform.quality, b"", again)
+            body = placeholder(image, job.transform.placeholder, whole)
     except MemoryError as error:
         raise PictureTooLarge(f"{picture.stored} does not fit the worker's memory") from error
     return body, Result(
-        media_type=output.media_type,
+        media_type=media_type(job.transform, picture.format),
         length=len(body),
-        width=width,
-        height=height,
+        width=whole[0],
+        height=whole[1],
         source_width=picture.upright[0],
         source_height=picture.upright[1],
         source_format=picture.format,
@@ -182,19 +178,7 @@ def serve(channel: socket.socket, work: Work) -> None:
         channel.sendmsg([build(reply)])
 
 
-_SAMPLES: Final[dict[SourceFormat, dict[str, object]]] = {
-    Format.JPEG: {"comment": b"a comment"},
-    Format.GIF: {"comment": b"a comment"},
-    # Through libtiff; without compression Pillow reads the pixels itself.
-    InputOnly.TIFF: {"compression": "tiff_lzw"},
-}
-
-
-# One AVIF that moves leaves 4 MB in every worker, and there is nothing in it to import.
-_MOVING_SAMPLES: Final = (Format.GIF, Format.WEBP)
-
-
-def warm_up(*, thorough: bool = False) -> None:
+def warm_up() -> None:
     """Every codec both ways, EXIF, ICC and the errors: Pillow and Python import on first use, and
     the sealed process can't open a file.
     """
@@ -204,26 +188,24 @@ def warm_up(*, thorough: bool = False) -> None:
     sample.putalpha(sample.getchannel("R"))
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     file = b""
-    for source in (*Format, *InputOnly):
+    for source in Format:
         image = sample.convert("RGB") if source is Format.JPEG else sample
-        name = decode.DECODERS[source].name
         with io.BytesIO() as buffer:
-            image.save(buffer, name, exif=exif, icc_profile=profile, **_SAMPLES.get(source, {}))
+            options = {} if source is Format.AVIF else {"comment": b"a comment"}
+            image.save(buffer, source.name, exif=exif, icc_profile=profile, **options)
             file = buffer.getvalue()
-        for asked in ("", "w=9,h=5,fit=cover", "w=7,h=7,fit=letterbox,up=1"):
-            render(file, Job(parse_transform(asked), Limits(), inputs=tuple(InputOnly)))
+        for asked in ("w=9,h=5,fit=cover", "w=7,h=7,fit=letterbox,up=1"):
+            render(file, Job(parse_transform(asked), Limits()))
         # Cut short: what is raised, and what raising imports.
         for cut in (file[: len(file) * 3 // 4], file[:40]):
             with contextlib.suppress(ResizeError):
-                render(cut, Job(Transform(), Limits(), inputs=tuple(InputOnly)))
-    frames = [sample, sample.rotate(90)]
-    for source in MOVING if thorough else _MOVING_SAMPLES:
-        with io.BytesIO() as buffer:
-            frames[0].save(buffer, source.name, save_all=True, append_images=frames[1:])
-            file = buffer.getvalue()
-        render(file, Job(Transform(width=9), Limits()))
-    colour.to_srgb(Image.new("CMYK", (8, 8)), profile)
-    colour.to_srgb(Image.new("RGB", (8, 8)), file)
+                render(cut, Job(Transform(), Limits()))
+    with io.BytesIO() as buffer:
+        sample.save(buffer, Format.PNG.name)
+        for asked in LOOKS:
+            render(buffer.getvalue(), Job(parse_transform(asked), Limits()))
+    pipeline.to_srgb(Image.new("CMYK", (8, 8)), profile)
+    pipeline.to_srgb(Image.new("RGB", (8, 8)), file)
 
 
 def main(argv: Sequence[str], work: Work = render) -> None:
@@ -247,7 +229,7 @@ def main(argv: Sequence[str], work: Work = render) -> None:
     warm_up()
     if where == "check":
         sandbox.seal(policy_for(SandboxMode(mode), limits))
-        warm_up(thorough=True)
+        warm_up()
         os._exit(0)
     channel = socket.socket(fileno=int(where))
     try:

@@ -18,6 +18,7 @@ from resizer.job import (
     Refusal,
     Result,
     build,
+    media_type,
     parse,
     printable,
 )
@@ -133,3 +134,15 @@ def test_text_for_the_log() -> None:
     assert len(printable("x" * 1000)) == 300
     failure = Failure.of(errors.CorruptPicture("bad \0 marker" + "!" * 1000))
     assert parse(build(failure)) == failure
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "wanted"),
+    [
+        ("w=9", Format.GIF, "image/gif"),
+        ("w=9,f=webp", Format.GIF, "image/webp"),
+        ("w=9,ph=thumbhash", Format.GIF, "application/json"),
+    ],
+)
+def test_media_type(text: str, source: Format, wanted: str) -> None:
+    assert media_type(parse_transform(text), source) == wanted

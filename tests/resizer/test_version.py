@@ -4,7 +4,16 @@ import hashlib
 import subprocess
 import sys
 
-from resizer import encode, pipeline, sharpness, version
+from resizer import (
+    attention,
+    blurhash,
+    effects,
+    encode,
+    pipeline,
+    placeholder,
+    sharpness,
+    version,
+)
 
 
 def test_settings_move_the_revision() -> None:
@@ -22,6 +31,18 @@ def test_settings_move_the_revision() -> None:
     )
     digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
     assert (version.SETTINGS_REVISION, digest) == (2, "5eecef2ca73a6167")
+
+
+def test_settings_of_looks_move_the_revision() -> None:
+    """After a change of these: raise SETTINGS_REVISION, then write the new digest here."""
+    names = (
+        (effects, ("CORNER_SAMPLES", "SHARPEN_RADIUS", "GROUND_SIDE", "GROUND_BLUR")),
+        (attention, ("SIDE", "SAMPLES", "EDGES", "SKIN", "SATURATION", "CENTRED")),
+        (placeholder, ("STAND_INS", "PREVIEW_QUALITY")),
+        (blurhash, ("TERMS",)),
+    )
+    settings = repr([getattr(module, name) for module, parts in names for name in parts])
+    assert hashlib.sha256(settings.encode()).hexdigest()[:16] == "1b208552d6196d75"
 
 
 def test_known_without_a_codec() -> None:
