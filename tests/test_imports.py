@@ -15,7 +15,7 @@ PACKAGES = ("edge", "resizer", "cache")
 PURE = {
     *("cache.key", "cache.entry", "cache.sieve", "cache.gdsf", "cache.errors"),
     *("cache.index.interface", "resizer.transform", "resizer.geometry", "resizer.formats"),
-    *("resizer.job", "resizer.errors", "resizer.orientation"),
+    *("resizer.job", "resizer.errors", "resizer.orientation", "resizer.ladder"),
     "edge.pace",
 }
 PURE_FOLDERS = ("edge.http.", "edge.urls.", "edge.policy.")
@@ -30,7 +30,9 @@ IMPURE_LIBRARY = {
     *("pathlib", "random", "secrets", "select", "selectors", "shutil", "signal", "socket"),
     *("sqlite3", "ssl", "subprocess", "tempfile", "threading", "time", "urllib.request"),
 }
-PIL_ROOMS = {"resizer.decode", "resizer.pipeline", "resizer.encode", "resizer.worker"}
+PIL_ROOMS = {
+    *("resizer.decode", "resizer.pipeline", "resizer.encode", "resizer.worker", "resizer.descent"),
+}
 # Third-party libraries, each with the rooms that may know it.
 LIBRARY_ROOMS = {
     "PIL": PIL_ROOMS,
