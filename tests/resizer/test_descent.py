@@ -88,6 +88,8 @@ CLOSE = [
     (Format.PNG, 6, "RGBA", MIXED, 30),
     (Format.PNG, 1, "P", WIDTHS, 38),
     (Format.WEBP, 1, "RGBA", WIDTHS[:4], 38),
+    # a rung without transparency, and with bars, above some that keep theirs
+    (Format.PNG, 1, "RGBA", ["w=640,h=640,fit=letterbox,f=jpeg,bg=ff0000", "w=200", "w=90"], 34),
 ]
 
 
