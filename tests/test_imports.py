@@ -18,7 +18,7 @@ PURE = {
     *("resizer.job", "resizer.errors", "resizer.orientation", "resizer.gif", "resizer.tiff"),
     *("resizer.jpeg2000", "resizer.strip", "resizer.rights", "resizer.words", "resizer.region"),
     *("resizer.focus", "resizer.qualities", "resizer.watermark", "resizer.thumbhash"),
-    *("resizer.blurhash", "edge.pace", "edge.counts"),
+    *("resizer.blurhash", "resizer.ladder", "edge.pace", "edge.counts"),
 }
 PURE_FOLDERS = ("edge.http.", "edge.urls.", "edge.policy.")
 PURE_ORIGIN = {
@@ -34,7 +34,7 @@ IMPURE_LIBRARY = {
 }
 PIL_ROOMS = {
     *("resizer.animation", "resizer.colour", "resizer.decode", "resizer.encode"),
-    *("resizer.pipeline", "resizer.sharpness", "resizer.worker"),
+    *("resizer.pipeline", "resizer.sharpness", "resizer.worker", "resizer.descent"),
     *("resizer.attention", "resizer.effects", "resizer.stamp", "resizer.placeholder"),
 }
 # Third-party libraries, each with the rooms that may know it.
