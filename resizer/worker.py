@@ -1,8 +1,8 @@
 """The process that decodes pixels: one thread, one job at a time, sealed before the first job.
 
-It holds one socket to its parent and, while it works, a job's two descriptors. It never sees a
-path. It ends when the parent's end of the socket closes, or when anything happens that it does not
-know; the pool starts another.
+It holds one socket to its parent and, while it works, a job's descriptors. It never sees a path. It
+ends when the parent's end of the socket closes, or when anything happens that it does not know; the
+pool starts another.
 """
 
 import contextlib
@@ -13,21 +13,31 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from PIL import Image, ImageCms
 
 from resizer import decode, encode, geometry, pipeline, sandbox
-from resizer.errors import PictureTooLarge, ResizeError, TransferFailed
+from resizer.errors import (
+    BadPicture,
+    MarkUnusable,
+    PictureTooLarge,
+    ResizeError,
+    TransferFailed,
+)
 from resizer.formats import Format
 from resizer.job import (
-    MAX_MESSAGE_BYTES,
+    MAX_DESCRIPTORS,
+    MAX_JOB_BYTES,
     MIB,
     Failure,
     Hello,
     Job,
     Limits,
+    Pause,
+    Paused,
     Refusal,
     Result,
     build,
@@ -54,7 +64,34 @@ NICENESS: Final = 5
 # The kernel should take a worker long before an edge process.
 OOM_SCORE: Final = 500
 
-Work = Callable[[bytes, Job], tuple[bytes, Result]]
+# A logo, not a photograph: it is decoded whole with every job that asks for it, in the memory that
+# is spare.
+MARK_LIMITS: Final = Limits(max_bytes=2 * MIB, max_pixels=4_000_000, max_side=4096)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a job's transforms are applied to. mark: the site's watermark, decoded, or None."""
+
+    data: bytes
+    limits: Limits
+    mark: Image.Image | None = None
+
+
+# What became of one transform: the bytes and their description, or why there are none. Never an
+# exception: in a frame of its own traceback it would keep the pixels too.
+Outcome = tuple[bytes, Result] | Failure
+Work = Callable[[Source, Sequence[Transform]], Iterator[Outcome]]
+
+
+def render_all(source: Source, transforms: Sequence[Transform]) -> Iterator[Outcome]:
+    """Each transform in order, as soon as it is done. Whoever stops asking stops the work."""
+    for transform in transforms:
+        try:
+            outcome: Outcome = render(source.data, Job(transform, source.limits))
+        except ResizeError as error:
+            outcome = Failure.of(error)
+        yield outcome
 
 
 def render(data: bytes, job: Job) -> tuple[bytes, Result]:
@@ -97,16 +134,53 @@ def render(data: bytes, job: Job) -> tuple[bytes, Result]:
 # --- one job -------------------------------------------------------------------------------------
 
 
-def answer(source: int, sink: int, job: Job, work: Work) -> Result | Failure:
-    """Do the job. What comes back as a Failure is the picture's, the request's or the disk's."""
+def answer(
+    job: Job, source: int, mark: int | None, sinks: Sequence[int], work: Work
+) -> Iterator[Result | Failure]:
+    """Do the job, an answer for each of its transforms. What comes back as a Failure is the
+    picture's, the request's or the disk's.
+    """
     try:
-        body, result = work(read_source(source, job), job)
+        picture = Source(
+            read_source(source, job), job.limits, None if mark is None else read_mark(mark)
+        )
+    except (ResizeError, MemoryError) as error:
+        failure = Failure.of(_named(error))
+        for _ in sinks:
+            yield failure
+        return
+    outcomes = work(picture, job.transforms)
+    for sink in sinks:
+        yield _step(outcomes, sink)
+
+
+def _step(outcomes: Iterator[Outcome], sink: int) -> Result | Failure:
+    try:
+        outcome = next(outcomes)
+        if isinstance(outcome, Failure):
+            return outcome
+        body, result = outcome
         write_sink(sink, body)
-    except ResizeError as error:
-        return Failure.of(error)
-    except MemoryError:
-        return Failure.of(PictureTooLarge("out of the worker's memory"))
+    except (ResizeError, MemoryError) as error:
+        return Failure.of(_named(error))
     return result
+
+
+def _named(error: ResizeError | MemoryError) -> ResizeError:
+    if isinstance(error, ResizeError):
+        return error
+    return PictureTooLarge("out of the worker's memory")
+
+
+def read_mark(descriptor: int) -> Image.Image:
+    """The site's watermark: as hostile as any other picture. Raises MarkUnusable."""
+    try:
+        data = read_source(descriptor, Job(Transform(), MARK_LIMITS))
+        picture = decode.open_picture(data, MARK_LIMITS)
+        pixels, _ = decode.load_pixels(picture, (0, 0, *picture.stored), picture.stored)
+        return pixels.convert("RGBA")
+    except (BadPicture, TransferFailed, MemoryError) as error:
+        raise MarkUnusable(f"watermark: {error}") from error
 
 
 def read_source(source: int, job: Job) -> bytes:
@@ -144,19 +218,54 @@ def write_sink(sink: int, body: bytes) -> None:
 def serve(channel: socket.socket, work: Work) -> None:
     """Answer jobs until the parent closes its end."""
     while True:
-        data, descriptors, _, _ = socket.recv_fds(
-            channel, MAX_MESSAGE_BYTES, 2, socket.MSG_CMSG_CLOEXEC
+        data, descriptors, flags, _ = socket.recv_fds(
+            channel, MAX_JOB_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
         )
         if not data:
             return
-        source, sink = descriptors
         message = parse(data)
+        if isinstance(message, Pause):
+            continue  # it crossed the last answer
         assert isinstance(message, Job), f"the pool sent {type(message).__name__}"
-        reply = answer(source, sink, message, work)
-        os.close(source)
+        # The kernel cuts the list where it would break a limit.
+        assert not flags & socket.MSG_CTRUNC
+        assert len(descriptors) == message.descriptors
+        do(message, descriptors, channel, work)
+
+
+def do(job: Job, descriptors: Sequence[int], channel: socket.socket, work: Work) -> None:
+    """One job: an answer for each transform, or for some of them and Paused."""
+    source, *sinks = descriptors
+    mark = sinks.pop(0) if job.has_mark else None
+    # All are closed before the last answer: who has it finds nothing of theirs open here.
+    left = list(descriptors)
+    for sink, reply in zip(sinks, answer(job, source, mark, sinks, work), strict=False):
+        left.remove(sink)
         os.close(sink)
+        is_last = sink == sinks[-1]
+        if is_last:
+            close_all(left)
         # sendmsg, the one way to send that the filter lets through.
         channel.sendmsg([build(reply)])
+        if not is_last and should_pause(channel):
+            close_all(left)
+            channel.sendmsg([build(Paused())])
+            return
+
+
+def close_all(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def should_pause(channel: socket.socket) -> bool:
+    """Whether the pool has said so meanwhile, without waiting for it."""
+    try:
+        data = channel.recvmsg(MAX_JOB_BYTES, 0, socket.MSG_DONTWAIT)[0]
+    except BlockingIOError:
+        return False
+    # At the end of the stream the pool is gone, and serve() sees it next.
+    return not data or isinstance(parse(data), Pause)
 
 
 def warm_up() -> None:
@@ -185,7 +294,7 @@ def warm_up() -> None:
     pipeline.to_srgb(Image.new("RGB", (8, 8)), file)
 
 
-def main(argv: Sequence[str], work: Work = render) -> None:
+def main(argv: Sequence[str], work: Work = render_all) -> None:
     """argv: the socket's number (or "check"), the sandbox mode, the four limits with commas.
 
     "check" seals the process, exercises every codec inside and ends with 0.
