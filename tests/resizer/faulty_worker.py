@@ -4,13 +4,14 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from resizer import worker
 from resizer.formats import Format
-from resizer.job import Result, build
+from resizer.job import Paused, Result, build
 from resizer.transform import Transform
 
 MARK = b"fault: "
@@ -60,6 +61,11 @@ def fault(name: str, channel: int) -> None:
             os.write(channel, answer[: len(answer) // 2])
         case "lie":
             os.write(channel, answer)
+        case "paused":
+            os.write(channel, build(Paused()))
+        case "nap":
+            time.sleep(0.2)
+            return
         case "deaf":
             os.close(channel)
     # What is not over yet goes on: the pool must see the fault and not wait for an end.

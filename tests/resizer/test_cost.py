@@ -27,10 +27,10 @@ def header(data: bytes) -> Header | None:
     return maybe_header(lambda at, size: data[at : at + size])
 
 
-def written(format: str, size: tuple[int, int], **options: object) -> bytes:
+def written(name: str, size: tuple[int, int], **options: object) -> bytes:
     with io.BytesIO() as file:
         Image.new("RGBA" if options.pop("alpha", False) else "RGB", size).save(
-            file, format, **options
+            file, name, **options
         )
         return file.getvalue()
 
@@ -52,12 +52,12 @@ PICTURES = [
 ]
 
 
-@pytest.mark.parametrize(("format", "data"), PICTURES)
-def test_real_pictures(format: Format, data: bytes) -> None:
-    assert header(data) == Header(format, 300, 200)
+@pytest.mark.parametrize(("kind", "data"), PICTURES)
+def test_real_pictures(kind: Format, data: bytes) -> None:
+    assert header(data) == Header(kind, 300, 200)
     # Cut anywhere: the same, or nothing; never an exception, never other sides.
     for end in [*range(64), *range(64, min(len(data), 5000), 97)]:
-        assert header(data[:end]) in (None, Header(format, 300, 200))
+        assert header(data[:end]) in (None, Header(kind, 300, 200))
 
 
 def segment(marker: int, body: bytes = b"") -> bytes:

@@ -1,5 +1,7 @@
 """Queues of several clients, in turn."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,7 +70,7 @@ def test_all_come_out_once_each_client_in_order(clients: list[str]) -> None:
         own = [thing for thing in taken if thing[0] == client]
         assert own == sorted(own)
     # While two wait, neither is served twice in a row.
-    for number, (one, two) in enumerate(zip(taken, taken[1:], strict=False)):
+    for number, (one, two) in enumerate(itertools.pairwise(taken)):
         if one[0] == two[0]:
             assert {thing[0] for thing in taken[number:]} == {one[0]}
     assert len(queue) == 0

@@ -313,6 +313,7 @@ def test_a_job_is_given_to_another_once() -> None:
                 assert slot.process is not None
                 stop(slot.process.pid)
             job = asyncio.ensure_future(render(pool, PICTURE))
+            await until(lambda: pool.stats.busy == 1)
             for index in (1, 0):  # the last to become idle is the first to be given a job
                 slot = next(slot for slot in reversed(pool.workers.slots) if slot.ticket)
                 assert slot.process is not None
