@@ -13,7 +13,7 @@ One job a worker, one loop. What a job's end means:
     the pool stops           ResizerStopped, after the grace
 
 The deadline counts from run(): who waits long in the queue has less left, and no caller waits
-longer than the deadline. Two strikes bar the input (bar.py), and a copy is kept (evidence.py).
+longer than the deadline. Two strikes bar the input, and a copy of it is kept (quarantine.py).
 
 Lanes (cost.py, admission.py): with several workers one takes no dear job while cheap ones are
 about, and no ladder ever. A ladder begins when nobody waits, its deadline is one of each step, and
@@ -22,7 +22,6 @@ again. A ladder whose worker dies is over: the next step would meet the same byt
 """
 
 import asyncio
-import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -45,13 +44,12 @@ from resizer.errors import (
 from resizer.evidence import Evidence
 from resizer.job import MAX_TRANSFORMS, Failure, Limits, Pause, Paused, Result, build
 from resizer.peek import maybe_header_at, size_of
+from resizer.quarantine import Quarantine
 from resizer.sandbox import SandboxMode
 from resizer.stats import COUNTERS, Stats
 from resizer.ticket import Outcome, Ticket
 from resizer.transform import Transform
 from resizer.workers import Answer, Care, Cause, Slot, State, Workers
-
-log = logging.getLogger("halftone.resizer")
 
 # After the last cheap job a dear one may have the last worker too. A page's thumbnails come within
 # a second or two; later ones wait for one dear job at most.
@@ -114,24 +112,24 @@ class Pool:
             self._lost,
         )
         self._clock = clock
-        self._evidence = evidence
+        self._quarantine = Quarantine(
+            Bar(settings.bar_s, settings.bar_entries), evidence, self.stats, clock
+        )
         self._admission: Admission[Ticket] = Admission(settings.queue, settings.ladder_queue)
-        self._bar = Bar(settings.bar_s, settings.bar_entries)
         self._is_accepting = False
         self._changed = asyncio.Event()
         self._cheap_at = float("-inf")  # when the last cheap job came
         self._held_ms = 0.0  # cost of the live jobs on workers
         self._dear_busy = 0
-        self._keeping: asyncio.Future[None] | None = None
 
     @property
     def sandbox_summary(self) -> str:
         return self.workers.sandbox
 
     @property
-    def barred(self) -> int:
-        """Inputs with a strike or two."""
-        return len(self._bar)
+    def suspects(self) -> int:
+        """Inputs with a strike or more."""
+        return len(self._quarantine)
 
     def depth(self, lane: Lane) -> int:
         """How many wait in a lane."""
@@ -160,8 +158,7 @@ class Pool:
         while (waiting := self._admission.take_any()) is not None:
             self._give_up(waiting, ResizerStopped("the pool stopped while the job waited"))
         await self.workers.stop()
-        if self._keeping is not None:
-            await asyncio.wait([self._keeping])
+        await self._quarantine.stop()
 
     async def _drained(self, seconds: float) -> None:
         try:
@@ -208,9 +205,11 @@ class Pool:
         if not self._is_accepting:
             self.stats.refused_stopped += 1
             raise ResizerStopped("the pool is not running")
-        if len(self._bar) and self._bar.is_barred(digest, transform.canonical(), now):
+        try:
+            self._quarantine.check(digest, transform, now)
+        except PictureBarred:
             self.stats.refused_barred += 1
-            raise self._barred()
+            raise
         header = maybe_header_at(source_fd, offset, length)
         size = size_of(source_fd, offset, length)
         cost_ms = self.costs.estimate_ms(header, size, transform)
@@ -264,9 +263,6 @@ class Pool:
         # What is on a worker is half done, in the mean.
         return self._admission.retry_after_s(more_ms + self._held_ms / 2, self.workers.alive)
 
-    def _barred(self) -> PictureBarred:
-        return PictureBarred(f"killed workers; barred for up to {self._bar.seconds:.0f} s")
-
     # --- a ladder --------------------------------------------------------------------------------
 
     async def run_ladder(
@@ -316,23 +312,24 @@ class Pool:
 
     def _admit_ladder(self, ticket: Ticket) -> Ticket:
         self.stats.ladders += 1
-        error: ResizeError | None = None
-        if not self._is_accepting:
-            error = ResizerStopped("the pool is not running")
-        elif self._bar.is_barred(ticket.digest, ticket.transform.canonical(), ticket.arrived):
-            error = self._barred()
-        elif not self._may_start_ladder() and self._admission.is_full(Lane.IDLE):
-            error = QueueFull(
-                f"{self._admission.depth(Lane.IDLE)} ladders wait", self._retry_after_s(0)
-            )
-        if error is not None:
+        try:
+            self._check_ladder(ticket)
+        except ResizeError:
             self.stats.ladders_refused += 1
-            raise error
+            raise
         self.stats.ladders_waiting += 1
         self._wait_turn(ticket)
         self._admission.put(ticket)
         self._dispatch()
         return ticket
+
+    def _check_ladder(self, ticket: Ticket) -> None:
+        if not self._is_accepting:
+            raise ResizerStopped("the pool is not running")
+        self._quarantine.check(ticket.digest, ticket.transform, ticket.arrived)
+        if not self._may_start_ladder() and self._admission.is_full(Lane.IDLE):
+            depth = self._admission.depth(Lane.IDLE)
+            raise QueueFull(f"{depth} ladders wait", self._retry_after_s(0))
 
     def _wait_turn(self, ladder: Ticket) -> None:
         loop = asyncio.get_running_loop()
@@ -480,8 +477,7 @@ class Pool:
                 if lie is not None:
                     self.workers.kill(slot, Cause.GARBAGE, lie)
                     return
-                if len(self._bar):
-                    self._bar.forgive(ticket.digest, ticket.transform.canonical())
+                self._quarantine.forgive(ticket)
                 outcome: Outcome = answer
             case Failure():
                 outcome = answer.error()
@@ -550,10 +546,10 @@ class Pool:
             self.costs.observe(ticket.header, ticket.cost_ms, held_s * 1000)
             error: ResizeError = DeadlineExceeded(f"killed after {held_s:.1f} s on a worker")
             if was_taken and held_s >= self.settings.deadline_s / 2:
-                self._strike(ticket, Fault.OVERRUN)
+                self._quarantine.strike(ticket, Fault.OVERRUN)
         elif was_taken or ticket.is_retried:
             error = WorkerCrashed(f"the worker {how}")
-            self._strike(ticket, Fault.CRASH)
+            self._quarantine.strike(ticket, Fault.CRASH)
         elif ticket.is_deserted:
             error = WorkerCrashed("the worker ended before it took the job")
         else:
@@ -573,60 +569,6 @@ class Pool:
             self.stats.waiting += 1
             self._admission.put_back(ticket)
         self._dispatch()
-
-    # --- the bar ---------------------------------------------------------------------------------
-
-    def _strike(self, ticket: Ticket, fault: Fault) -> None:
-        self.stats.strikes += 1
-        operation = ticket.transform.canonical()
-        if not self._bar.strike(ticket.digest, operation, fault, self._clock()):
-            return
-        self.stats.barred += 1
-        log.warning(
-            "picture %s is barred for %.0f s: two workers ended by %s, at %r",
-            ticket.digest.hex(),
-            self._bar.seconds,
-            fault.value,
-            operation,
-        )
-        if self._evidence is not None and not ticket.is_deserted:
-            self._keep(self._evidence, ticket)
-
-    def _keep(self, evidence: Evidence, ticket: Ticket) -> None:
-        """In a thread, for disks. One at a time: a flood of poison is not worth a flood of disk."""
-        if self._keeping is not None:
-            self.stats.not_kept += 1
-            return
-        name = ticket.digest.hex()
-        size = size_of(ticket.source, ticket.offset, ticket.length)
-        # The caller closes its own as soon as it hears of the end.
-        try:
-            source = os.dup(ticket.source)
-        except OSError as error:
-            self.stats.not_kept += 1
-            log.warning("picture %s is not kept: %s", name, error.strerror)
-            return
-
-        def kept() -> None:
-            path = None
-            try:
-                path = evidence.keep(name, source, ticket.offset, size)
-            except OSError as error:
-                log.warning("picture %s is not kept: %s", name, error)
-            finally:
-                os.close(source)
-            if path is None:
-                self.stats.not_kept += 1
-            else:
-                self.stats.kept += 1
-                log.warning("picture %s is kept for a report: %s", name, path)
-
-        loop = asyncio.get_running_loop()
-        self._keeping = loop.run_in_executor(None, kept)
-        self._keeping.add_done_callback(self._forget_keeping)
-
-    def _forget_keeping(self, _: "asyncio.Future[None]") -> None:
-        self._keeping = None
 
     # --- the end of a job ------------------------------------------------------------------------
 

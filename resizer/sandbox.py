@@ -217,6 +217,12 @@ def forbid_new_privileges() -> None:
     _prctl(38, 1)
 
 
+def has_no_new_privileges() -> bool:
+    """prctl(PR_GET_NO_NEW_PRIVS)."""
+    zero = ctypes.c_ulong(0)
+    return bool(_LIBC.prctl(39, zero, zero, zero, zero) == 1)
+
+
 def die_with_parent() -> None:
     """prctl(PR_SET_PDEATHSIG, SIGKILL): when the thread that started us ends, so do we."""
     _prctl(1, 9)

@@ -58,8 +58,7 @@ class Stats:
     retried: int = 0  # given to another worker, because the first never took it
     strikes: int = 0
     barred: int = 0  # inputs that were put on the bar
-    kept: int = 0  # copies for a report
-    not_kept: int = 0
+    kept: int = 0  # of them, copied for a report
     ladders: int = 0
     ladders_refused: int = 0
     ladders_ended: int = 0

@@ -187,7 +187,10 @@ class Workers:
             case State.STARTING, Hello(sandbox):
                 self._ready(slot, sandbox)
             case State.STARTING, Refusal(reason):
-                self._trouble = f"sandbox: {reason}"
+                self._trouble = (
+                    f"the sandbox is required and cannot be had here: {reason}"
+                    " (see halftone sandbox-check)"
+                )
                 self.kill(slot, Cause.START)
             case State.BUSY, Result() | Failure() | Paused():
                 self._on_answer(slot, message)

@@ -15,7 +15,8 @@ PACKAGES = ("edge", "resizer", "cache")
 PURE = {
     *("cache.key", "cache.entry", "cache.sieve", "cache.gdsf", "cache.errors"),
     *("cache.index.interface", "resizer.transform", "resizer.geometry", "resizer.formats"),
-    *("resizer.job", "resizer.errors", "resizer.orientation"),
+    *("resizer.job", "resizer.errors", "resizer.orientation", "resizer.cost"),
+    *("resizer.fair", "resizer.admission", "resizer.bar"),
     "edge.pace",
 }
 PURE_FOLDERS = ("edge.http.", "edge.urls.", "edge.policy.")

@@ -563,7 +563,9 @@ def test_a_sandbox_that_is_required_and_missing() -> None:
         return [sys.executable, "-I", "-c", refuse.format(root=root, number=number)]
 
     async def main() -> None:
-        with pytest.raises(ResizerStopped, match="sandbox: landlock: ENOSYS"):
+        with pytest.raises(
+            ResizerStopped, match="sandbox is required and cannot be had here: landlock: ENOSYS"
+        ):
             await Pool(ONE, worker=worker).start()
 
     asyncio.run(main())
