@@ -1,8 +1,10 @@
 """The workers of a pool: their births, their rest, their deaths.
 
 A worker that died is replaced after a pause that doubles with each death in a row; one that was
-recycled, at once. What its job comes to is the pool's affair: it hears of each message and of each
-end. Whatever a worker says that it cannot say in its state ends it.
+recycled, at once. A death with a job is the picture's doing, which the bar sees to: it makes no
+row, or a few bad pictures would leave the pool half empty for seconds. What the job comes to is the
+pool's affair: it hears of each message and of each end. Whatever a worker says that it cannot say
+in its state ends it.
 """
 
 import asyncio
@@ -258,7 +260,7 @@ class Workers:
             # Not here: what is told of this end is told of a slot that is down.
             slot.timer = loop.call_later(0, self._spawn, slot)
             return
-        slot.deaths += 1
+        slot.deaths = 1 if slot.ticket is not None else slot.deaths + 1
         if (
             self._first is not None
             and not self._first.done()

@@ -252,6 +252,22 @@ def test_killing_twice_is_barred() -> None:
     asyncio.run(main())
 
 
+def test_bad_pictures_do_not_slow_the_workers_return() -> None:
+    async def main() -> None:
+        # Doubled each time, the last pause would be a minute.
+        settings = dataclasses.replace(ONE, longest_backoff_s=60)
+        async with running(settings, worker=faulty(SandboxMode.REQUIRE)) as pool:
+            for number in range(6):
+                with pytest.raises(WorkerCrashed):
+                    await render(pool, MARK + b"exit; %d" % number)
+                await until(lambda: bool(pool.workers.idle))
+                assert pool.workers.slots[0].deaths == 1
+            await render(pool, PICTURE)
+            assert pool.workers.slots[0].deaths == 0
+
+    asyncio.run(main())
+
+
 def test_overrunning_twice_bars_that_transform_only() -> None:
     async def main() -> None:
         worker = faulty(SandboxMode.REQUIRE)
