@@ -95,8 +95,8 @@ class Job:
     has_mark: bool = False
 
     def __post_init__(self) -> None:
-        for value in (self.offset, self.length):
-            if value is not None and (type(value) is not int or not 0 <= value < 1 << 62):
+        for value in (self.offset, 0 if self.length is None else self.length):
+            if type(value) is not int or not 0 <= value < 1 << 62:
                 raise BadMessage("a stretch of the source is out of range")
         if len(self.further) >= MAX_TRANSFORMS:
             raise BadMessage(f"{len(self.further) + 1} transforms are over {MAX_TRANSFORMS}")

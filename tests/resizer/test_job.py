@@ -2,12 +2,18 @@
 
 import json
 import struct
+from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resizer import errors
 from resizer.formats import Format
 from resizer.job import (
+    MAX_DESCRIPTORS,
+    MAX_JOB_BYTES,
+    MAX_TRANSFORMS,
     BadMessage,
     Failure,
     FailureKind,
@@ -15,6 +21,8 @@ from resizer.job import (
     Job,
     Limits,
     Message,
+    Pause,
+    Paused,
     Refusal,
     Result,
     build,
@@ -28,6 +36,11 @@ RESULT = Result("image/webp", 5973, 220, 138, 1680, 1050, Format.JPEG, 12.5, 3.0
 MESSAGES: list[Message] = [
     Job(Transform(), Limits()),
     Job(parse_transform("w=220,h=160,fit=cover,g=north,f=webp,q=75"), Limits(1, 2, 3, 4)),
+    Job(Transform(), Limits(), 4096, 5973, (), has_mark=True),
+    Job(Transform(), Limits(), 1, 0, (Transform(width=9), Transform(), Transform(width=9))),
+    Job(Transform(), Limits(), (1 << 62) - 1, (1 << 62) - 1, (Transform(width=9),) * 31, True),
+    Pause(),
+    Paused(),
     Hello("landlock ABI 7, seccomp, rlimits"),
     Refusal("no seccomp"),
     RESULT,
@@ -58,6 +71,22 @@ GOOD = ["image/webp", 1, 1, 1, 1, 1, "jpeg", 1.0, 1.0]
 
 def but(place: int, value: object) -> list[object]:
     return [*GOOD[:place], value, *GOOD[place + 1 :]]
+
+
+def job(
+    texts: object = ("w=1", ""),
+    offset: object = 0,
+    length: object = None,
+    has_mark: object = False,
+    limits: Sequence[object] = (1, 1, 1, 1),
+) -> list[object]:
+    return [texts, offset, length, has_mark, *limits]
+
+
+def test_the_rows_below_differ_from_a_good_one_by_one_thing() -> None:
+    good = Job(Transform(width=1), Limits(1, 1, 1, 1), further=(Transform(),))
+    assert parse(datagram(1, job())) == good
+    assert (good.transforms, good.descriptors) == ((Transform(width=1), Transform()), 3)
 
 
 @pytest.mark.parametrize(
@@ -103,11 +132,38 @@ def but(place: int, value: object) -> list[object]:
         datagram(5, ["barred", ""]),
         datagram(2, ["\x1b[2J"]),
         datagram(3, [None]),
-        datagram(1, [7, 1, 1, 1, 1]),
-        datagram(1, ["w=0", 1, 1, 1, 1]),
-        datagram(1, ["", 1, 1, 1]),
-        datagram(1, ["", 1, 1, 1, 0]),
-        datagram(1, ["", 1, 1, 1, "1"]),
+        datagram(6, [1]),
+        datagram(7, [None]),
+        datagram(7, {}),
+        # no job: each row is a good one but for one thing
+        datagram(1, job(["w=0"])),
+        datagram(1, job([])),
+        datagram(1, job(["w=1"] * 33)),
+        datagram(1, job(["w=1", 7])),
+        datagram(1, job(["w=1", "w=1,w=1"])),
+        datagram(1, job(["q=1,w=1"])),  # not canonical
+        datagram(1, job(["w=" + "1" * 999])),
+        datagram(1, job("w=1")),
+        datagram(1, job({"w=1": 1})),
+        datagram(1, job(None)),
+        datagram(1, job([["w=1"]])),
+        datagram(1, job(offset=-1)),
+        datagram(1, job(offset=None)),
+        datagram(1, job(offset=1.0)),
+        datagram(1, job(offset=1 << 62)),
+        datagram(1, job(length=-1)),
+        datagram(1, job(length=True)),
+        datagram(1, job(length="1")),
+        datagram(1, job(has_mark=1)),
+        datagram(1, job(has_mark=None)),
+        datagram(1, job(limits=[1, 1, 1])),
+        datagram(1, job(limits=[1, 1, 1, 1, 1])),
+        datagram(1, job(limits=[1, 1, 1, 0])),
+        datagram(1, job(limits=[1, 1, 1, "1"])),
+        datagram(1, job(limits=[1, 1, 1, True])),
+        # long as only a job may be
+        datagram(4, b'["image/webp",' + b" " * 3000 + b"1,1,1,1,1," + b'"jpeg",1.0,1.0]'),
+        datagram(1, job(["w=1" + " " * 40_000])),
     ],
 )
 def test_refused(data: bytes) -> None:
@@ -128,3 +184,23 @@ def test_text_for_the_log() -> None:
     assert len(printable("x" * 1000)) == 300
     failure = Failure.of(errors.CorruptPicture("bad \0 marker" + "!" * 1000))
     assert parse(build(failure)) == failure
+
+
+def test_the_longest_job_fits_its_message() -> None:
+    assert MAX_JOB_BYTES <= 0xFFFF  # what the head can count
+    assert MAX_DESCRIPTORS <= 253  # SCM_MAX_FD
+    longest = Transform(16_384, 16_384, enlarge=True, format=Format.WEBP, background="0a0b0c")
+    data = build(Job(longest, Limits(), 1 << 61, 1 << 61, (longest,) * (MAX_TRANSFORMS - 1), True))
+    assert len(data) <= MAX_JOB_BYTES
+    with pytest.raises(BadMessage):
+        Job(longest, Limits(), further=(longest,) * MAX_TRANSFORMS)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_message_or_refused(body: bytes) -> None:
+    for kind in range(1, 8):
+        try:
+            message = parse(datagram(kind, body))
+        except BadMessage:
+            continue
+        assert parse(build(message)) == message
