@@ -143,10 +143,6 @@ class Workers:
         """The last to become idle: its memory is warm."""
         return self.idle.pop()
 
-    def give_back(self, slot: Slot) -> None:
-        """It was taken, and not sent anything."""
-        self.idle.append(slot)
-
     def rest(self, slot: Slot) -> None:
         """Its job is done: idle again, or replaced where it is time."""
         assert slot.process is not None
