@@ -170,7 +170,7 @@ def test_a_pause_that_crosses_the_last_answer() -> None:
             assert await finished(ladder) == [Result]
             assert (await live)[0].width == 16
             assert await finished(Ladder(pool)) == [Result] * 4  # not paused by the old word
-            assert pool.stats.restarts_garbage == 0
+            assert pool.stats.restarts_garbage == pool.stats.restarts_crash == 0
 
     asyncio.run(main())
 
