@@ -21,8 +21,8 @@ from resizer.ladder import Encoded, Rung, Source
 from resizer.orientation import Orientation
 from resizer.transform import Transform
 
-# (place among the transforms asked for, its bytes and facts or why there are none, its lineage)
-Step = tuple[int, tuple[bytes, Result] | Failure, str]
+# (place among the transforms asked for, its bytes and facts or why there are none)
+Step = tuple[int, tuple[bytes, Result] | Failure]
 
 # A rung that is held keeps what any child may need: no bars, no effect, and its transparency.
 _BARE: Final = Transform()
@@ -35,7 +35,7 @@ def source_of(picture: Picture) -> Source:
     """
     return Source(
         stored=picture.stored,
-        format=picture.format,
+        format=picture.output,
         orientation=picture.orientation,
         is_transparent=picture.image.has_transparency_data,
     )
@@ -56,19 +56,19 @@ def render_all(picture: Picture, transforms: Sequence[Transform], limits: Limits
         source_of(picture), [each for each in places if each not in refused], limits.max_pixels
     )
     for each, failure in refused.items():
-        yield from ((place, failure, "") for place in places[each])
+        yield from ((place, failure) for place in places[each])
     if not rungs:
         return
     descent = _Descent(picture, rungs, limits)
     for number, rung in enumerate(rungs):
         outcome = descent.outcome(number, rung)
-        yield from ((place, outcome, rung.lineage) for place in places[rung.transform])
+        yield from ((place, outcome) for place in places[rung.transform])
 
 
 def _refusal(picture: Picture, transform: Transform, limits: Limits) -> Failure | None:
     try:
         made = geometry.plan(picture.upright, transform, limits.max_pixels)
-        encode.check_size(made.canvas, transform.format or picture.format)
+        encode.check_size(made.canvas, transform.format or picture.output)
     except ImpossibleTransform as error:
         return Failure.of(error)
     return None
@@ -102,7 +102,7 @@ def render_derived(
             transform=wanted,
             output=output,
         )
-        body = encode.encode(image, output, wanted.quality, limits.max_output_bytes)
+        body = _encode(image, output, wanted, limits)
     except MemoryError as error:
         raise PictureTooLarge(f"{parent.stored} does not fit the worker's memory") from error
     return body, Result(
@@ -140,9 +140,9 @@ class _Descent:
 
     def _derivative(self, number: int, rung: Rung) -> tuple[bytes, Result]:
         started = time.perf_counter()
-        output = rung.transform.format or self._picture.format
+        output = rung.transform.format or self._picture.output
         image = self._image(number, rung, output)
-        body = encode.encode(image, output, rung.transform.quality, self._limits.max_output_bytes)
+        body = _encode(image, output, rung.transform, self._limits)
         result = Result(
             media_type=output.media_type,
             length=len(body),
@@ -153,6 +153,7 @@ class _Descent:
             source_format=self._picture.format,
             decode_ms=self._decode_ms,
             render_ms=(time.perf_counter() - started) * 1000,
+            lineage=rung.lineage,
         )
         self._decode_ms = 0.0
         return body, result
@@ -227,6 +228,16 @@ class _Descent:
             transform=transform,
             output=output,
         )
+
+
+def _encode(image: Image.Image, output: Format, transform: Transform, limits: Limits) -> bytes:
+    return encode.encode(
+        image,
+        output,
+        transform.quality_for(output),
+        limits.max_output_bytes,
+        progressive=transform.progressive,
+    )
 
 
 def _decode(picture: Picture, rungs: Sequence[Rung]) -> Image.Image:

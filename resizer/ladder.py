@@ -51,7 +51,10 @@ _LOSSLESS: Final = frozenset({Format.PNG, Format.GIF})
 # What shapes size and encoding alone. A transform with anything else switched on is rendered from
 # the source and nothing is made from it: effects do not commute with a resize.
 _PLAIN: Final = frozenset(
-    {"width", "height", "fit", "gravity", "enlarge", "format", "quality", "background"}
+    {
+        *("width", "height", "fit", "gravity", "enlarge", "format", "quality", "background"),
+        *("crisp", "progressive"),
+    }
 )
 
 

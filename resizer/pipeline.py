@@ -15,6 +15,7 @@ from resizer.colour import flatten, to_resamplable, to_srgb
 from resizer.formats import Format
 from resizer.geometry import Box, Plan
 from resizer.orientation import Orientation
+from resizer.sharpness import sharpen_reduced
 from resizer.stamp import stamp
 from resizer.transform import Fill, Transform
 
@@ -66,6 +67,8 @@ def render(
     image = to_srgb(image, profile)
     is_kept = output in _TRANSPARENT and not transform.flatten
     image = flatten(image, transform.background, keep=is_kept)
+    if transform.crisp:
+        image = sharpen_reduced(image, _reduction(plan))
     image = effects.focused(effects.coloured(image, transform), transform)
     if plan.has_bars:
         image = with_bars(image, plan, transform)
@@ -77,6 +80,12 @@ def render(
     if plan.tilted is not None:
         image = effects.tilted(image, transform.tilt, plan.tilted)
     return flatten(image, transform.background, keep=is_kept)
+
+
+def _reduction(plan: Plan) -> float:
+    """What the sides are scaled by."""
+    shown = plan.window or (plan.box[2] - plan.box[0], plan.box[3] - plan.box[1])
+    return sum(plan.inner) / sum(shown)
 
 
 def aim(image: Image.Image, box: Box, plan: Plan, orientation: Orientation) -> Box:

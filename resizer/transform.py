@@ -57,6 +57,10 @@ MAX_FRAMES: Final = 1000
 # A GiB: more than the largest output that a resizer may be set to.
 MAX_OUTPUT_BYTES: Final = 1 << 30
 
+# Fields that say how a picture is written.
+_OF_FILES: Final = (
+    *("format", "quality", "qualities", "keep", "max_bytes", "frames", "progressive"),
+)
 # Formats that have no transparency, and no second frame.
 _OPAQUE: Final = frozenset({Format.JPEG})
 _STILL: Final = frozenset({Format.JPEG})
@@ -77,7 +81,8 @@ class Transform:
     the sides before they are compared with the box; by any other angle the finished picture is
     turned, and its canvas grows to hold it.
     blur is a sigma in tenths of a pixel, sharpen and the three changes are percents, corners a
-    radius in pixels. frames is a number, 1 the first alone, ALL_FRAMES all.
+    radius in pixels. frames is a number, 1 the first alone, ALL_FRAMES all. crisp gives back the
+    sharpness that a reduction takes; progressive is a way to write JPEG.
     Raises BadTransform.
     """
 
@@ -109,9 +114,11 @@ class Transform:
     qualities: Qualities = NO_QUALITIES
     keep: Keep = Keep.NONE
     max_bytes: int | None = None
-    frames: int = 1
+    frames: int = ALL_FRAMES
     placeholder: Placeholder = Placeholder.NONE
     adaptive: bool = False
+    crisp: bool = False
+    progressive: bool = False
 
     def __post_init__(self) -> None:
         for name, lowest, highest in _SIZE_LIMITS:
@@ -168,7 +175,7 @@ class Transform:
             self._set("tone", Tone.GREY if self.tone is Tone.COLOUR else self.tone)
         if self.placeholder is not Placeholder.NONE:
             # No picture is written.
-            for name in ("format", "quality", "qualities", "keep", "max_bytes", "frames"):
+            for name in _OF_FILES:
                 self._set(name, DEFAULTS[name])
         if self.format is None:
             return
@@ -179,7 +186,9 @@ class Transform:
             self._set("flatten", False)
             self._set("fill", Fill.COLOUR if self.fill is Fill.CLEAR else self.fill)
         if self.format in _STILL:
-            self._set("frames", 1)
+            self._set("frames", ALL_FRAMES)
+        if self.format is not Format.JPEG:
+            self._set("progressive", False)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -272,6 +281,8 @@ _SHORT: Final = {
     "keep": "keep",
     "max_bytes": "mb",
     "frames": "fr",
+    "crisp": "crisp",
+    "progressive": "pr",
     "placeholder": "ph",
     "adaptive": "ad",
 }

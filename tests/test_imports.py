@@ -18,7 +18,8 @@ PURE = {
     *("resizer.job", "resizer.errors", "resizer.orientation", "resizer.gif", "resizer.tiff"),
     *("resizer.jpeg2000", "resizer.strip", "resizer.rights", "resizer.words", "resizer.region"),
     *("resizer.focus", "resizer.qualities", "resizer.watermark", "resizer.thumbhash"),
-    *("resizer.blurhash", "resizer.ladder", "edge.pace", "edge.counts"),
+    *("resizer.blurhash", "resizer.ladder", "resizer.cost", "resizer.fair"),
+    *("resizer.admission", "resizer.bar", "edge.pace", "edge.counts"),
 }
 PURE_FOLDERS = ("edge.http.", "edge.urls.", "edge.policy.")
 PURE_ORIGIN = {
@@ -35,6 +36,7 @@ IMPURE_LIBRARY = {
 PIL_ROOMS = {
     *("resizer.animation", "resizer.colour", "resizer.decode", "resizer.encode"),
     *("resizer.pipeline", "resizer.sharpness", "resizer.worker", "resizer.descent"),
+    *("resizer.render", "resizer.warm_up"),
     *("resizer.attention", "resizer.effects", "resizer.stamp", "resizer.placeholder"),
 }
 # Third-party libraries, each with the rooms that may know it.
