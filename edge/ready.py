@@ -9,8 +9,8 @@ renew() looks whether it still stands, and brings Date, Age and ttl up to date. 
 found here goes the way of every request; nothing is decided here.
 
 A small file of a docroot is read for every answer, as its pages are in the kernel's memory. Only
-one that was asked for more than once in a second, and again in the next, is kept here, while there
-is room. So a long tail of pictures passes through without turning anything out.
+one that is asked for again within a second is kept here, while there is room, and only as long as
+that goes on. So a long tail of pictures passes through without turning anything out.
 """
 
 from collections.abc import Callable
@@ -122,6 +122,9 @@ class ReadyAnswers:
                 return ReadyResponse(ready, body, head)
             self.stats.file_hits += 1
             wire = ready.head + body
+            if ready.is_asked_again and ready.is_small_file and self.has_room(len(wire)):
+                ready.wire = wire
+                self._used += len(wire)
         self.stats.body_bytes += ready.tail
         access = self._access
         if access is not None:

@@ -1,0 +1,122 @@
+"""Ready answers: what stands for a turn, what is kept in one piece, what is read each time."""
+
+import pytest
+
+from edge.access import Peer
+from edge.ready import MAX_WIRE_BYTES, Ready, ReadyAnswers, ReadyResponse
+
+HOST, LINE = b"Host: a", b"GET /a.jpg HTTP/1.1"
+HEAD = (LINE, HOST, b"-", b"", b"")
+PEER = Peer("192.0.2.1")
+
+
+class Farm:
+    """Renews and reads as told; counts."""
+
+    def __init__(self, limit: int = 1 << 20, body: bytes = b"body") -> None:
+        self.body: bytes | None = body
+        self.stands = True
+        self.is_file = True
+        self.reads = self.renewals = 0
+        self.answers = ReadyAnswers(limit, None, self.renew, self.read)
+        self.answers.put(LINE, HOST, Ready(None, b""))
+
+    def renew(self, ready: Ready) -> bool:
+        self.renewals += 1
+        if not self.stands or self.body is None:
+            return False
+        ready.is_small_file = self.is_file
+        ready.head = b"%d " % self.answers.turn
+        ready.tail = len(self.body)
+        ready.wire = b""
+        if not self.is_file or (ready.is_asked_again and self.answers.has_room(len(self.body) + 9)):
+            ready.wire = ready.head + self.body
+        return True
+
+    def read(self, ready: Ready) -> bytes | None:
+        self.reads += 1
+        return self.body
+
+    def ask(self) -> object:
+        found = self.answers.find(HEAD, PEER)
+        return found.body[0] if isinstance(found, ReadyResponse) else found
+
+
+def test_in_memory_it_holds_for_a_turn():
+    farm = Farm()
+    farm.is_file = False
+    farm.answers.next_turn()
+    before = farm.renewals
+    assert {farm.ask() for _ in range(5)} == {b"1 body"}
+    assert farm.renewals == before + 1
+    farm.body = b"new"
+    assert farm.ask() == b"1 body"
+    farm.answers.next_turn()
+    assert farm.ask() == b"2 new"
+    assert farm.answers.stats.hits == 7
+    assert farm.reads == 0
+
+
+def test_a_file_is_kept_from_the_second_time_in_a_turn_and_while_that_goes_on():
+    farm = Farm()
+    for turn in range(1, 4):  # once a turn: read every time
+        farm.answers.next_turn()
+        assert farm.ask() == b"%d body" % turn
+        assert farm.reads == turn
+    farm.reads = 0
+    for _ in range(5):
+        assert farm.ask() == b"3 body"
+    assert farm.reads == 1
+    farm.answers.next_turn()
+    assert {farm.ask() for _ in range(5)} == {b"4 body"}
+    assert farm.reads == 1  # renew() looked
+    assert farm.answers._used == 6
+    # A turn in which nobody asks, and one with a single request: it is not kept any more.
+    farm.answers.next_turn()
+    farm.answers.next_turn()
+    assert farm.ask() == b"6 body"
+    assert farm.reads == 2
+    assert farm.answers._used == 0
+
+
+def test_without_room_it_is_read_every_time():
+    farm = Farm(limit=4)
+    farm.answers.next_turn()
+    for _ in range(5):
+        assert farm.ask() == b"1 body"
+    assert farm.reads == 5
+    assert farm.answers._used == 0
+
+
+def test_what_would_wait_or_no_longer_stands_is_not_answered():
+    farm = Farm()
+    farm.answers.next_turn()
+    assert farm.ask() == b"1 body"
+    farm.body = None
+    assert farm.ask() is None
+    farm.answers.next_turn()
+    farm.stands = False
+    assert farm.ask() is None
+    assert farm.answers.stats.dropped == 1
+    farm.stands, farm.body = True, b"body"
+    assert farm.ask() is None  # it must be put there again
+
+
+def test_a_large_one_is_recorded_when_it_has_left():
+    body = bytes(MAX_WIRE_BYTES + 1)
+    farm = Farm(body=body)
+    farm.answers.next_turn()
+    found = farm.answers.find(HEAD, PEER)
+    assert isinstance(found, ReadyResponse)
+    assert (found.status, found.length, found.body) == (200, len(body), (body,))
+    assert farm.answers.stats.body_bytes == 0
+    farm.answers.record(PEER, found)
+    assert farm.answers.stats.body_bytes == len(body)
+    assert farm.answers.stats.file_hits == 1
+
+
+@pytest.mark.parametrize(
+    "head", [(LINE, b"Host: b", b"-", b"", b""), (b"GET /b", HOST, b"-", b"", b"")]
+)
+def test_others_are_unknown(head):
+    assert Farm().answers.find(head, PEER) is None
