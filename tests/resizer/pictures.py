@@ -7,9 +7,9 @@ import zlib
 from PIL import Image
 
 from resizer.formats import Format, InputOnly
-from resizer.job import Job, Limits
+from resizer.job import Limits
+from resizer.render import Source, render
 from resizer.transform import parse
-from resizer.worker import render
 
 RED, GREEN, BLUE, GREY = (220, 30, 30), (30, 200, 30), (30, 30, 220), (128, 128, 128)
 
@@ -54,7 +54,7 @@ def png_that_claims(width: int, height: int) -> bytes:
 
 def rendered(data: bytes, text: str) -> Image.Image:
     """The derivative, its result checked; every input is on."""
-    body, result = render(data, Job(parse(text), Limits(), inputs=tuple(InputOnly)))
+    body, result = render(Source(data, Limits(), inputs=tuple(InputOnly)), parse(text))
     image = opened(body)
     assert (result.length, result.width, result.height) == (len(body), *image.size)
     assert result.media_type == f"image/{str(image.format).lower()}"

@@ -9,9 +9,9 @@ from resizer import animation
 from resizer.decode import open_picture
 from resizer.errors import BadPicture, CorruptPicture, PictureTooLarge
 from resizer.formats import MOVING, Format
-from resizer.job import Job, Limits
+from resizer.job import Limits
+from resizer.render import Source, render
 from resizer.transform import parse
-from resizer.worker import render
 from tests.resizer.pictures import BLUE, GREEN, GREY, RED, near, opened, saved
 
 pytestmark = pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
@@ -50,7 +50,7 @@ def frames_of(data: bytes) -> list[tuple[Image.Image, int]]:
 @pytest.mark.parametrize("output", MOVING)
 def test_every_frame(source: Format, output: Format) -> None:
     data = moving(source, flags())
-    body, result = render(data, Job(parse(f"w=32,f={output}"), LIMITS))
+    body, result = render(Source(data, LIMITS), parse(f"w=32,f={output}"))
     assert (result.width, result.height, result.media_type) == (32, 32, output.media_type)
     frames = frames_of(body)
     assert [time for _, time in frames] == TIMES
@@ -63,7 +63,7 @@ def test_every_frame(source: Format, output: Format) -> None:
 @pytest.mark.parametrize("source", MOVING)
 @pytest.mark.parametrize("output", [Format.JPEG, Format.PNG])
 def test_the_first_frame_where_nothing_can_move(source: Format, output: Format) -> None:
-    body, _ = render(moving(source, flags()), Job(parse(f"w=32,f={output}"), LIMITS))
+    body, _ = render(Source(moving(source, flags()), LIMITS), parse(f"w=32,f={output}"))
     image = opened(body)
     assert getattr(image, "n_frames", 1) == 1
     assert near(image.convert("RGB").getpixel((16, 24)), RED, 16)
@@ -82,7 +82,7 @@ def spot(number: int, side: int = 64) -> Image.Image:
 def test_what_is_transparent_leaves_no_trail(source: Format, output: Format) -> None:
     options = {"disposal": 2} if source is Format.GIF else {}
     data = moving(source, [spot(number) for number in range(4)], **options)
-    frames = frames_of(render(data, Job(parse(f"w=32,f={output}"), LIMITS))[0])
+    frames = frames_of(render(Source(data, LIMITS), parse(f"w=32,f={output}"))[0])
     assert len(frames) == 4
     for number, (frame, _) in enumerate(frames):
         for place in range(4):
@@ -99,7 +99,7 @@ def test_disposals_of_a_gif() -> None:
         last = square.copy() if disposal == 1 else screen.copy()
         last.paste(BLUE, (32, 32, 64, 64))
         data = moving(Format.GIF, [screen, square, last], disposal=[1, disposal, 1])
-        frames = frames_of(render(data, Job(parse("w=32"), LIMITS))[0])
+        frames = frames_of(render(Source(data, LIMITS), parse("w=32"))[0])
         assert near(frames[1][0].getpixel((8, 8)), (*GREEN, 255), 16)
         assert near(frames[2][0].getpixel((8, 8)), (*under, 255), 16)
         assert near(frames[2][0].getpixel((24, 24)), (*BLUE, 255), 16)
@@ -111,16 +111,16 @@ def test_disposals_of_a_gif() -> None:
 def test_repeats_of_a_gif(loop: dict[str, int], plays: int) -> None:
     data = moving(Format.GIF, flags(), **loop)
     assert animation.plays(open_picture(data, LIMITS)) == plays
-    again = opened(render(data, Job(parse("w=32"), LIMITS))[0])
+    again = opened(render(Source(data, LIMITS), parse("w=32"))[0])
     assert again.info.get("loop") == loop.get("loop")
-    other = opened(render(data, Job(parse("w=32,f=webp"), LIMITS))[0])
+    other = opened(render(Source(data, LIMITS), parse("w=32,f=webp"))[0])
     assert other.info.get("loop") == plays
 
 
 @pytest.mark.parametrize(("said", "shown"), [(0, 100), (10, 100), (20, 20), (5000, 5000)])
 def test_hasty_frames(said: int, shown: int) -> None:
     data = moving(Format.GIF, flags(), duration=said)
-    times = {time for _, time in frames_of(render(data, Job(parse("w=32,f=webp"), LIMITS))[0])}
+    times = {time for _, time in frames_of(render(Source(data, LIMITS), parse("w=32,f=webp"))[0])}
     assert times == {shown}
 
 
@@ -138,7 +138,7 @@ def test_hasty_frames(said: int, shown: int) -> None:
 @pytest.mark.parametrize("source", MOVING)
 def test_within_the_budget_or_standing_still(limits: Limits, count: int, source: Format) -> None:
     data = moving(source, flags())
-    frames = frames_of(render(data, Job(parse("w=32"), limits))[0])
+    frames = frames_of(render(Source(data, limits), parse("w=32"))[0])
     assert len(frames) == count
     assert near(frames[0][0].getpixel((16, 24)), (*RED, 255), 16)
 
@@ -159,24 +159,24 @@ IMAGE = b",\0\0\0\0\2\0\2\0\0\x02\x03\x84\x8f\x05\0"
 
 def test_endless_frames() -> None:
     data = SCREEN + IMAGE * 200_000
-    body, _ = render(data, Job(parse("w=1"), LIMITS))
+    body, _ = render(Source(data, LIMITS), parse("w=1"))
     assert len(frames_of(body)) == 1
 
 
 def test_a_file_with_fewer_frames_than_it_shows() -> None:
     data = moving(Format.WEBP, flags())
     with pytest.raises(BadPicture):
-        render(data[:-40], Job(parse("w=32"), LIMITS))
+        render(Source(data[:-40], LIMITS), parse("w=32"))
     # A frame without pixels, counted and not to be read.
     data = SCREEN + IMAGE * 3 + IMAGE[:10] + b"\x02\0;"
     with pytest.raises(CorruptPicture):
-        render(data, Job(parse("w=1"), LIMITS))
+        render(Source(data, LIMITS), parse("w=1"))
 
 
 def test_a_later_frame_beyond_the_screen() -> None:
     image = struct.pack("<cHHHHB", b",", 0, 0, 60_000, 60_000, 0) + b"\x02\x03\x84\x8f\x05\0"
     with pytest.raises(PictureTooLarge):
-        render(SCREEN + IMAGE + image + b";", Job(parse("w=1"), LIMITS))
+        render(Source(SCREEN + IMAGE + image + b";", LIMITS), parse("w=1"))
     # Within the limits, the screen stays what it was.
     image = struct.pack("<cHHHHB", b",", 1, 1, 2, 2, 0) + IMAGE[10:]
     picture = open_picture(SCREEN + IMAGE + image + b";", LIMITS)

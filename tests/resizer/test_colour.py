@@ -9,8 +9,8 @@ from PIL import Image, ImageCms
 from resizer import colour
 from resizer.formats import Format
 from resizer.job import Job, Limits
+from resizer.render import render
 from resizer.transform import parse
-from resizer.worker import render
 from tests.resizer.pictures import GREY, RED, chunk, near, quarters, rendered, saved
 
 

@@ -13,10 +13,10 @@ from resizer import decode, descent, ladder, pipeline
 from resizer.decode import open_picture
 from resizer.errors import CorruptPicture
 from resizer.formats import Format
-from resizer.job import Failure, FailureKind, Job, Limits, Result
+from resizer.job import Failure, FailureKind, Limits, Result
 from resizer.ladder import BadLadder, Encoded
+from resizer.render import Source, render
 from resizer.transform import parse
-from resizer.worker import render
 from tests.resizer.pictures import opened, quarters, saved
 
 LIMITS = Limits()
@@ -62,7 +62,7 @@ def down(
 
 
 def direct(data: bytes, text: str) -> tuple[bytes, Result]:
-    return render(data, Job(parse(text), LIMITS))
+    return render(Source(data, LIMITS), parse(text))
 
 
 def decibels(one: bytes, other: bytes) -> float:

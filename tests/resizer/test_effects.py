@@ -7,9 +7,9 @@ from PIL import Image
 
 from resizer import effects
 from resizer.formats import Format
-from resizer.job import Job, Limits
+from resizer.job import Limits
+from resizer.render import Source, render
 from resizer.transform import Transform, parse
-from resizer.worker import render
 from tests.resizer.pictures import BLUE, GREEN, GREY, RED, opened, quarters, saved
 
 SEEN = (200, 100, 50)
@@ -20,7 +20,7 @@ def flat(colour: tuple[int, ...] | int, mode: str = "RGB", side: int = 16) -> Im
 
 
 def shown(text: str, data: bytes) -> Image.Image:
-    body, result = render(data, Job(parse(text), Limits()))
+    body, result = render(Source(data, Limits()), parse(text))
     image = opened(body)
     assert (result.width, result.height) == image.size
     return image
@@ -196,7 +196,7 @@ def test_tilted() -> None:
 
 @pytest.mark.parametrize("tilt", [1, 899, 901, 1799, 2250, 3599])
 def test_tilted_by_nearly_a_right_angle(tilt: int) -> None:
-    body, _ = render(saved(quarters(64), Format.PNG), Job(parse(f"rot={tilt}"), Limits()))
+    body, _ = render(Source(saved(quarters(64), Format.PNG), Limits()), parse(f"rot={tilt}"))
     got = opened(body)
     turned = quarters(64).rotate(-tilt / 10, expand=True)
     middle = (got.width // 4, got.height // 4)

@@ -7,9 +7,9 @@ from resizer.animation import Frame
 from resizer.encode import LEAST_QUALITY, MAX_ATTEMPTS, check_size, encode, encode_moving
 from resizer.errors import ImpossibleTransform
 from resizer.formats import MOVING, Format
-from resizer.job import Job, Limits
+from resizer.job import Limits
+from resizer.render import Source, render
 from resizer.transform import parse
-from resizer.worker import render
 from tests.resizer.pictures import noise, opened, quarters, saved
 
 SECRET = b"Zanzibar 47"
@@ -37,7 +37,7 @@ def telling(source: Format) -> bytes:
 def test_metadata_stays_behind(source: Format, output: Format) -> None:
     for text in ("w=16", ""):
         joined = ",".join(filter(None, (text, f"f={output}")))
-        body, _ = render(telling(source), Job(parse(joined), Limits()))
+        body, _ = render(Source(telling(source), Limits()), parse(joined))
         assert SECRET not in body
         for name in (b"Exif\0\0", b"ICC_PROFILE", b"iCCP", b"ICCP", b"eXIf", b"tEXt", b"iTXt"):
             assert name not in body

@@ -26,7 +26,7 @@ from resizer.job import (
     Refusal,
     Result,
     build,
-    media_type,
+    media_types,
     parse,
     printable,
 )
@@ -37,7 +37,7 @@ RESULT = Result("image/webp", 5973, 220, 138, 1680, 1050, Format.JPEG, 12.5, 3.0
 MESSAGES: list[Message] = [
     Job(Transform(), Limits()),
     Job(parse_transform("w=220,h=160,fit=cover,g=north,f=webp,q=75"), Limits(1, 2, 3, 4)),
-    Job(Transform(), Limits(), 7, 8, (InputOnly.TIFF, InputOnly.JPEG2000)),
+    Job(Transform(), Limits(), 7, 8, inputs=(InputOnly.TIFF, InputOnly.JPEG2000)),
     Job(Transform(), Limits(), 4096, 5973, (), has_mark=True),
     Job(Transform(), Limits(), 1, 0, (Transform(width=9), Transform(), Transform(width=9))),
     Job(Transform(), Limits(), (1 << 62) - 1, (1 << 62) - 1, (Transform(width=9),) * 31, True),
@@ -197,7 +197,7 @@ def test_text_for_the_log() -> None:
     ],
 )
 def test_media_type(text: str, source: Format, wanted: str) -> None:
-    assert media_type(parse_transform(text), source) == wanted
+    assert media_types(parse_transform(text), source) == (wanted,)
 
 
 def test_the_longest_job_fits_its_message() -> None:

@@ -4,17 +4,17 @@ import pytest
 from PIL import Image, ImageCms
 
 from resizer.formats import Format
-from resizer.job import Job, Limits
+from resizer.job import Limits
 from resizer.lean import lighter
+from resizer.render import Source, render
 from resizer.transform import parse
-from resizer.worker import render
 from tests.resizer.pictures import near, noise, opened, quarters, saved
 
 SECRET = b"Zanzibar 47"
 
 
 def derived(data: bytes, text: str) -> bytes:
-    return render(data, Job(parse(text), Limits()))[0]
+    return render(Source(data, Limits()), parse(text))[0]
 
 
 def light(source: Format, **options: object) -> bytes:
@@ -109,7 +109,7 @@ def test_what_stands_still_for_its_budget_does_not_move(source: Format) -> None:
     data = saved(frames[0], source, **options)
     for limits, count in ((Limits(), 3), (Limits(max_frames=2), 1)):
         # One frame at this quality is heavier than the three of the original.
-        body, _ = render(data, Job(parse("w=48,q=100"), limits))
+        body, _ = render(Source(data, limits), parse("w=48,q=100"))
         assert getattr(opened(body), "n_frames", 1) == count
         assert count == 1 or len(body) <= len(data)
 

@@ -16,9 +16,9 @@ from PIL import Image
 from resizer.decode import DECODERS
 from resizer.errors import BadPicture, ImpossibleTransform
 from resizer.formats import MOVING, Format, InputOnly, SourceFormat
-from resizer.job import Job, Limits
+from resizer.job import Limits
+from resizer.render import Source, render
 from resizer.transform import parse
-from resizer.worker import render
 from tests.resizer.pictures import chunk, io, quarters
 
 # As a worker has them, settle_warnings().
@@ -84,7 +84,7 @@ ASKED = ("w=9", "", "w=9,h=5,fit=cover,f=webp", "w=30,h=30,fit=letterbox,up=1,f=
 def tried(data: bytes, text: str) -> None:
     """Anything but a picture and a typed error fails the test."""
     try:
-        body, result = render(data, Job(parse(text), LIMITS, inputs=tuple(InputOnly)))
+        body, result = render(Source(data, LIMITS, inputs=tuple(InputOnly)), parse(text))
     except (BadPicture, ImpossibleTransform):
         return
     assert result.length == len(body) > 0
@@ -94,7 +94,7 @@ def test_the_seeds_are_good() -> None:
     assert {source for source, _ in SEEDS} == set(DECODERS)
     for source, data in SEEDS:
         for text in ASKED:
-            _, result = render(data, Job(parse(text), LIMITS, inputs=tuple(InputOnly)))
+            _, result = render(Source(data, LIMITS, inputs=tuple(InputOnly)), parse(text))
             assert result.source_format is source
 
 

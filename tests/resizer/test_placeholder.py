@@ -7,16 +7,16 @@ import pytest
 from PIL import Image
 
 from resizer.formats import Format
-from resizer.job import Job, Limits
+from resizer.job import Limits
+from resizer.render import Source, render
 from resizer.transform import parse
-from resizer.worker import render
 from tests.resizer.pictures import RED, opened, quarters, saved
 
 PICTURE = saved(quarters(320).resize((320, 200)), Format.JPEG, quality=95)
 
 
 def document(text: str, data: bytes = PICTURE) -> dict[str, object]:
-    body, result = render(data, Job(parse(text), Limits()))
+    body, result = render(Source(data, Limits()), parse(text))
     assert (result.media_type, result.length) == ("application/json", len(body))
     found = json.loads(body)
     assert isinstance(found, dict)

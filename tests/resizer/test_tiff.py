@@ -9,10 +9,10 @@ from PIL import Image, TiffImagePlugin
 from resizer.decode import load_pixels, open_picture
 from resizer.errors import BadPicture, CorruptPicture, PictureTooLarge, UnsupportedFormat
 from resizer.formats import InputOnly
-from resizer.job import Job, Limits
+from resizer.job import Limits
+from resizer.render import Source, render
 from resizer.tiff import MAX_ENTRIES, check_tiff
 from resizer.transform import parse
-from resizer.worker import render
 from tests.resizer.pictures import BLUE, GREEN, GREY, RED, io, near, quarters, rendered
 
 SHORT, LONG = 3, 4
@@ -117,7 +117,7 @@ def test_off_unless_switched_on() -> None:
     with pytest.raises(UnsupportedFormat):
         open_picture(written(quarters()), Limits(), {InputOnly.JPEG2000})
     with pytest.raises(UnsupportedFormat):
-        render(written(quarters()), Job(parse("f=png"), Limits()))
+        render(Source(written(quarters()), Limits()), parse("f=png"))
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])

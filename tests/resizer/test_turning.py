@@ -12,9 +12,9 @@ from PIL import Image, ImageOps
 from resizer.decode import load_pixels, open_picture
 from resizer.formats import Format
 from resizer.geometry import plan
-from resizer.job import Job, Limits
+from resizer.job import Limits
+from resizer.render import Source, render
 from resizer.transform import parse
-from resizer.worker import render
 from tests.resizer.pictures import opened, saved
 
 WIDTH, HEIGHT = 24, 12
@@ -40,7 +40,7 @@ SOURCES = {tag: stored(tag) for tag in TAGS}
 
 def rendered(tag: int, *parts: str) -> Image.Image:
     text = ",".join(part for part in parts if part)
-    body, result = render(SOURCES[tag], Job(parse(text), Limits()))
+    body, result = render(Source(SOURCES[tag], Limits()), parse(text))
     image = opened(body).convert("RGB")
     assert (result.width, result.height) == image.size
     return image
@@ -161,7 +161,7 @@ def test_smart(tag: int, mirror: bool, rotate: int, source: Format) -> None:
     for size, share in (((40, 40), 0.18), ((80, 80), 0.18)):
         text = f"w={size[0]},h={size[1]},fit=cover,g=smart,f=png"
         turn = said(mirror, rotate)
-        body, _ = render(data, Job(parse(f"{text},{turn}" if turn else text), Limits()))
+        body, _ = render(Source(data, Limits()), parse(f"{text},{turn}" if turn else text))
         got = opened(body).convert("RGB")
         assert got.size == size
         skin = sum(1 for r, g, _ in got.get_flattened_data() if r > g + 25)
@@ -171,7 +171,7 @@ def test_smart(tag: int, mirror: bool, rotate: int, source: Format) -> None:
 def test_a_smart_crop_that_is_not_scaled_keeps_its_pixels() -> None:
     image = Image.effect_noise((64, 64), 60).convert("RGB")
     data = saved(image, Format.PNG)
-    body, _ = render(data, Job(parse("w=40,h=200,fit=cover,g=smart"), Limits()))
+    body, _ = render(Source(data, Limits()), parse("w=40,h=200,fit=cover,g=smart"))
     got = opened(body).convert("RGB").tobytes()
     assert got in [image.crop((left, 0, left + 40, 64)).tobytes() for left in range(25)]
 
@@ -183,7 +183,7 @@ def test_a_region_of_a_large_jpeg_is_decoded_small() -> None:
     made = plan(picture.upright, transform, Limits().max_pixels)
     pixels, box = load_pixels(picture, made.box, made.boxed)
     assert (pixels.size, box) == ((400, 400), (0, 200, 200, 400))
-    got = opened(render(data, Job(transform, Limits()))[0])
+    got = opened(render(Source(data, Limits()), transform)[0])
     assert got.size == (80, 80)
     assert got.getpixel((40, 0)) == pytest.approx(128, abs=4)
     assert got.getpixel((40, 79)) == pytest.approx(254, abs=4)
