@@ -70,11 +70,14 @@ from edge.site import Site, Sites
 from edge.source import Found, Node, Sources
 from edge.spool import Spool
 from edge.urls.grammars import make_grammars
+from resizer.cost import Lane
 from resizer.errors import ResizeError
+from resizer.evidence import Evidence
 from resizer.job import Limits
 from resizer.pool import Pool, PoolSettings
 from resizer.sandbox import SandboxMode
 from resizer.version import encoder_version
+from resizer.workers import State
 
 log = logging.getLogger("halftone")
 
@@ -89,11 +92,15 @@ MAX_FLIGHTS: Final = 4096
 DRAIN_GRACE_S: Final = 30.0
 # After INT, which asks to stop.
 HASTY_GRACE_S: Final = 1.0
+# Below the cache's folder, whose own folders are named by hexadecimal digits.
+BARRED_FOLDER: Final = "barred"
 # Counters of the resizer's Stats that halftone_renders_total tells apart.
 RENDER_RESULTS: Final = (
     "rendered", "unsupported", "corrupt", "too_large", "impossible", "transfer_failed", "late",
-    "crashed", "withdrawn", "stopped", "refused_full", "refused_barred", "refused_stopped",
+    "mark_unusable", "crashed", "withdrawn", "displaced", "stopped", "refused_full",
+    "refused_barred", "refused_stopped",
 )  # fmt: skip
+RESTART_CAUSES: Final = ("crash", "deadline", "garbage", "start", "jobs", "memory")
 
 
 class CannotStart(Exception):
@@ -333,6 +340,11 @@ class App:
                 sandbox=SandboxMode(resizer.sandbox.value),
             ),
             clock=time.monotonic,
+            evidence=Evidence(
+                os.path.join(self._config.cache.path, BARRED_FOLDER),
+                resizer.keep_barred,
+                resizer.keep_barred_bytes,
+            ),
         )
 
     def _build_sites(self) -> Sites:
@@ -640,6 +652,7 @@ def metric_rows(
         (),
         single(lambda: pool.stats.waiting),
     )
+    yield from resizer_rows(pool)
     yield Counter(
         "halftone_origin_fetches",
         "Exchanges with origins, by name and result.",
@@ -692,4 +705,103 @@ def metric_rows(
     )
     yield Gauge(
         "halftone_cache_memory_bytes", "Memory tier, in bytes.", (), single(lambda: memory.used)
+    )
+
+
+def resizer_rows(pool: Pool) -> Sequence[Row]:
+    """Lanes, bar, workers and ladders of the resizer."""
+    stats = pool.stats
+    return (
+        Gauge(
+            "halftone_resize_lane_depth",
+            "Jobs that wait for a resizer, by lane; idle: ladders.",
+            ("lane",),
+            lambda: (((lane.value,), pool.depth(lane)) for lane in Lane),
+        ),
+        Counter(
+            "halftone_resize_jobs",
+            "Jobs admitted, by lane; idle: ladders.",
+            ("lane",),
+            lambda: (
+                (("cheap",), stats.cheap),
+                (("dear",), stats.dear),
+                (("idle",), stats.ladders - stats.ladders_refused),
+            ),
+        ),
+        Counter(
+            "halftone_resize_wait_seconds",
+            "Time that jobs waited for a resizer.",
+            (),
+            single(lambda: stats.queue_wait_us / 1e6),
+        ),
+        Gauge(
+            "halftone_resize_cost_correction",
+            "Learned ratio of true to estimated cost, by the source's format.",
+            ("format",),
+            lambda: (
+                (("unknown" if found is None else found.value,), ratio)
+                for found, ratio in pool.costs.corrections.items()
+            ),
+        ),
+        Gauge(
+            "halftone_resizer_processes",
+            "Resizer processes, by what they do.",
+            ("state",),
+            lambda: (((state.value,), pool.workers.count(state)) for state in State),
+        ),
+        Counter(
+            "halftone_resizer_restarts",
+            "Resizer processes that were replaced, by cause; jobs and memory: recycled.",
+            ("cause",),
+            lambda: (((cause,), getattr(stats, f"restarts_{cause}")) for cause in RESTART_CAUSES),
+        ),
+        Counter(
+            "halftone_resize_retries",
+            "Jobs given to a second process, because the first ended before it took them.",
+            (),
+            single(lambda: stats.retried),
+        ),
+        Counter(
+            "halftone_resize_strikes",
+            "Jobs that ended a process and are held against their picture.",
+            (),
+            single(lambda: stats.strikes),
+        ),
+        Gauge(
+            "halftone_resize_suspects",
+            "Pictures with a strike or more that is not forgotten yet.",
+            (),
+            single(lambda: pool.suspects),
+        ),
+        Counter(
+            "halftone_resize_barred",
+            "Pictures that were barred; kept, not_kept: for a report.",
+            ("copy",),
+            lambda: (
+                (("kept",), stats.kept),
+                (("not_kept",), stats.barred - stats.kept),
+            ),
+        ),
+        Counter(
+            "halftone_ladders",
+            "Ladders, by how they ended.",
+            ("result",),
+            lambda: (
+                (("ended",), stats.ladders_ended),
+                (("withdrawn",), stats.ladders_withdrawn),
+                (("refused",), stats.ladders_refused),
+            ),
+        ),
+        Counter(
+            "halftone_ladder_steps",
+            "Transforms of ladders, by result.",
+            ("result",),
+            lambda: ((("rendered",), stats.steps_rendered), (("failed",), stats.steps_failed)),
+        ),
+        Counter(
+            "halftone_ladder_pauses",
+            "Ladders that made way for a render that somebody waited for.",
+            (),
+            single(lambda: stats.ladders_paused),
+        ),
     )

@@ -16,8 +16,8 @@ MOST: Final = 2**20
 # Standard streams, listeners, the loop, the log, the index and what opens for a moment: a disk
 # thread's files, a render's two, connections just refused; and 32 files that stay open for sending.
 RESERVE: Final = 64 + 32
-# Its socket, its pidfd and a job's two descriptors.
-PER_RESIZER: Final = 4
+# Its socket, its pidfd, its statm, and a job's two descriptors.
+PER_RESIZER: Final = 5
 # What a host of an origin is asked at once: php-fpm rarely has more children.
 PER_HOST: Final = 64
 

@@ -1,7 +1,8 @@
 """How a Python process of ours is started: isolated, with nothing of ours in its environment.
 
 -I keeps it from the user's site directory, from PYTHON* variables and from the folder it stands
-in. The package must still be found where it was found here, installed or not.
+in. The package must still be found where it was found here, installed or not: a pool and a worker
+of two releases do not understand each other.
 """
 
 import os.path
@@ -9,12 +10,14 @@ import subprocess
 import sys
 from typing import Final
 
-# The folder that holds this package. Last on the path, so nothing in it can shadow the library.
+# The folder that holds this package. After the library, so nothing in it can shadow that; before
+# what is installed, which may be this package in another release.
 _HOME: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 _RUN: Final = (
     "import sys; home, module = sys.argv[1:3]; del sys.argv[1:3]; "
-    "home in sys.path or sys.path.append(home); "
+    "installed = [n for n, p in enumerate(sys.path) if p.endswith('-packages')]; "
+    "home in sys.path or sys.path.insert(min(installed, default=len(sys.path)), home); "
     "import importlib; importlib.import_module(module).main(sys.argv[1:])"
 )
 

@@ -8,10 +8,11 @@ ResizeError
 |  `- PictureBarred      killed a worker twice; refused until the bar expires
 |- ImpossibleTransform   the request's fault: no legal output for this picture
 `- ResizerUnavailable    our fault; trying again later may help
-   |- QueueFull          admission refused it; carries retry_after_s
+   |- QueueFull          admission refused it, or it gave way; carries retry_after_s
    |- DeadlineExceeded   the worker was killed at its deadline
    |- WorkerCrashed      the worker died while it held the job
    |- TransferFailed     the source could not be read or the sink not written (disk full)
+   |- MarkUnusable       the site's watermark is no picture, or too large a one
    `- ResizerStopped     the pool is stopping or has no worker
 """
 
@@ -63,6 +64,10 @@ class WorkerCrashed(ResizerUnavailable):
 
 
 class TransferFailed(ResizerUnavailable):
+    pass
+
+
+class MarkUnusable(ResizerUnavailable):
     pass
 
 

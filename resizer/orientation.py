@@ -1,4 +1,6 @@
-"""EXIF orientation (Exif 3.0, tag 0x0112): how stored pixels are turned to stand upright.
+"""Orientation: how pixels are turned to stand as they shall; EXIF's eight (Exif 3.0, tag 0x0112).
+
+A transform's mirror and right angles are the same eight, so that a picture is turned once.
 
 Pictures are shrunk as they are stored and turned afterwards, when they are small. So a box of the
 upright picture must be found among the stored pixels; that arithmetic is here.
@@ -7,7 +9,9 @@ upright picture must be found among the stored pixels; that arithmetic is here.
 import enum
 from typing import Final
 
-from resizer.geometry import Box, Size
+# width, height; left, top, right, bottom
+Size = tuple[int, int]
+Box = tuple[float, float, float, float]
 
 
 class Orientation(enum.Enum):
@@ -30,6 +34,23 @@ class Orientation(enum.Enum):
     @property
     def swaps_sides(self) -> bool:
         return self.value >= 5
+
+    @classmethod
+    def made(cls, mirror: bool, turns: int) -> "Orientation":
+        """Left for right where mirror says so, then clockwise by right angles."""
+        return _MADE[mirror, turns % 4]
+
+    def then(self, next_: "Orientation") -> "Orientation":
+        """This one and then another, as one."""
+        mirror, turns = _PARTS[self]
+        next_mirror, next_turns = _PARTS[next_]
+        # A turn that is mirrored afterwards is a turn the other way round.
+        turns = next_turns - turns if next_mirror else next_turns + turns
+        return _MADE[mirror != next_mirror, turns % 4]
+
+    @property
+    def inverse(self) -> "Orientation":
+        return _INVERSE.get(self, self)
 
     def turn(self, size: Size) -> Size:
         """The size of the upright picture from the stored one's, and the other way round."""
@@ -54,3 +75,21 @@ _FROM_RIGHT: Final = frozenset(
 _FROM_BOTTOM: Final = frozenset(
     {Orientation.HALF_TURN, Orientation.FLIP, Orientation.TURN_RIGHT, Orientation.TRANSVERSE}
 )
+
+# Each as a mirroring of left and right, followed by right angles clockwise.
+_PARTS: Final = {
+    Orientation.UPRIGHT: (False, 0),
+    Orientation.TURN_RIGHT: (False, 1),
+    Orientation.HALF_TURN: (False, 2),
+    Orientation.TURN_LEFT: (False, 3),
+    Orientation.MIRROR: (True, 0),
+    Orientation.TRANSVERSE: (True, 1),
+    Orientation.FLIP: (True, 2),
+    Orientation.TRANSPOSE: (True, 3),
+}
+_MADE: Final = {parts: orientation for orientation, parts in _PARTS.items()}
+# All others undo themselves.
+_INVERSE: Final = {
+    Orientation.TURN_RIGHT: Orientation.TURN_LEFT,
+    Orientation.TURN_LEFT: Orientation.TURN_RIGHT,
+}

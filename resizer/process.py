@@ -12,9 +12,12 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from resizer import child
 from resizer.job import MAX_MESSAGE_BYTES
+
+_PAGE_BYTES: Final = resource.getpagesize()
 
 
 class WorkerProcess:
@@ -42,13 +45,26 @@ class WorkerProcess:
                 ours.close()
                 raise
         try:
-            self._pidfd = os.pidfd_open(self._child.pid)
+            # Kept open: it is read after each job. It stays this process's, even when its
+            # number has become another's.
+            self._statm = os.open(f"/proc/{self._child.pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             ours.close()
             self._child.kill()
             self._child.wait()
             raise
+        try:
+            self._pidfd = os.pidfd_open(self._child.pid)
+        except OSError:
+            os.close(self._statm)
+            ours.close()
+            self._child.kill()
+            self._child.wait()
+            raise
         ours.setblocking(False)
+        # True once the worker has ended with a message in its socket that it never took: the
+        # kernel resets the peer then (net/unix/af_unix.c, unix_release_sock).
+        self.left_unread = False
         self._socket = ours
         self._loop.add_reader(ours.fileno(), self._read)
         self._loop.add_reader(self._pidfd, self._reap)
@@ -72,8 +88,7 @@ class WorkerProcess:
     def resident_bytes(self) -> int:
         """What the kernel says the worker holds; 0 when it is gone."""
         try:
-            with open(f"/proc/{self.pid}/statm", "rb") as file:
-                return int(file.read().split()[1]) * resource.getpagesize()
+            return int(os.pread(self._statm, 128, 0).split()[1]) * _PAGE_BYTES
         except (OSError, IndexError):
             return 0
 
@@ -83,6 +98,9 @@ class WorkerProcess:
             data = self._socket.recv(MAX_MESSAGE_BYTES + 1)
         except BlockingIOError:
             return
+        except ConnectionResetError:
+            self.left_unread = True
+            return  # told once; what it had said before, or its end, is read next
         except OSError:
             data = b""
         if data:
@@ -98,18 +116,24 @@ class WorkerProcess:
         self._loop.remove_reader(self._socket.fileno())
         self._last_words()
         os.close(self._pidfd)
+        os.close(self._statm)
         self._socket.close()
         self._on_end(status)
 
     def _last_words(self) -> None:
         # The pidfd may be served before the socket in one turn of the loop. One message: whoever
         # sends more while it dies is not believed.
-        try:
-            data = self._socket.recv(MAX_MESSAGE_BYTES + 1)
-        except OSError:
+        for _ in range(2):
+            try:
+                data = self._socket.recv(MAX_MESSAGE_BYTES + 1)
+            except ConnectionResetError:
+                self.left_unread = True
+                continue
+            except OSError:
+                return
+            if data:
+                self._on_message(data)
             return
-        if data:
-            self._on_message(data)
 
 
 def describe(status: int) -> str:

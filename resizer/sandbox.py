@@ -57,8 +57,9 @@ class SandboxReport:
         return f"{landlock}, {seccomp}, rlimits{reason}"
 
 
-# Descriptors: 0 to 2, the socket, and a job's two, with room for what an interpreter holds.
-_MAX_DESCRIPTORS: Final = 16
+# Descriptors: 0 to 2, the socket, and a job's 34 (source, mark, 32 sinks), with room for what an
+# interpreter holds. The kernel passes none on that would be above it.
+MAX_DESCRIPTORS: Final = 48
 
 
 def seal(policy: Policy) -> SandboxReport:
@@ -92,7 +93,7 @@ def set_limits(policy: Policy) -> None:
     """RLIMIT_CPU counts over a process's life; the deadline of a job is the pool's wall clock."""
     limits = (
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, _MAX_DESCRIPTORS),
+        (resource.RLIMIT_NOFILE, MAX_DESCRIPTORS),
         (resource.RLIMIT_FSIZE, policy.file_bytes),
         (resource.RLIMIT_CPU, policy.cpu_s),
         (resource.RLIMIT_AS, _address_space() + policy.address_space_bytes),
@@ -214,6 +215,12 @@ def _syscall(number: int, *arguments: object) -> int:
 def forbid_new_privileges() -> None:
     """prctl(PR_SET_NO_NEW_PRIVS): exec gains nothing, and the filters need no privilege."""
     _prctl(38, 1)
+
+
+def has_no_new_privileges() -> bool:
+    """prctl(PR_GET_NO_NEW_PRIVS)."""
+    zero = ctypes.c_ulong(0)
+    return bool(_LIBC.prctl(39, zero, zero, zero, zero) == 1)
 
 
 def die_with_parent() -> None:

@@ -1,42 +1,49 @@
 """The process that decodes pixels: one thread, one job at a time, sealed before the first job.
 
-It holds one socket to its parent and, while it works, a job's two descriptors. It never sees a
-path. It ends when the parent's end of the socket closes, or when anything happens that it does not
-know; the pool starts another.
+It holds one socket to its parent and, while it works, a job's descriptors. It never sees a path. It
+ends when the parent's end of the socket closes, or when anything happens that it does not know; the
+pool starts another.
 """
 
 import contextlib
 import errno
-import io
 import os
 import signal
 import socket
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from PIL import Image, ImageCms
+from PIL import Image
 
-from resizer import decode, encode, geometry, pipeline, sandbox
-from resizer.errors import PictureTooLarge, ResizeError, TransferFailed
-from resizer.formats import Format
+from resizer import decode, sandbox
+from resizer.errors import (
+    BadPicture,
+    MarkUnusable,
+    PictureTooLarge,
+    ResizeError,
+    TransferFailed,
+)
 from resizer.job import (
-    MAX_MESSAGE_BYTES,
+    MAX_DESCRIPTORS,
+    MAX_JOB_BYTES,
     MIB,
     Failure,
     Hello,
     Job,
     Limits,
+    Pause,
+    Paused,
     Refusal,
     Result,
     build,
     parse,
     printable,
 )
+from resizer.render import Outcome, Source, render_all
 from resizer.sandbox import Policy, SandboxMode
 from resizer.transform import Transform
-from resizer.transform import parse as parse_transform
+from resizer.warm_up import warm_up
 
 # Memory above what a warm worker holds. A WebP takes most: two canvases of libwebp's, its copy for
 # Pillow and Pillow's own, 4 bytes a pixel each; then the output's pixels, the source's bytes and
@@ -54,59 +61,63 @@ NICENESS: Final = 5
 # The kernel should take a worker long before an edge process.
 OOM_SCORE: Final = 500
 
-Work = Callable[[bytes, Job], tuple[bytes, Result]]
+# A logo, not a photograph: it is decoded whole with every job that asks for it, in the memory that
+# is spare.
+MARK_LIMITS: Final = Limits(max_bytes=2 * MIB, max_pixels=4_000_000, max_side=4096)
 
 
-def render(data: bytes, job: Job) -> tuple[bytes, Result]:
-    """The bytes of a derivative from those of its source. Raises ResizeError."""
-    started = time.perf_counter()
-    picture = decode.open_picture(data, job.limits)
-    plan = geometry.plan(picture.upright, job.transform, job.limits.max_pixels)
-    output = job.transform.format or picture.format
-    encode.check_size(plan.canvas, output)
-    turn = picture.orientation
-    box = turn.stored_box(plan.box, picture.stored)
-    pixels, box = decode.load_pixels(picture, box, turn.turn(plan.inner))
-    decoded = time.perf_counter()
-    try:
-        image = pipeline.render(
-            pixels,
-            box,
-            plan,
-            orientation=turn,
-            profile=picture.profile,
-            transform=job.transform,
-            output=output,
-        )
-        body = encode.encode(image, output, job.transform.quality, job.limits.max_output_bytes)
-    except MemoryError as error:
-        raise PictureTooLarge(f"{picture.stored} does not fit the worker's memory") from error
-    return body, Result(
-        media_type=output.media_type,
-        length=len(body),
-        width=image.width,
-        height=image.height,
-        source_width=picture.upright[0],
-        source_height=picture.upright[1],
-        source_format=picture.format,
-        decode_ms=(decoded - started) * 1000,
-        render_ms=(time.perf_counter() - decoded) * 1000,
-    )
+Work = Callable[[Source, Sequence[Transform]], Iterator[Outcome]]
 
 
 # --- one job -------------------------------------------------------------------------------------
 
 
-def answer(source: int, sink: int, job: Job, work: Work) -> Result | Failure:
-    """Do the job. What comes back as a Failure is the picture's, the request's or the disk's."""
+def answer(
+    job: Job, source: int, mark: int | None, sinks: Sequence[int], work: Work
+) -> Iterator[Result | Failure]:
+    """Do the job, an answer for each of its transforms. What comes back as a Failure is the
+    picture's, the request's or the disk's.
+    """
     try:
-        body, result = work(read_source(source, job), job)
+        drawn = None if mark is None else read_mark(mark)
+        picture = Source(read_source(source, job), job.limits, drawn, job.inputs)
+    except (ResizeError, MemoryError) as error:
+        failure = Failure.of(_named(error))
+        for _ in sinks:
+            yield failure
+        return
+    outcomes = work(picture, job.transforms)
+    for sink in sinks:
+        yield _step(outcomes, sink)
+
+
+def _step(outcomes: Iterator[Outcome], sink: int) -> Result | Failure:
+    try:
+        outcome = next(outcomes)
+        if isinstance(outcome, Failure):
+            return outcome
+        body, result = outcome
         write_sink(sink, body)
-    except ResizeError as error:
-        return Failure.of(error)
-    except MemoryError:
-        return Failure.of(PictureTooLarge("out of the worker's memory"))
+    except (ResizeError, MemoryError) as error:
+        return Failure.of(_named(error))
     return result
+
+
+def _named(error: ResizeError | MemoryError) -> ResizeError:
+    if isinstance(error, ResizeError):
+        return error
+    return PictureTooLarge("out of the worker's memory")
+
+
+def read_mark(descriptor: int) -> Image.Image:
+    """The site's watermark: as hostile as any other picture. Raises MarkUnusable."""
+    try:
+        data = read_source(descriptor, Job(Transform(), MARK_LIMITS))
+        picture = decode.open_picture(data, MARK_LIMITS)
+        pixels, _ = decode.load_pixels(picture, (0, 0, *picture.stored), picture.stored)
+        return pixels.convert("RGBA")
+    except (BadPicture, TransferFailed, MemoryError) as error:
+        raise MarkUnusable(f"watermark: {error}") from error
 
 
 def read_source(source: int, job: Job) -> bytes:
@@ -144,49 +155,58 @@ def write_sink(sink: int, body: bytes) -> None:
 def serve(channel: socket.socket, work: Work) -> None:
     """Answer jobs until the parent closes its end."""
     while True:
-        data, descriptors, _, _ = socket.recv_fds(
-            channel, MAX_MESSAGE_BYTES, 2, socket.MSG_CMSG_CLOEXEC
+        data, descriptors, flags, _ = socket.recv_fds(
+            channel, MAX_JOB_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
         )
         if not data:
             return
-        source, sink = descriptors
         message = parse(data)
+        if isinstance(message, Pause):
+            continue  # it crossed the last answer
         assert isinstance(message, Job), f"the pool sent {type(message).__name__}"
-        reply = answer(source, sink, message, work)
-        os.close(source)
+        # The kernel cuts the list where it would break a limit.
+        assert not flags & socket.MSG_CTRUNC
+        assert len(descriptors) == message.descriptors
+        do(message, descriptors, channel, work)
+
+
+def do(job: Job, descriptors: Sequence[int], channel: socket.socket, work: Work) -> None:
+    """One job: an answer for each transform, or for some of them and Paused."""
+    source, *sinks = descriptors
+    mark = sinks.pop(0) if job.has_mark else None
+    # All are closed before the last answer: who has it finds nothing of theirs open here.
+    left = list(descriptors)
+    for sink, reply in zip(sinks, answer(job, source, mark, sinks, work), strict=False):
+        left.remove(sink)
         os.close(sink)
+        is_last = sink == sinks[-1]
+        if is_last:
+            close_all(left)
         # sendmsg, the one way to send that the filter lets through.
         channel.sendmsg([build(reply)])
+        if not is_last and should_pause(channel):
+            close_all(left)
+            channel.sendmsg([build(Paused())])
+            return
 
 
-def warm_up() -> None:
-    """Every codec both ways, EXIF, ICC and the errors: Pillow and Python import on first use, and
-    the sealed process can't open a file.
-    """
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    sample = Image.linear_gradient("L").resize((48, 32)).convert("RGBA")
-    sample.putalpha(sample.getchannel("R"))
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    file = b""
-    for source in Format:
-        image = sample.convert("RGB") if source is Format.JPEG else sample
-        with io.BytesIO() as buffer:
-            options = {} if source is Format.AVIF else {"comment": b"a comment"}
-            image.save(buffer, source.name, exif=exif, icc_profile=profile, **options)
-            file = buffer.getvalue()
-        for asked in ("w=9,h=5,fit=cover", "w=7,h=7,fit=letterbox,up=1"):
-            render(file, Job(parse_transform(asked), Limits()))
-        # Cut short: what is raised, and what raising imports.
-        for cut in (file[: len(file) * 3 // 4], file[:40]):
-            with contextlib.suppress(ResizeError):
-                render(cut, Job(Transform(), Limits()))
-    pipeline.to_srgb(Image.new("CMYK", (8, 8)), profile)
-    pipeline.to_srgb(Image.new("RGB", (8, 8)), file)
+def close_all(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
-def main(argv: Sequence[str], work: Work = render) -> None:
-    """argv: the socket's number (or "check"), the sandbox mode, the four limits with commas.
+def should_pause(channel: socket.socket) -> bool:
+    """Whether the pool has said so meanwhile, without waiting for it."""
+    try:
+        data = channel.recvmsg(MAX_JOB_BYTES, 0, socket.MSG_DONTWAIT)[0]
+    except BlockingIOError:
+        return False
+    # At the end of the stream the pool is gone, and serve() sees it next.
+    return not data or isinstance(parse(data), Pause)
+
+
+def main(argv: Sequence[str], work: Work = render_all) -> None:
+    """argv: the socket's number (or "check"), the sandbox mode, the limits with commas.
 
     "check" seals the process, exercises every codec inside and ends with 0.
     """
@@ -206,7 +226,7 @@ def main(argv: Sequence[str], work: Work = render) -> None:
     warm_up()
     if where == "check":
         sandbox.seal(policy_for(SandboxMode(mode), limits))
-        warm_up()
+        warm_up(thorough=True)
         os._exit(0)
     channel = socket.socket(fileno=int(where))
     try:

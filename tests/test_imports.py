@@ -15,8 +15,11 @@ PACKAGES = ("edge", "resizer", "cache")
 PURE = {
     *("cache.key", "cache.entry", "cache.sieve", "cache.gdsf", "cache.errors"),
     *("cache.index.interface", "resizer.transform", "resizer.geometry", "resizer.formats"),
-    *("resizer.job", "resizer.errors", "resizer.orientation"),
-    *("edge.pace", "edge.counts"),
+    *("resizer.job", "resizer.errors", "resizer.orientation", "resizer.gif", "resizer.tiff"),
+    *("resizer.jpeg2000", "resizer.strip", "resizer.rights", "resizer.words", "resizer.region"),
+    *("resizer.focus", "resizer.qualities", "resizer.watermark", "resizer.thumbhash"),
+    *("resizer.blurhash", "resizer.ladder", "resizer.cost", "resizer.fair"),
+    *("resizer.admission", "resizer.bar", "edge.pace", "edge.counts"),
 }
 PURE_FOLDERS = ("edge.http.", "edge.urls.", "edge.policy.")
 PURE_ORIGIN = {
@@ -30,7 +33,12 @@ IMPURE_LIBRARY = {
     *("pathlib", "random", "secrets", "select", "selectors", "shutil", "signal", "socket"),
     *("sqlite3", "ssl", "subprocess", "tempfile", "threading", "time", "urllib.request"),
 }
-PIL_ROOMS = {"resizer.decode", "resizer.pipeline", "resizer.encode", "resizer.worker"}
+PIL_ROOMS = {
+    *("resizer.animation", "resizer.colour", "resizer.decode", "resizer.encode"),
+    *("resizer.pipeline", "resizer.sharpness", "resizer.worker", "resizer.descent"),
+    *("resizer.render", "resizer.warm_up"),
+    *("resizer.attention", "resizer.effects", "resizer.stamp", "resizer.placeholder"),
+}
 # Third-party libraries, each with the rooms that may know it.
 LIBRARY_ROOMS = {
     "PIL": PIL_ROOMS,

@@ -223,7 +223,17 @@ class Resizer:
         Choice(Sandbox),
         "best-effort",
         "Landlock and seccomp around each process: refuse to start without them, use what the"
-        " kernel offers and say so in the log, or neither.",
+        " kernel offers and say so in the log, or neither. See halftone sandbox-check.",
+    )
+    keep_barred: int = setting(
+        Number(0, 10_000),
+        16,
+        "Pictures that killed two processes are refused for ten minutes, and this many of them are"
+        " kept for a report, in the folder barred of the cache, readable by halftone's user alone."
+        " 0 keeps none.",
+    )
+    keep_barred_bytes: int = setting(
+        Size(0, 2**40), "128MiB", "Bytes of the pictures that are kept; the oldest give way."
     )
 
 

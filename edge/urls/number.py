@@ -27,13 +27,30 @@ def integer(text: str, lowest: int, highest: int, what: str) -> int:
     return value
 
 
+def signed(text: str, lowest: int, highest: int, what: str) -> int:
+    """A whole number that may be negative; "-0" is not one. Raises BadUrl."""
+    if not text.startswith("-"):
+        return integer(text, max(0, lowest), highest, what)
+    if lowest >= 0:
+        raise BadUrl(f"{what} is negative")
+    return -integer(text[1:], 1, -lowest, what)
+
+
+def decimal(text: str, places: int, lowest: int, highest: int, what: str) -> int:
+    """A decimal number of at most `places` places ("1.5"), in the last of them (150 of two).
+    Raises BadUrl.
+    """
+    whole, point, rest = text.partition(".")
+    if point and not _is_plain(rest, places):
+        raise BadUrl(f"{what} has not one to {places} decimal places")
+    unit: int = 10**places
+    value = unit * integer(whole, 0, highest // unit, what)
+    value += int(rest.ljust(places, "0")) if point else 0
+    if not lowest <= value <= highest:
+        raise BadUrl(f"{what} is outside {lowest / unit} to {highest / unit}")
+    return value
+
+
 def hundredths(text: str, lowest: int, highest: int, what: str) -> int:
     """A decimal number of at most two places ("1.5"), in hundredths (150). Raises BadUrl."""
-    whole, point, places = text.partition(".")
-    if point and not _is_plain(places, 2):
-        raise BadUrl(f"{what} has not one or two decimal places")
-    value = 100 * integer(whole, 0, highest // 100, what)
-    value += int(places.ljust(2, "0")) if point else 0
-    if not lowest <= value <= highest:
-        raise BadUrl(f"{what} is outside {lowest / 100} to {highest / 100}")
-    return value
+    return decimal(text, 2, lowest, highest, what)

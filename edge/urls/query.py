@@ -3,6 +3,7 @@
     /Dune.jpg?w=220                        220 wide, height in proportion
     /Dune.jpg?w=300&h=200&fit=crop&crop=top,left&fm=webp&q=75
     /Dune.jpg?w=300&h=300&fit=fill&bg=1a2b3c&dpr=2
+    /Dune.jpg?rect=10,20,600,600&w=300&sharp=40&mask=corners&corner-radius=12
 
     w h    1 to 16384, whole numbers
     dpr    0.1 to 5, at most two decimals: multiplies w and h, halves up
@@ -10,11 +11,14 @@
            crop min     box filled, the rest cropped
            fill fillmax whole picture, the rest of the box is bg
            scale        box filled, proportions given up
-    crop   top bottom left right, or one of each joined by a comma: what fit=crop keeps
+    crop   top bottom left right, or one of each joined by a comma: what fit=crop keeps; or
+           faces, edges, entropy, focalpoint (edge/urls/query_looks.py)
     up     1: may enlarge (our own; imgix has clip and max, crop and min for it)
     fm     jpg jpeg png webp avif gif
     q      1 to 100
     bg     three or six hexadecimal digits
+
+and all of edge/urls/query_looks.py: rect, flip, rot, effects, mark, placeholder.
 
 Nothing is enlarged unless up=1 asks: of each imgix pair (clip and max, crop and min, fill and
 fillmax) both words are the smaller one, because a URL with a large w must not buy a large render of
@@ -33,12 +37,13 @@ from edge.urls.derivative import BadUrl, Derivative, NoPicture, NotExpressible
 from edge.urls.ending import ENDINGS, extension, output_format, own_format
 from edge.urls.number import hundredths, integer
 from edge.urls.path import Target, build_path, decode
+from edge.urls.query_looks import PARAMETERS, read_looks, write_looks
 from resizer.formats import EXTENSIONS, Format
-from resizer.transform import IDENTITY, MAX_SIDE, QUALITIES, BadTransform, Fit, Gravity, Transform
+from resizer.transform import IDENTITY, MAX_SIDE, QUALITIES, BadTransform, Fit, Transform, at_ratio
 
 DEFAULT_IGNORED: Final = ("utm_*",)
 
-_PARAMETERS: Final = frozenset(("w", "h", "dpr", "fit", "crop", "up", "fm", "q", "bg"))
+_PARAMETERS: Final = PARAMETERS | {"w", "h", "dpr", "fit", "crop", "up", "fm", "q", "bg"}
 # Files that people keep beside pictures, or pictures that no decoder of ours reads: asking for one
 # in another size is a mistake that deserves an answer. What may be a program is not here.
 _OTHER_FILES: Final = frozenset(
@@ -58,22 +63,9 @@ _FITS: Final[dict[str, Fit]] = {
     "fillmax": Fit.LETTERBOX,
 }
 _FIT_WORDS: Final[dict[Fit, str]] = {fit: word for word, fit in reversed(_FITS.items())}
-_GRAVITIES: Final[dict[frozenset[str], Gravity]] = {
-    frozenset(("top",)): Gravity.NORTH,
-    frozenset(("bottom",)): Gravity.SOUTH,
-    frozenset(("right",)): Gravity.EAST,
-    frozenset(("left",)): Gravity.WEST,
-    frozenset(("top", "right")): Gravity.NORTH_EAST,
-    frozenset(("top", "left")): Gravity.NORTH_WEST,
-    frozenset(("bottom", "right")): Gravity.SOUTH_EAST,
-    frozenset(("bottom", "left")): Gravity.SOUTH_WEST,
-}
-# "top,left", vertical word first, whatever order a URL has.
-_CROP_WORDS: Final[dict[Gravity, str]] = {
-    gravity: ",".join(w for w in ("top", "bottom", "left", "right") if w in words)
-    for words, gravity in _GRAVITIES.items()
-}
 _HEXADECIMAL: Final = frozenset("0123456789abcdef")
+# Written beside the fit that they belong to.
+_WITH_FIT: Final = frozenset(("crop", "fp-x", "fp-y", "fill"))
 # Hundredths; imgix's own upper limit.
 _LEAST_DPR: Final = 10
 _MOST_DPR: Final = 500
@@ -146,13 +138,13 @@ def _read(source: str, values: dict[str, str]) -> Transform:
             width=width,
             height=height,
             fit=Fit.CONTAIN if width is None or height is None else fit,
-            gravity=_gravity(values["crop"]) if "crop" in values else Gravity.CENTRE,
             enlarge=bool(integer(values["up"], 1, 1, "up")) if "up" in values else False,
             format=output_format(source, _format(values.get("fm"))),
             quality=integer(values["q"], QUALITIES[0], QUALITIES[-1], "q")
             if "q" in values
             else None,
             background=_background(values["bg"]) if "bg" in values else IDENTITY.background,
+            **read_looks(values),  # type: ignore[arg-type]
         )
     except BadTransform as error:
         raise BadUrl(str(error)) from error
@@ -161,7 +153,7 @@ def _read(source: str, values: dict[str, str]) -> Transform:
 def _side(name: str, text: str | None, ratio: int) -> int | None:
     if text is None:
         return None
-    side = max(1, (integer(text, 1, MAX_SIDE, name) * ratio + 50) // 100)
+    side = at_ratio(integer(text, 1, MAX_SIDE, name), ratio)
     if side > MAX_SIDE:
         raise BadUrl(f"{name} times dpr is {side}, limit {MAX_SIDE}")
     return side
@@ -172,14 +164,6 @@ def _word(table: dict[str, Fit], text: str, what: str) -> Fit:
     if found is None:
         raise BadUrl(f"{what} has an unknown value")
     return found
-
-
-def _gravity(text: str) -> Gravity:
-    words = text.split(",")
-    gravity = _GRAVITIES.get(frozenset(words))
-    if gravity is None or len(words) != len(set(words)):
-        raise BadUrl("crop has an unknown value")
-    return gravity
 
 
 def _format(text: str | None) -> Format | None:
@@ -201,14 +185,16 @@ def _background(text: str) -> str:
 
 
 def _write(transform: Transform) -> list[tuple[str, str]]:
+    looks = write_looks(transform)
     fields = (
         ("w", transform.width),
         ("h", transform.height),
         ("fit", None if transform.fit is Fit.CONTAIN else _FIT_WORDS[transform.fit]),
-        ("crop", _CROP_WORDS.get(transform.gravity)),
+        *(pair for pair in looks if pair[0] in _WITH_FIT),
         ("up", 1 if transform.enlarge else None),
         ("fm", ENDINGS[transform.format] if transform.format else None),
         ("q", transform.quality),
         ("bg", None if transform.background == IDENTITY.background else transform.background),
+        *(pair for pair in looks if pair[0] not in _WITH_FIT),
     )
     return [(name, str(value)) for name, value in fields if value is not None]

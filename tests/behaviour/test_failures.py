@@ -285,8 +285,8 @@ def test_a_node_killed_during_a_render(tmp_path, originals):
 
 
 def until_replaced(edge: Node, dead: list[int]) -> None:
-    """A job that is given to a worker in the moment of its death counts against the picture, and
-    two such bar it: so the node gets the time to see who is dead."""
+    """A job whose worker ends before it took it goes to another one, once: so the node gets the
+    time to see who is dead."""
 
     def is_replaced() -> bool:
         edge.metrics()

@@ -487,7 +487,7 @@ def test_the_cap_of_connections_fits_the_descriptors(tmp_path, originals):
     file = write(tmp_path, originals)
     limited = ["prlimit", "--nofile=80:200", sys.executable, "-m", "edge.cli", "serve"]
     with running(["--config", str(file)], command=limited) as edge:
-        cap = 200 - (96 + 4 + 1)
+        cap = 200 - (96 + 5 + 1)
         assert any(f"max_connections is {cap}, not 10000" in line for line in edge.log)
         host, _, port = edge.public.rpartition(":")
         with contextlib.ExitStack() as stack:

@@ -302,7 +302,7 @@ def bare(core: int) -> Loop:
     command = [sys.executable, "-m", "tests.bench.loops.bare"]
 
     def version() -> str:
-        return "resizer.worker.render, " + _versions(sys.executable, "pillow")
+        return "resizer.render, " + _versions(sys.executable, "pillow")
 
     return Loop(BARE, core, command, ENVIRONMENT, version)
 

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from edge import cli
 from edge.config import Config, default_text
+from resizer.probe import ProbeResult
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +151,8 @@ def test_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["serve"], ["check"], ["config"], ["healthcheck"], ["drain"]]
+    "arguments",
+    [[], ["serve"], ["check"], ["config"], ["healthcheck"], ["drain"], ["sandbox-check"]],
 )
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help(arguments: list[str], option: str) -> None:
@@ -171,6 +173,38 @@ def test_the_program_starts_light() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+# ---- sandbox-check -----------------------------------------------------------------------------
+
+HOLDS = ProbeResult("open", "seccomp", holds=True, how="killed by SIGSYS")
+FAILS = ProbeResult("connect", "landlock", holds=False, how="not sealed: ENOSYS")
+
+
+@pytest.mark.parametrize(
+    ("results", "code", "stdout", "stderr"),
+    [
+        ([HOLDS], 0, "seccomp  open  holds  killed by SIGSYS\nall 1 hold\n", ""),
+        (
+            [HOLDS, FAILS],
+            1,
+            """seccomp   open     holds  killed by SIGSYS
+landlock  connect  FAILS  not sealed: ENOSYS
+""",
+            "halftone: 1 of 2 do not hold: a picture may get out here\n",
+        ),
+    ],
+)
+def test_sandbox_check(
+    monkeypatch: pytest.MonkeyPatch,
+    results: list[ProbeResult],
+    code: int,
+    stdout: str,
+    stderr: str,
+) -> None:
+    monkeypatch.setattr("resizer.probe.check_sandbox", lambda: results)
+    result = run("sandbox-check")
+    assert (result.exit_code, result.stdout, result.stderr) == (code, stdout, stderr)
 
 
 # ---- healthcheck -------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ origin = "app"
 
 def test_the_cap_leaves_room(config):
     reserve = descriptors.reserve(config, cores=8)
-    assert reserve == 96 + 3 * 4 + 2 * 64 + 1
+    assert reserve == 96 + 3 * 5 + 2 * 64 + 1
     assert descriptors.fit(config, 500 + reserve, 8) is config
     fitting = descriptors.fit(config, 499 + reserve, 8)
     assert fitting.connection.max_connections == 499

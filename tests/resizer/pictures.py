@@ -6,7 +6,10 @@ import zlib
 
 from PIL import Image
 
-from resizer.formats import Format
+from resizer.formats import Format, InputOnly
+from resizer.job import Limits
+from resizer.render import Source, render
+from resizer.transform import parse
 
 RED, GREEN, BLUE, GREY = (220, 30, 30), (30, 200, 30), (30, 30, 220), (128, 128, 128)
 
@@ -47,3 +50,18 @@ def png_that_claims(width: int, height: int) -> bytes:
     return (
         magic + chunk(b"IHDR", head) + chunk(b"IDAT", b"x\xda\x03\0\0\0\0\1") + chunk(b"IEND", b"")
     )
+
+
+def rendered(data: bytes, text: str) -> Image.Image:
+    """The derivative, its result checked; every input is on."""
+    body, result = render(Source(data, Limits(), inputs=tuple(InputOnly)), parse(text))
+    image = opened(body)
+    assert (result.length, result.width, result.height) == (len(body), *image.size)
+    assert result.media_type == f"image/{str(image.format).lower()}"
+    return image
+
+
+def near(got: object, wanted: tuple[int, ...], by: int = 6) -> bool:
+    assert isinstance(got, tuple)
+    assert len(got) == len(wanted), got
+    return all(abs(a - b) <= by for a, b in zip(got, wanted, strict=True))

@@ -3,12 +3,13 @@
 import pytest
 from PIL import Image, ImageCms
 
-from resizer.encode import check_size, encode
+from resizer.animation import Frame
+from resizer.encode import LEAST_QUALITY, MAX_ATTEMPTS, check_size, encode, encode_moving
 from resizer.errors import ImpossibleTransform
-from resizer.formats import Format
-from resizer.job import Job, Limits
+from resizer.formats import MOVING, Format
+from resizer.job import Limits
+from resizer.render import Source, render
 from resizer.transform import parse
-from resizer.worker import render
 from tests.resizer.pictures import noise, opened, quarters, saved
 
 SECRET = b"Zanzibar 47"
@@ -36,7 +37,7 @@ def telling(source: Format) -> bytes:
 def test_metadata_stays_behind(source: Format, output: Format) -> None:
     for text in ("w=16", ""):
         joined = ",".join(filter(None, (text, f"f={output}")))
-        body, _ = render(telling(source), Job(parse(joined), Limits()))
+        body, _ = render(Source(telling(source), Limits()), parse(joined))
         assert SECRET not in body
         for name in (b"Exif\0\0", b"ICC_PROFILE", b"iCCP", b"ICCP", b"eXIf", b"tEXt", b"iTXt"):
             assert name not in body
@@ -57,6 +58,75 @@ def test_jpeg_is_subsampled_and_baseline() -> None:
     image = opened(encode(quarters(64), Format.JPEG, 100, 1 << 20))
     assert [layer[1:3] for layer in image.layer] == [(2, 2), (1, 1), (1, 1)]  # type: ignore[attr-defined]
     assert "progressive" not in image.info
+
+
+def test_progressive_where_asked() -> None:
+    for progressive in (False, True):
+        image = opened(encode(quarters(64), Format.JPEG, None, 1 << 20, progressive=progressive))
+        assert ("progressive" in image.info) == progressive
+    # It means nothing to the others.
+    plain = encode(quarters(64), Format.WEBP, None, 1 << 20)
+    assert encode(quarters(64), Format.WEBP, None, 1 << 20, progressive=True) == plain
+
+
+@pytest.mark.parametrize("output", [Format.JPEG, Format.WEBP, Format.AVIF])
+def test_a_weight_to_be_kept(output: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = opened(noise(96))
+    weights = {
+        quality: len(encode(image.copy(), output, quality, 1 << 20))
+        for quality in (80, 62, 45, 27, LEAST_QUALITY)
+    }
+    attempts = []
+    save = Image.Image.save
+    monkeypatch.setattr(
+        Image.Image, "save", lambda *a, **k: (attempts.append(k["quality"]), save(*a, **k))[1]
+    )
+    for most in weights.values():
+        attempts.clear()
+        body = encode(image.copy(), output, 80, 1 << 20, max_bytes=most)
+        # Not over it, and not far below.
+        assert most * 0.6 < len(body) <= most
+        assert len(attempts) <= MAX_ATTEMPTS
+    attempts.clear()
+    with pytest.raises(ImpossibleTransform):
+        encode(image.copy(), output, 80, 1 << 20, max_bytes=weights[LEAST_QUALITY] // 2)
+    assert (len(attempts), attempts[-1]) == (MAX_ATTEMPTS, LEAST_QUALITY)
+    attempts.clear()
+    with pytest.raises(ImpossibleTransform):
+        encode(image.copy(), output, 5, 1 << 20, max_bytes=10)
+    assert attempts == [5]
+    # The node's own limit is no reason to search.
+    attempts.clear()
+    with pytest.raises(ImpossibleTransform):
+        encode(image.copy(), output, 80, weights[45])
+    assert attempts == [80]
+
+
+@pytest.mark.parametrize("output", [Format.PNG, Format.GIF])
+def test_a_weight_where_there_is_no_quality(output: Format) -> None:
+    image = opened(noise(64))
+    weight = len(encode(image.copy(), output, None, 1 << 20))
+    assert len(encode(image.copy(), output, None, 1 << 20, max_bytes=weight)) == weight
+    with pytest.raises(ImpossibleTransform):
+        encode(image.copy(), output, None, 1 << 20, max_bytes=weight - 1)
+
+
+@pytest.mark.parametrize("output", MOVING)
+def test_a_moving_one_to_be_kept_light(output: Format) -> None:
+    frames = [Frame(opened(noise(48)), 50) for _ in range(3)]
+    weight = len(encode_moving(frames, 0, output, 80, 1 << 20))
+    if output is not Format.GIF:
+        assert len(encode_moving(frames, 0, output, 80, 1 << 20, max_bytes=weight - 1)) < weight
+    with pytest.raises(ImpossibleTransform):
+        encode_moving(frames, 0, output, 80, 1 << 20, max_bytes=100)
+
+
+def test_frames_of_several_modes() -> None:
+    modes = ("L", "RGB", "LA", "RGBA")
+    frames = [Frame(quarters(16).convert(mode), 50) for mode in modes]
+    for output in MOVING:
+        assert getattr(opened(encode_moving(frames[:2], 0, output, 80, 1 << 20)), "n_frames") == 2  # noqa: B009
+        opened(encode_moving(frames, 0, output, 80, 1 << 20))
 
 
 def test_too_heavy() -> None:

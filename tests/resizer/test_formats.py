@@ -2,7 +2,7 @@
 
 import pytest
 
-from resizer.formats import SNIFF_BYTES, Format, sniff
+from resizer.formats import SNIFF_BYTES, Format, InputOnly, SourceFormat, sniff
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,11 @@ from resizer.formats import SNIFF_BYTES, Format, sniff
         # other formats and no picture
         (b"\0\0\0\x20ftypheic\0\0\0\0mif1heic", None),
         (b"%!PS-Adobe-3.0 EPSF", None),
-        (b"II*\0", None),
+        (b"II*\0", InputOnly.TIFF),
+        (b"MM\0*", InputOnly.TIFF),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", InputOnly.JPEG2000),
+        (b"\xff\x4f\xff\x51", InputOnly.JPEG2000),
+        (b"II+\0", None),  # BigTIFF
         (b"BM", None),
         (b"<svg", None),
         (b"RIFF\1\2\3\4WAVE", None),
@@ -28,6 +32,6 @@ from resizer.formats import SNIFF_BYTES, Format, sniff
         (b"", None),
     ],
 )
-def test_sniff(head: bytes, found: Format | None) -> None:
+def test_sniff(head: bytes, found: SourceFormat | None) -> None:
     assert sniff(head) is found
     assert sniff((head + bytes(SNIFF_BYTES))[:SNIFF_BYTES]) is found

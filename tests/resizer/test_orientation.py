@@ -35,3 +35,30 @@ def test_whole_is_whole(tag: int) -> None:
 @pytest.mark.parametrize("tag", [0, 9, -1, None, "6", b"6", 6.0, (6,), 1 << 40])
 def test_nonsense_is_upright(tag: object) -> None:
     assert Orientation.of(tag) is Orientation.UPRIGHT
+
+
+@pytest.mark.parametrize("first", Orientation)
+@pytest.mark.parametrize("second", Orientation)
+def test_one_after_the_other(first: Orientation, second: Orientation) -> None:
+    # A box of the last picture, found in the first by two steps or by one.
+    stored = (10, 20)
+    middle = first.turn(stored)
+    both = first.then(second)
+    assert both.turn(stored) == second.turn(middle)
+    for box in ((0, 0, 1, 2), (3, 4, 6, 5)):
+        assert both.stored_box(box, stored) == first.stored_box(
+            second.stored_box(box, middle), stored
+        )
+
+
+@pytest.mark.parametrize("turn", Orientation)
+def test_inverse(turn: Orientation) -> None:
+    assert turn.then(turn.inverse) is turn.inverse.then(turn) is Orientation.UPRIGHT
+
+
+@pytest.mark.parametrize(
+    ("mirror", "turns", "tag"),
+    [(False, 0, 1), (True, 0, 2), (False, 2, 3), (True, 2, 4), (False, 1, 6), (False, -1, 8)],
+)
+def test_made(mirror: bool, turns: int, tag: int) -> None:
+    assert Orientation.made(mirror, turns) is Orientation(tag)

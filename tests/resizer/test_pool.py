@@ -27,6 +27,7 @@ from resizer.errors import (
     UnsupportedFormat,
     WorkerCrashed,
 )
+from resizer.evidence import Evidence
 from resizer.formats import Format
 from resizer.job import Limits, Result
 from resizer.pool import Pool, PoolSettings
@@ -48,6 +49,12 @@ def faulty(mode: SandboxMode) -> Callable[[int], list[str]]:
     return lambda number: child.command("faulty_worker", str(number), mode, limits, home=here)
 
 
+def commented(text: bytes) -> bytes:
+    """A whole picture whose comment tells the faulty worker what to do."""
+    comment = MARK + text + b";"
+    return PICTURE[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + PICTURE[2:]
+
+
 @asynccontextmanager
 async def running(settings: PoolSettings = ONE, **options: object) -> AsyncIterator[Pool]:
     pool = Pool(settings, **options)  # type: ignore[arg-type]
@@ -58,11 +65,20 @@ async def running(settings: PoolSettings = ONE, **options: object) -> AsyncItera
         await pool.stop(5)
         check_equations(pool.stats)
         assert pool.stats.waiting == pool.stats.busy == 0
+        assert pool.stats.ladders_waiting == pool.stats.ladders_busy == 0
 
 
 def check_equations(stats: Stats) -> None:
     refused = stats.refused_full + stats.refused_barred + stats.refused_stopped
     assert stats.calls == stats.admitted + refused
+    assert stats.admitted == stats.cheap + stats.dear
+    assert stats.ladders == (
+        stats.ladders_refused
+        + stats.ladders_ended
+        + stats.ladders_withdrawn
+        + stats.ladders_waiting
+        + stats.ladders_busy
+    )
     ended = sum(getattr(stats, name) for name in COUNTERS.values())
     assert stats.admitted == (stats.rendered + ended + stats.withdrawn + stats.waiting + stats.busy)
 
@@ -112,6 +128,12 @@ async def until(is_reached: Callable[[], bool]) -> None:
     """Turn the loop until a counter says so; the test's own timeout is the bound."""
     while not is_reached():
         await asyncio.sleep(0)
+
+
+def stop(pid: int) -> None:
+    """Stopped for sure: one that is only about to stop still takes a message."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED)
 
 
 def on_both_loops(main: Callable[[], Awaitable[None]]) -> None:
@@ -180,7 +202,7 @@ def test_a_fault_is_its_own_jobs_only(
                 assert getattr(pool.stats, f"restarts_{restart}") <= 1
                 await until(lambda: getattr(pool.stats, f"restarts_{restart}") == 1)
                 # The deadline of the next job does not pay for the new worker's birth.
-                await until(lambda: bool(pool._idle))
+                await until(lambda: bool(pool.workers.idle))
             await render(pool, PICTURE)
             await render(pool, PICTURE, "w=8")
             assert pool.stats.rendered == 3
@@ -213,18 +235,110 @@ def test_killing_twice_is_barred() -> None:
         nonlocal now
         worker = faulty(SandboxMode.REQUIRE)
         async with running(ONE, worker=worker, clock=lambda: now) as pool:
-            for _ in range(2):
-                with pytest.raises(WorkerCrashed):
-                    await render(pool, MARK + b"exit")
-            with pytest.raises(PictureBarred):
+            with pytest.raises(WorkerCrashed):
                 await render(pool, MARK + b"exit")
-            assert pool.stats.restarts_crash == 2
-            with pytest.raises(WorkerCrashed):  # another size of it
+            with pytest.raises(WorkerCrashed):  # another size of it: the same bytes
                 await render(pool, MARK + b"exit", "w=8")
+            for text in ("w=16", "w=8", "w=9"):
+                with pytest.raises(PictureBarred):
+                    await render(pool, MARK + b"exit", text)
+            assert (pool.stats.restarts_crash, pool.stats.strikes, pool.stats.barred) == (2, 2, 1)
+            await render(pool, PICTURE)
             now += 600
             with pytest.raises(WorkerCrashed):
                 await render(pool, MARK + b"exit")
-            assert pool.stats.refused_barred == 1
+            assert pool.stats.refused_barred == 3
+
+    asyncio.run(main())
+
+
+def test_bad_pictures_do_not_slow_the_workers_return() -> None:
+    async def main() -> None:
+        # Doubled each time, the last pause would be a minute.
+        settings = dataclasses.replace(ONE, longest_backoff_s=60)
+        async with running(settings, worker=faulty(SandboxMode.REQUIRE)) as pool:
+            for number in range(6):
+                with pytest.raises(WorkerCrashed):
+                    await render(pool, MARK + b"exit; %d" % number)
+                await until(lambda: bool(pool.workers.idle))
+                assert pool.workers.slots[0].deaths == 1
+            await render(pool, PICTURE)
+            assert pool.workers.slots[0].deaths == 0
+
+    asyncio.run(main())
+
+
+def test_overrunning_twice_bars_that_transform_only() -> None:
+    async def main() -> None:
+        worker = faulty(SandboxMode.REQUIRE)
+        settings = dataclasses.replace(ONE, deadline_s=0.4)
+        async with running(settings, worker=worker) as pool:
+            slow = commented(b"spin@16")
+            for _ in range(2):
+                await until(lambda: bool(pool.workers.idle))
+                with pytest.raises(DeadlineExceeded):
+                    await render(pool, slow)
+            with pytest.raises(PictureBarred):
+                await render(pool, slow)
+            await until(lambda: bool(pool.workers.idle))
+            assert (await render(pool, slow, "w=8"))[0].width == 8
+
+    asyncio.run(main())
+
+
+def test_a_barred_picture_is_kept_for_a_report(tmp_path: Path, caplog) -> None:
+    async def main() -> None:
+        evidence = Evidence(str(tmp_path / "barred"), files=2, size=1 << 20)
+        worker = faulty(SandboxMode.REQUIRE)
+        async with running(ONE, worker=worker, evidence=evidence) as pool:
+            for _ in range(2):
+                with pytest.raises(WorkerCrashed):
+                    await render(pool, MARK + b"exit")
+            await until(lambda: pool.stats.kept == 1)
+
+    asyncio.run(main())
+    data = MARK + b"exit"
+    (kept,) = (tmp_path / "barred").iterdir()
+    assert (kept.name, kept.read_bytes()) == (data[:16].hex(), data)
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert any(str(kept) in message and kept.name in message for message in caplog.messages)
+
+
+def test_a_job_that_its_worker_never_took_is_given_to_another() -> None:
+    async def main() -> None:
+        async with running() as pool:
+            for _ in range(3):  # no strike in it, ever
+                await until(lambda: bool(pool.workers.idle))
+                process = pool.workers.slots[0].process
+                assert process is not None
+                stop(process.pid)
+                job = asyncio.ensure_future(render(pool, PICTURE))
+                await until(lambda: pool.stats.busy == 1)
+                os.kill(process.pid, signal.SIGKILL)
+                assert (await job)[0].width == 16
+            assert (pool.stats.retried, pool.stats.crashed, pool.stats.strikes) == (3, 0, 0)
+
+    on_both_loops(main)
+
+
+def test_a_job_is_given_to_another_once() -> None:
+    async def main() -> None:
+        async with running(dataclasses.replace(ONE, processes=2)) as pool:
+            await until(lambda: len(pool.workers.idle) == 2)
+            for slot in pool.workers.slots:
+                assert slot.process is not None
+                stop(slot.process.pid)
+            job = asyncio.ensure_future(render(pool, PICTURE))
+            await until(lambda: pool.stats.busy == 1)
+            for index in (1, 0):  # the last to become idle is the first to be given a job
+                slot = next(slot for slot in reversed(pool.workers.slots) if slot.ticket)
+                assert slot.process is not None
+                os.kill(slot.process.pid, signal.SIGKILL)
+                await until(lambda slot=slot: slot.ticket is None)
+                assert pool.stats.retried == 1, index
+            with pytest.raises(WorkerCrashed):
+                await job
+            assert (pool.stats.retried, pool.stats.strikes) == (1, 1)
 
     asyncio.run(main())
 
@@ -402,7 +516,7 @@ def test_stop_without_grace() -> None:
 def test_a_worker_that_dies_idle_costs_no_job() -> None:
     async def main() -> None:
         async with running() as pool:
-            process = pool._slots[0].process
+            process = pool.workers.slots[0].process
             assert process is not None
             os.kill(process.pid, signal.SIGKILL)
             # Sent at once, the job meets a dead socket or a dead process; it waits for the next.
@@ -465,7 +579,9 @@ def test_a_sandbox_that_is_required_and_missing() -> None:
         return [sys.executable, "-I", "-c", refuse.format(root=root, number=number)]
 
     async def main() -> None:
-        with pytest.raises(ResizerStopped, match="sandbox: landlock: ENOSYS"):
+        with pytest.raises(
+            ResizerStopped, match="sandbox is required and cannot be had here: landlock: ENOSYS"
+        ):
             await Pool(ONE, worker=worker).start()
 
     asyncio.run(main())

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from resizer import sandbox
+from resizer import probe, sandbox
 from resizer.probe import check_sandbox
 from resizer.sandbox import MACHINES, SandboxReport, seccomp_program
 
@@ -25,9 +25,29 @@ def test_every_probe_is_refused_and_the_codecs_run() -> None:
         assert result.holds, result
         if layer == "seccomp" and name != "codecs":
             assert result.how == "killed by SIGSYS"
-        if layer == "landlock":
+        if layer in ("landlock", "no-new-privs"):
             assert result.how in ("refused: EACCES", "refused: EPERM")
-    assert {"open", "socket", "fork", "exec", "kill"} <= {name for _, name in results}
+    tried = {name for layer, name in results if layer == "seccomp"}
+    assert {"open", "socket", "fork", "exec", "signal", "thread"} <= tried
+    limited = {name: result.how for (layer, name), result in results.items() if layer == "rlimits"}
+    assert limited.pop("cpu") in ("killed by SIGKILL", "killed by SIGXCPU")
+    assert limited == {
+        "memory": "refused: ENOMEM",
+        "file-size": "refused: EFBIG",
+        "descriptors": "refused: EMFILE",
+    }
+
+
+def test_what_an_older_landlock_does_not_cover_is_not_held_against_it(monkeypatch) -> None:
+    tried = []
+    monkeypatch.setattr(probe, "_watch", lambda command: (tried.append(command[-2:]), (0, ""))[1])
+    monkeypatch.setattr(sandbox, "landlock_abi", lambda: 3)
+    results = {(each.layer, each.name): each for each in probe.check_sandbox()}
+    assert results["landlock", "connect"].how == "covered from ABI 4 on; ABI 3 leaves it to seccomp"
+    assert results["landlock", "signal"].holds
+    assert not results["landlock", "open"].holds
+    assert ["landlock", "signal"] not in tried
+    assert ["seccomp", "signal"] in tried
 
 
 ALLOW, KILL = 0x7FFF_0000, 0x8000_0000

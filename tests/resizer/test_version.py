@@ -4,7 +4,16 @@ import hashlib
 import subprocess
 import sys
 
-from resizer import encode, pipeline, version
+from resizer import (
+    attention,
+    blurhash,
+    effects,
+    encode,
+    pipeline,
+    placeholder,
+    sharpness,
+    version,
+)
 
 
 def test_settings_move_the_revision() -> None:
@@ -13,13 +22,27 @@ def test_settings_move_the_revision() -> None:
         (
             sorted((name.value, repr(setting)) for name, setting in encode.SETTINGS.items()),
             encode.SMALL_PIXELS,
+            (encode.LEAST_QUALITY, encode.MAX_ATTEMPTS, encode.SAMPLES, encode.SAMPLE_SIDE),
+            (sharpness.REDUCED, sharpness.SIGMA),
             pipeline.FINE,
             pipeline.COARSE,
             pipeline.FINE_PIXELS,
         )
     )
     digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
-    assert (version.SETTINGS_REVISION, digest) == (1, "f6da2957e474456a")
+    assert (version.SETTINGS_REVISION, digest) == (3, "5eecef2ca73a6167")
+
+
+def test_settings_of_looks_move_the_revision() -> None:
+    """After a change of these: raise SETTINGS_REVISION, then write the new digest here."""
+    names = (
+        (effects, ("CORNER_SAMPLES", "SHARPEN_RADIUS", "GROUND_SIDE", "GROUND_BLUR")),
+        (attention, ("SIDE", "SAMPLES", "EDGES", "SKIN", "SATURATION", "CENTRED")),
+        (placeholder, ("STAND_INS", "PREVIEW_QUALITY")),
+        (blurhash, ("TERMS",)),
+    )
+    settings = repr([getattr(module, name) for module, parts in names for name in parts])
+    assert hashlib.sha256(settings.encode()).hexdigest()[:16] == "1b208552d6196d75"
 
 
 def test_known_without_a_codec() -> None:

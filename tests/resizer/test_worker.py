@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -11,12 +12,25 @@ import pytest
 from PIL import Image
 
 from resizer import child, worker
+from resizer.decode import DECODERS
 from resizer.errors import PictureTooLarge, TransferFailed
-from resizer.formats import Format
-from resizer.job import Failure, FailureKind, Hello, Job, Limits, Result, build, parse
+from resizer.formats import MOVING, Format, InputOnly
+from resizer.job import (
+    Failure,
+    FailureKind,
+    Hello,
+    Job,
+    Limits,
+    Pause,
+    Paused,
+    Result,
+    build,
+    parse,
+)
+from resizer.render import Source, render_all
 from resizer.sandbox import SandboxMode
 from resizer.transform import parse as transform
-from tests.resizer.pictures import noise, opened, quarters, saved
+from tests.resizer.pictures import noise, opened, png_that_claims, quarters, saved
 
 PICTURE = saved(quarters(64), Format.PNG)
 
@@ -70,9 +84,56 @@ def test_the_sink_is_written_where_it_stands() -> None:
 def test_a_sink_that_refuses() -> None:
     sink = os.open("/dev/full", os.O_WRONLY)
     with temporary(PICTURE) as source:
-        reply = worker.answer(source, sink, Job(transform("w=8"), Limits()), worker.render)
+        job = Job(transform("w=8"), Limits(), further=(transform("w=9"),))
+        with temporary() as other:
+            replies = list(worker.answer(job, source, None, (sink, other), render_all))
     os.close(sink)
-    assert reply == Failure(FailureKind.TRANSFER, "sink: ENOSPC")
+    assert replies[0] == Failure(FailureKind.TRANSFER, "sink: ENOSPC")
+    assert isinstance(replies[1], Result)  # the next step has a sink of its own
+
+
+class Named:
+    """A memory file with something in it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.fd = os.memfd_create("mark")
+        os.write(self.fd, data)
+
+
+MARKS = [
+    # a mark, whether it can be used
+    (saved(quarters(16), Format.PNG), True),
+    (saved(quarters(16), Format.GIF), True),
+    (b"", False),
+    (b"no picture", False),
+    (saved(quarters(16), Format.PNG)[:60], False),
+    (png_that_claims(4097, 1), False),
+    (png_that_claims(2001, 2000), False),
+    (bytes(worker.MARK_LIMITS.max_bytes + 1), False),
+]
+
+
+@pytest.mark.parametrize(("data", "is_usable"), MARKS)
+def test_a_mark_is_decoded_within_limits_or_fails_every_step(data: bytes, is_usable: bool) -> None:
+    mark = Named(data)
+    seen: list[Source] = []
+
+    def work(source, transforms):
+        seen.append(source)
+        return render_all(source, transforms)
+
+    job = Job(transform("w=8"), Limits(), further=(transform("w=9"),), has_mark=True)
+    with temporary(PICTURE) as source, temporary() as one, temporary() as two:
+        replies = list(worker.answer(job, source, mark.fd, (one, two), work))
+    os.close(mark.fd)
+    assert len(replies) == 2
+    if is_usable:
+        assert all(isinstance(reply, Result) for reply in replies)
+        assert seen[0].mark is not None
+        assert (seen[0].mark.size, seen[0].mark.mode) == ((16, 16), "RGBA")
+    else:
+        assert {reply.kind for reply in replies} == {FailureKind.MARK}
+        assert not seen
 
 
 class Running:
@@ -87,9 +148,15 @@ class Running:
         theirs.close()
         self.hello = parse(self.socket.recv(4096))
 
-    def ask(self, data: bytes, text: str, limits: Limits | None = None) -> tuple[object, bytes]:
+    def ask(
+        self,
+        data: bytes,
+        text: str,
+        limits: Limits | None = None,
+        inputs: tuple[InputOnly, ...] = (),
+    ) -> tuple[object, bytes]:
         with temporary(data) as source, temporary() as sink:
-            job = build(Job(transform(text), limits or Limits()))
+            job = build(Job(transform(text), limits or Limits(), inputs=inputs))
             socket.send_fds(self.socket, [job], [source, sink])
             reply = parse(self.socket.recv(4096))
             return reply, os.pread(sink, 1 << 24, 0)
@@ -106,6 +173,10 @@ def test_jobs_and_the_end(mode: SandboxMode) -> None:
         assert isinstance(running.hello, Hello)
         assert ("landlock ABI" in running.hello.sandbox) == (mode is SandboxMode.REQUIRE)
         assert os.getpriority(os.PRIO_PROCESS, running.process.pid) >= worker.NICENESS
+        with open(f"/proc/{running.process.pid}/oom_score_adj") as file:
+            assert int(file.read()) >= worker.OOM_SCORE
+        # One thread, so that the seal binds all of it.
+        assert len(os.listdir(f"/proc/{running.process.pid}/task")) == 1
         with open(f"/proc/{running.process.pid}/environ", "rb") as file:
             names = {line.split(b"=")[0] for line in file.read().split(b"\0") if line}
         assert names <= {name.encode() for name in child.ENVIRONMENT}
@@ -116,6 +187,22 @@ def test_jobs_and_the_end(mode: SandboxMode) -> None:
                 assert reply.length == len(body)
                 assert (reply.source_width, reply.source_format) == (64, source)
                 assert opened(body).size == (16, 16)
+        for only in InputOnly:
+            file = io.BytesIO()
+            quarters(64).save(file, DECODERS[only].name)
+            reply, _ = running.ask(file.getvalue(), "w=16")
+            assert isinstance(reply, Failure)
+            assert reply.kind is FailureKind.UNSUPPORTED
+            reply, body = running.ask(file.getvalue(), "w=16", inputs=(only,))
+            assert isinstance(reply, Result), reply
+            assert (reply.media_type, reply.source_format) == ("image/jpeg", only)
+        for moving in MOVING:
+            frames = [quarters(64), quarters(64).rotate(90)]
+            data = saved(frames[0], moving, save_all=True, append_images=frames[1:])
+            for output in MOVING:
+                reply, body = running.ask(data, f"w=16,f={output}")
+                assert isinstance(reply, Result), reply
+                assert getattr(opened(body), "n_frames", 1) == 2
         for data, kind in (
             (b"text", FailureKind.UNSUPPORTED),
             (PICTURE[:60], FailureKind.CORRUPT),
@@ -132,6 +219,41 @@ def test_jobs_and_the_end(mode: SandboxMode) -> None:
     finally:
         # The parent's end closes: it ends by itself.
         assert running.close() == 0
+
+
+def test_a_ladder_and_a_pause() -> None:
+    running = Running(SandboxMode.REQUIRE)
+    channel = running.socket
+    texts = [f"w={width}" for width in range(1, 33)]
+    first, *rest = map(transform, texts)
+    job = Job(first, Limits(), further=tuple(rest), has_mark=True)
+    sinks = [Named(b"") for _ in texts]
+    mark = Named(PICTURE)
+    try:
+        channel.sendmsg([build(Pause())])  # it crossed the last answer, and means nothing now
+        with temporary(PICTURE) as source:
+            numbers = [source, mark.fd, *(sink.fd for sink in sinks)]
+            for _ in range(2):  # nothing is left open by the first
+                socket.send_fds(channel, [build(job)], numbers)
+                replies = [parse(channel.recv(4096)) for _ in texts]
+                assert [reply.width for reply in replies] == list(range(1, 33))
+            assert len(os.listdir(f"/proc/{running.process.pid}/fd")) == 4
+            for sink, reply in zip(sinks, replies, strict=True):
+                body = os.pread(sink.fd, 1 << 20, reply.length)  # the second time, behind the first
+                assert opened(body).size == (reply.width, reply.height)
+            # Both are in its socket before it begins.
+            os.kill(running.process.pid, signal.SIGSTOP)
+            socket.send_fds(channel, [build(job)], numbers)
+            channel.sendmsg([build(Pause())])
+            os.kill(running.process.pid, signal.SIGCONT)
+            assert parse(channel.recv(4096)).width == 1
+            assert parse(channel.recv(4096)) == Paused()
+            assert len(os.listdir(f"/proc/{running.process.pid}/fd")) == 4
+        assert isinstance(running.ask(PICTURE, "w=8")[0], Result)
+    finally:
+        assert running.close() == 0
+        for file in (*sinks, mark):
+            os.close(file.fd)
 
 
 def test_a_picture_above_the_memory_limit() -> None:

@@ -1,4 +1,4 @@
-"""The node's own Pillow calls in a bare loop: resizer.worker.render, without pool and sandbox.
+"""The node's own Pillow calls in a bare loop: resizer.render, without pool and sandbox.
 
 That is decode.open_picture (header), geometry.plan, decode.load_pixels (DCT scaling, pixels),
 pipeline.render (resize, sRGB) and encode.encode, on the bytes of a file that is read whole.
@@ -6,9 +6,10 @@ pipeline.render (resize, sRGB) and encode.encode, on the bytes of a file that is
 
 from resizer.decode import settle_warnings
 from resizer.formats import Format
-from resizer.job import Job, Limits
+from resizer.job import Limits
+from resizer.render import Source
+from resizer.render import render as render_one
 from resizer.transform import Transform
-from resizer.worker import render as render_job
 from tests.bench.loops import wire
 
 
@@ -16,7 +17,7 @@ def render(path: str, width: int, ending: str, quality: int) -> bytes:
     with open(path, "rb") as file:
         data = file.read()
     transform = Transform(width=width, format=Format(ending), quality=quality)
-    body, _ = render_job(data, Job(transform, Limits()))
+    body, _ = render_one(Source(data, Limits()), transform)
     return body
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.urls.derivative import BadUrl
-from edge.urls.number import hundredths, integer
+from edge.urls.number import decimal, hundredths, integer, signed
 
 NO_INTEGERS = [
     # usual mistakes
@@ -82,3 +82,47 @@ def test_hundredths(text: str, value: int | None) -> None:
             hundredths(text, 10, 500, "dpr")
     else:
         assert hundredths(text, 10, 500, "dpr") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("-5", -5),
+        ("-100", -100),
+        ("0", 0),
+        ("300", 300),
+        # refused
+        ("-101", None),
+        ("301", None),
+        ("-0", None),
+        ("--5", None),
+        ("-", None),
+        ("- 5", None),
+        ("-05", None),
+        ("-5.0", None),
+        ("-" + "9" * 9999, None),
+    ],
+)
+def test_signed(text: str, value: int | None) -> None:
+    if value is None:
+        with pytest.raises(BadUrl):
+            signed(text, -100, 300, "bri")
+        return
+    assert signed(text, -100, 300, "bri") == value
+
+
+def test_what_cannot_be_negative() -> None:
+    with pytest.raises(BadUrl):
+        signed("-1", 0, 9, "blur")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1", 1000), ("0.5", 500), ("0.333", 333), ("0.3333", None), ("1.001", None), ("0.", None)],
+)
+def test_decimal(text: str, value: int | None) -> None:
+    if value is None:
+        with pytest.raises(BadUrl):
+            decimal(text, 3, 0, 1000, "fp-x")
+        return
+    assert decimal(text, 3, 0, 1000, "fp-x") == value

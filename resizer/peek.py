@@ -1,0 +1,35 @@
+"""A picture's header, read without ever waiting for a disk."""
+
+import os
+
+from resizer.cost import Header, maybe_header
+
+
+def maybe_header_at(descriptor: int, offset: int, length: int | None) -> Header | None:
+    """The claims of the picture at offset; None where its pages are not in memory (RWF_NOWAIT,
+    preadv2(2)), where the file system cannot tell, and where there is no header of ours.
+    """
+
+    def read(at: int, size: int) -> bytes:
+        if length is not None:
+            size = min(size, length - at)
+        if size <= 0:
+            return b""
+        data = bytearray(size)
+        try:
+            got = os.preadv(descriptor, [data], offset + at, os.RWF_NOWAIT)
+        except OSError:
+            return b""
+        return bytes(data[:got])
+
+    return maybe_header(read)
+
+
+def size_of(descriptor: int, offset: int, length: int | None) -> int:
+    """Bytes from offset on; 0 for what cannot be asked."""
+    if length is not None:
+        return length
+    try:
+        return max(0, os.fstat(descriptor).st_size - offset)
+    except OSError:
+        return 0
