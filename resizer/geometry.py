@@ -92,6 +92,20 @@ def turn_of(transform: Transform) -> Orientation:
     return Orientation.made(transform.mirror, transform.turns)
 
 
+# JPEG is decoded at the smallest DCT scale that leaves this many times the pixels that are wanted
+# in each direction. CPU for ten photographs, most of them 2560 px wide, with 1.5, 1.25 and 1.0:
+# 34.0, 33.5 and 18.9 ms at 1280 px; 14.9, 11.3 and 8.2 at 480; 8.3, 7.2 and 6.5 at 220. What 1.0
+# loses of SSIM at equal bytes is 0.0008 at 1280 px and 0.0007 at 220, 1.25 a fifth of that.
+OVERSAMPLING: Final = 1.0
+OVERSAMPLING_SMALL: Final = 1.25
+SMALL_PIXELS: Final = 90_000
+
+
+def oversampling(size: Size) -> float:
+    """How many times the pixels of an output, in each direction, a decoder should leave."""
+    return OVERSAMPLING_SMALL if size[0] * size[1] <= SMALL_PIXELS else OVERSAMPLING
+
+
 def plan(source: Size, transform: Transform, max_pixels: int) -> Plan:
     """The plan for an upright source. Raises ImpossibleTransform when the output is too large, or
     there is none.

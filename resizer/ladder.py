@@ -36,8 +36,6 @@ MIN_RATIO: Final = 1.3
 # bring back.
 ENCODED_RATIOS: Final = ((90, 2.0), (80, 2.5))
 
-# As decode.py has it; a test holds the two together.
-OVERSAMPLING: Final = 1.5
 DCT_SCALES: Final = (8, 4, 2, 1)
 
 # How far above the widest that was asked for companions() goes: a page that shows two widths has
@@ -215,11 +213,10 @@ def scale_of(source: Source, made: Plan) -> int:
         return 1
     box = source.orientation.stored_box(made.box, source.stored)
     inner = source.orientation.turn(made.inner)
+    more = geometry.oversampling(inner)
     room = min(
         source.stored[axis]
-        // max(
-            1, int(source.stored[axis] * inner[axis] * OVERSAMPLING / (box[axis + 2] - box[axis]))
-        )
+        // max(1, int(source.stored[axis] * inner[axis] * more / (box[axis + 2] - box[axis])))
         for axis in (0, 1)
     )
     return next((scale for scale in DCT_SCALES if room >= scale), 1)

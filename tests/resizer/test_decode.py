@@ -101,10 +101,11 @@ def test_sides_of_nothing() -> None:
         open_picture(pictures.png_that_claims(0, 10), LIMITS)
 
 
-# (asked size of the whole, size that is decoded): the largest scale that leaves 1.5 times
+# (asked size of the whole, size that is decoded): the largest scale that leaves as much, and 1.25
+# times as much of what is small
 @pytest.mark.parametrize(
     ("asked", "size"),
-    [(400, 800), (300, 800), (266, 400), (200, 400), (133, 200), (50, 100), (1, 100)],
+    [(401, 800), (400, 400), (301, 400), (300, 400), (160, 200), (161, 400), (80, 100), (1, 100)],
 )
 def test_jpeg_scale(asked: int, size: int) -> None:
     data = pictures.saved(pictures.quarters(800), Format.JPEG)

@@ -60,12 +60,12 @@ LADDERS = [
     # usual
     (PHOTO, [], []),
     (PHOTO, ["w=220"], ["220x124 < 1/8"]),
-    (PHOTO, ["w=220", "w=1280"], ["1280x720* < 1/2", "220x124 < 1280"]),
+    (PHOTO, ["w=220", "w=1280"], ["1280x720* < 1/4", "220x124 < 1280"]),
     (
         PHOTO,
         WIDTHS,
         [
-            *("1280x720* < 1/2", "960x540* < 1280", "640x360* < 960", "480x270* < 640"),
+            *("1280x720* < 1/4", "960x540* < 1280", "640x360* < 960", "480x270* < 640"),
             *("330x186* < 480", "250x141 < 330", "220x124* < 330", "120x67 < 220"),
         ],
     ),
@@ -73,29 +73,29 @@ LADDERS = [
         PHOTO,
         YOUTUBE,
         [
-            *("1280x720* < 1/2", "640x360* < 1280", "480x270* < 640"),
+            *("1280x720* < 1/4", "640x360* < 1280", "480x270* < 640"),
             *("320x180* < 480", "120x67 < 320"),
         ],
     ),
     # a portrait: turned sides
-    (PORTRAIT, ["w=200", "w=600"], ["600x800* < 1/2", "200x267 < 600"]),
+    (PORTRAIT, ["w=200", "w=600"], ["600x800* < 1/4", "200x267 < 600"]),
     # edge: too near for one another
-    (SQUARE, ["w=500", "w=400"], ["500x500 < 1/4", "400x400 < 1/4"]),
+    (SQUARE, ["w=500", "w=400"], ["500x500 < 1/8", "400x400 < 1/8"]),
     (SQUARE, ["w=520", "w=400"], ["520x520* < 1/4", "400x400 < 520"]),
     # a small one that is alone does with less of the source; here it gets what the large one needs
-    (SQUARE, ["w=500", "w=400", "w=380"], ["500x500* < 1/4", "400x400 < 1/4", "380x380 < 500"]),
+    (SQUARE, ["w=500", "w=400", "w=380"], ["500x500* < 1/8", "400x400 < 1/8", "380x380 < 500"]),
     # covers: of one shape, of another, and from the whole picture
     (
         SQUARE,
         ["w=800,h=400,fit=cover,g=north", "w=400,h=200,fit=cover,g=north"],
-        ["800x400* < 1/2", "400x200 < 800"],
+        ["800x400* < 1/4", "400x200 < 800"],
     ),
     (
         SQUARE,
         ["w=800,h=400,fit=cover,g=north", "w=400,h=200,fit=cover,g=south"],
-        ["800x400 < 1/2", "400x200 < 1/2"],
+        ["800x400 < 1/4", "400x200 < 1/4"],
     ),
-    (SQUARE, ["w=800", "w=400,h=200,fit=cover"], ["800x800* < 1/2", "400x200 < 800"]),
+    (SQUARE, ["w=800", "w=400,h=200,fit=cover"], ["800x800* < 1/4", "400x200 < 800"]),
     # a crop is held only where the whole is not needed any more
     (
         SQUARE,
@@ -111,7 +111,7 @@ LADDERS = [
     (
         SQUARE,
         ["w=800,h=200,fit=stretch", "w=200,h=100,fit=stretch", "w=190"],
-        ["800x200* < 1/2", "190x190 < 1/2", "200x100 < 800"],
+        ["800x200* < 1/4", "190x190 < 1/4", "200x100 < 800"],
     ),
     # whole formats are decoded whole
     (Source((4000, 4000), Format.PNG), ["w=20"], ["20x20 < 1/1"]),
@@ -152,10 +152,10 @@ def test_lineage() -> None:
     }
     # From the source, but from more of it than alone.
     north, south = planned(SQUARE, "w=800,h=400,fit=cover,g=north", "w=90,h=45,fit=cover,g=south")
-    assert (north.lineage, south.lineage) == ("", "1/2")
+    assert (north.lineage, south.lineage) == ("", "1/4")
     # A crop says which.
     crop = planned(SQUARE, "w=800,h=400,fit=cover", "w=80,h=40,fit=cover")[1]
-    assert crop.lineage == "1/2>800x400@(0.0, 1000.0, 4000, 3000.0)"
+    assert crop.lineage == "1/4>800x400@(0.0, 1000.0, 4000, 3000.0)"
 
 
 def test_what_is_not_plain_stays_alone(monkeypatch: pytest.MonkeyPatch) -> None:
