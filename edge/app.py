@@ -627,7 +627,7 @@ def metric_rows(
         "halftone_cache_misses",
         "Derivatives that had to be made, or waited for.",
         (),
-        single(lambda: own.misses),
+        single(lambda: own.misses + rendered.misses),
     )
     yield Counter(
         "halftone_flight_joins",

@@ -54,8 +54,8 @@ LESSONS_PER_TURN: Final = 100
 
 @dataclass(slots=True)
 class Stats:
-    """lookups == hits_memory + hits_disk + misses, for derivatives and kept originals alike; ready
-    answers are counted by themselves."""
+    """For derivatives and kept originals alike. Ready answers are counted by themselves, and who
+    leads a miss by the Derivatives."""
 
     hits_memory: int = 0
     hits_disk: int = 0
@@ -400,14 +400,14 @@ class Handler:
         if response is not None:
             return response
         await self._sources.ask_tokens(source)
-        hit = await self.derivatives.lookup(source, key)
-        if hit is not None:
+        landing = await self.derivatives.get(site, source, key, transform)
+        made = landing.value
+        if made.is_hit:
             self.stats.hits_disk += 1
             facts = self._lifetimes.facts_of_hit(site, source, "disk")
-            return self._deliverer.deliver(request, hit, facts, cache="HIT")
-        self.stats.misses += 1
-        landing = await self.derivatives.make(site, source, key, transform)
-        made = landing.value
+            return self._deliverer.deliver(request, made.representation, facts, cache="HIT")
+        if landing.role is Role.JOINED:
+            self.stats.misses += 1
         status = build_forward(
             self._name,
             Forward.URI_MISS,

@@ -26,7 +26,7 @@ from edge.clock import Clock
 from edge.http.body import Descriptor, FileSlice
 from edge.http.etag import derivative_etag
 from edge.representation import Representation
-from edge.shelf import Shelf, read_exactly
+from edge.shelf import Shelf, read_exactly, read_now
 from edge.site import Site
 from edge.source import Original, Source, Sources, slice_of
 from resizer.errors import PictureTooLarge, TransferFailed
@@ -46,6 +46,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Stats:
+    misses: int = 0  # what had to be made
     # Renders by the first bound of RENDER_BUCKETS_S that they keep, the last for what keeps none.
     counts: list[int] = dataclasses.field(default_factory=lambda: [0] * (len(RENDER_BUCKETS_S) + 1))
     seconds: float = 0.0
@@ -57,10 +58,11 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Outcome of a flight: what to send, and whether it was kept."""
+    """Outcome of a flight: what to send, whether it is kept, and whether it was before."""
 
     representation: Representation
     stored: bool
+    is_hit: bool
     source_ms: float
     queue_ms: float
     render_ms: float
@@ -116,7 +118,7 @@ class Derivatives:
             return None
         return representation
 
-    async def make(
+    async def get(
         self, site: Site, source: Source, key: Key, transform: Transform
     ) -> Landing[Made]:
         """Once for all who ask meanwhile."""
@@ -125,10 +127,11 @@ class Derivatives:
         )
 
     async def _miss(self, site: Site, source: Source, key: Key, transform: Transform) -> Made:
-        """Inside a flight. The store is asked once more: the flight before may just have landed."""
+        """Inside a flight, as is the look-up: whoever comes while one is made finds it made."""
         hit = await self.lookup(source, key)
         if hit is not None:
-            return Made(hit, True, 0.0, 0.0, 0.0)
+            return Made(hit, True, True, 0.0, 0.0, 0.0)
+        self.stats.misses += 1
         loop = asyncio.get_running_loop()
         began = loop.time()
         original = await self._sources.open_body(site, source)
@@ -172,7 +175,7 @@ class Derivatives:
         )
         if stored:
             await self._shelf.remember(key, representation)
-        return Made(representation, stored, source_ms, queue_ms, render_ms)
+        return Made(representation, stored, False, source_ms, queue_ms, render_ms)
 
     async def _render_into(
         self, fill: Fill, draft: Entry, original: Original, transform: Transform
@@ -189,7 +192,14 @@ class Derivatives:
                 await self._in_thread(lambda: fill.write(bytes(EXPECTED_BYTES)))
             result, body = await self.render_unstored(original.body, transform, digest)
             return result, body, False
-        body = await self._in_thread(lambda: read_exactly(fill.fd, fill.body_offset, result.length))
+        # The resizer wrote it a moment ago, so it is in the page cache but under pressure.
+        resident = read_now(fill.fd, fill.body_offset, result.length)
+        if resident is not None:
+            body = resident
+        else:
+            body = await self._in_thread(
+                lambda: read_exactly(fill.fd, fill.body_offset, result.length)
+            )
         entry = dataclasses.replace(
             draft,
             length=result.length,

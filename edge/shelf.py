@@ -93,3 +93,14 @@ def read_exactly(fd: int, offset: int, length: int) -> bytes:
     if len(data) != length:
         raise DamagedEntry(f"file ends {length - len(data)} bytes early")
     return data
+
+
+def read_now(fd: int, offset: int, length: int) -> bytes | None:
+    """read_exactly() if it waits for no disk; None otherwise, and where the file is shorter."""
+    data = bytearray(length)
+    try:
+        if os.preadv(fd, (data,), offset, os.RWF_NOWAIT) != length:
+            return None
+    except OSError:
+        return None
+    return bytes(data)

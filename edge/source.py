@@ -606,7 +606,9 @@ class Sources:
     async def _open_file(self, site: Site, source: Source) -> Original:
         docroot = site.docroot
         assert docroot is not None
-        opened = await self._in_thread(lambda: docroot.open(source.id.path))
+        opened = docroot.open_now(source.id.path)
+        if opened is None:
+            opened = await self._in_thread(lambda: docroot.open(source.id.path))
         if opened is None:
             self._known.pop(source.id, None)
             raise NotFound(f"gone from the docroot: {source.id.path!a}")

@@ -162,6 +162,23 @@ class Docroot:
             os.close(fd)
             raise
 
+    def open_now(self, source: str) -> OpenedFile | None:
+        """open() of what look_now() would find. None is no verdict."""
+        if self.resolver is not Resolver.OPENAT2:
+            return None
+        try:
+            path = _relative(source)
+            if path is None:
+                return None
+            fd = self._resolve(path, _READ, _RESOLVE_CACHED)
+        except (OSError, NotAllowed):
+            return None
+        try:
+            return _examine(fd, source)
+        except NotAllowed:
+            os.close(fd)
+            return None
+
     def stat(self, source: str) -> FileStatus | None:
         """As open(), closed again: what it tells is what open() would have opened."""
         opened = self.open(source)

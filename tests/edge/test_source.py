@@ -499,6 +499,9 @@ class Folder:
             raise self.error
         return self.real.open(path)
 
+    def open_now(self, path: str) -> None:
+        return None
+
 
 @pytest.fixture
 def docroot(tmp_path):

@@ -156,11 +156,14 @@ def test_a_look_without_waiting_says_the_same_or_nothing(
             opened(docroot, source) as found,  # which brings the path into the kernel's cache
         ):
             assert found == expected
-            seen = docroot.look_now(source)
+            seen, file = docroot.look_now(source), docroot.open_now(source)
             if found != INSIDE or resolver is Resolver.COMPONENTS:
-                assert seen is None
-            else:
-                assert seen == docroot.stat(source)
+                assert (seen, file) == (None, None)
+                continue
+            assert seen == docroot.stat(source)
+            assert file is not None
+            assert (os.pread(file.fd, 100, 0), file.inode) == (INSIDE, seen.inode)
+            file.close()
     assert os.listdir("/proc/self/fd") == before
 
 
