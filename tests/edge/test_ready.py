@@ -6,7 +6,7 @@ from edge.access import Peer
 from edge.ready import MAX_WIRE_BYTES, Ready, ReadyAnswers, ReadyResponse
 
 HOST, LINE = b"Host: a", b"GET /a.jpg HTTP/1.1"
-HEAD = (LINE, HOST, b"-", b"", b"")
+HEAD = (LINE, HOST, b"-", b"", b"", b"")
 PEER = Peer("192.0.2.1")
 
 
@@ -116,7 +116,7 @@ def test_a_large_one_is_recorded_when_it_has_left():
 
 
 @pytest.mark.parametrize(
-    "head", [(LINE, b"Host: b", b"-", b"", b""), (b"GET /b", HOST, b"-", b"", b"")]
+    "head", [(LINE, b"Host: b", b"-", b"", b"", b""), (b"GET /b", HOST, b"-", b"", b"", b"")]
 )
 def test_others_are_unknown(head):
     assert Farm().answers.find(head, PEER) is None
