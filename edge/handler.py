@@ -396,8 +396,10 @@ class Handler:
                 request, passed.status, passed.fields, passed.body, status
             )
         raise_for_status(passed)
+        # What is not kept would take its time for every request.
+        found = self._routes.quick(request, route).found if route.is_slow else route.found
         result, body = await self.derivatives.render_unstored(
-            passed.body, route.found.transform, passed.body_digest
+            passed.body, found.transform, passed.body_digest
         )
         representation = Representation(
             validator="",

@@ -9,7 +9,6 @@ nobody is refused for want of an upgrade. One is prepared at a time, because idl
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -85,8 +84,7 @@ class Upgrades:
         if self._task is None:
             return
         self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.wait({self._task})
 
     def ask(self, site: Site, source: Source, key: Key, transform: Transform) -> None:
         """Have a variant prepared, unless it cannot be just now."""

@@ -4,11 +4,15 @@ import contextlib
 import http.client
 import io
 import itertools
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 from PIL import Image
 
+from tests.behaviour.conftest import draw
+from tests.peers.application import application, said
 from tests.peers.node import Node, Reply, node, quote, until
 
 CHROME = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
@@ -31,6 +35,12 @@ def edge(tmp_path, originals):
             return stack.enter_context(node(tmp_path, text))
 
         yield start
+
+
+def png() -> bytes:
+    out = io.BytesIO()
+    draw(300, 200).save(out, "PNG")
+    return out.getvalue()
 
 
 def width_of(reply: Reply) -> int:
@@ -215,6 +225,28 @@ def test_a_slow_format_is_upgraded_in_idle_time(edge):
     assert metrics[DONE] == 1
 
 
+def test_while_it_waits_the_quick_one_is_sent_from_memory(edge):
+    started = edge(FORMATS)
+    assert started.get(THUMB, headers=accepting(SAFARI_14)).status == 200
+    resizers = started.resizers()
+    for pid in resizers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with kept_alive(started) as connection:
+            for _ in range(5):
+                reply = ask(connection, THUMB, accepting(CHROME))
+                assert (reply.is_hit, reply.headers["content-type"]) == (True, "image/webp")
+                assert reply.headers["cache-control"] == "public, max-age=60"
+                assert "ttl=60" in reply.cache_status
+        metrics = started.metrics()
+        assert metrics['halftone_upgrades_total{result="joined"}'] == 0  # nothing was looked up
+    finally:
+        for pid in resizers:
+            os.kill(pid, signal.SIGCONT)
+    until(lambda: started.metrics()[DONE] == 1, "the AVIF is kept")
+    assert started.get(THUMB, headers=accepting(CHROME)).headers["content-type"] == "image/avif"
+
+
 def test_without_webp_the_own_format_is_the_quick_one(edge):
     started = edge('formats = ["avif"]\n')
     assert started.get(THUMB, headers=accepting(CHROME)).headers["content-type"] == "image/jpeg"
@@ -234,3 +266,44 @@ def test_an_upgrade_that_fails_leaves_the_quick_one(edge):
     until(lambda: started.metrics()[failed] == 1, "the upgrade of the broken one has failed")
     assert started.get("/half.jpg?w=120", headers=accepting(CHROME)).status == 422
     assert started.metrics()['halftone_upgrades_total{result="held_down"}'] == 1
+
+
+@pytest.mark.parametrize(
+    ("control", "cache_control"),
+    [
+        ("max-age=3600", "public, max-age=60"),
+        ("max-age=30", "public, max-age=30"),  # no longer than the origin says
+        ("max-age=3600, must-revalidate", "public, max-age=60, must-revalidate"),
+    ],
+)
+def test_a_quick_answer_of_an_origins_picture_is_short_lived(tmp_path, control, cache_control):
+    with application() as app:
+        app.answers["/a.png"] = said(
+            body=png(), kind="image/png", fields=[f"Cache-Control: {control}"]
+        )
+        text = f'{app.configuration}[[site]]\norigin = "app"\n[site.negotiate]\n{FORMATS}'
+        with node(tmp_path, text) as started:
+            first = started.get("/a.png?w=90", headers=accepting(CHROME))
+            assert first.headers["content-type"] == "image/webp"
+            age = int(first.headers["age"])
+            assert first.headers["cache-control"] == cache_control.replace("=60", f"={60 + age}")
+            until(lambda: started.metrics()[DONE] == 1, "the AVIF is kept")
+            then = started.get("/a.png?w=90", headers=accepting(CHROME))
+            assert (then.is_hit, then.headers["content-type"]) == (True, "image/avif")
+            assert app.visits("/a.png") == 1
+
+
+def test_what_may_not_be_kept_is_sent_in_the_quick_format(tmp_path):
+    with application() as app:
+        app.answers["/a.png"] = said(
+            body=png(), kind="image/png", fields=["Cache-Control: no-store"]
+        )
+        text = f'{app.configuration}[[site]]\norigin = "app"\n[site.negotiate]\n{FORMATS}'
+        with node(tmp_path, text) as started:
+            for accept, media_type in [(CHROME, "webp"), (SAFARI_14, "webp"), (OLD, "png")]:
+                reply = started.get("/a.png?w=90", headers=accepting(accept))
+                assert reply.headers["content-type"] == f"image/{media_type}"
+                assert reply.headers["cache-control"] == "no-store"
+                assert reply.headers["vary"] == "Accept"
+            results = [v for n, v in started.metrics().items() if n.startswith("halftone_upgrades")]
+            assert sum(results) == 0
