@@ -54,6 +54,7 @@ from edge.origin.fastcgi.params import Script
 from edge.origin.files import Docroot
 from edge.origin.pool import Balance, OriginPool
 from edge.policy.forwarded import TrustedProxies
+from edge.policy.negotiation import Negotiation
 from edge.policy.steps import OffStep, Steps
 from edge.ready import TURN_S
 from edge.rendering import RENDER_BUCKETS_S, Derivatives, Made
@@ -69,10 +70,12 @@ from edge.shelf import Shelf
 from edge.site import Site, Sites
 from edge.source import Found, Node, Sources
 from edge.spool import Spool
+from edge.upgrades import Upgrades
 from edge.urls.grammars import make_grammars
 from resizer.cost import Lane
 from resizer.errors import ResizeError
 from resizer.evidence import Evidence
+from resizer.formats import Format
 from resizer.job import Limits
 from resizer.pool import Pool, PoolSettings
 from resizer.sandbox import SandboxMode
@@ -211,6 +214,7 @@ class App:
                 deliverer=deliverer,
                 clock=self._clock,
             )
+            upgrades = Upgrades(derivatives.prepare, time.monotonic)
             handler = SiteHandler(
                 name=config.name,
                 routes=Routes(sites),
@@ -224,6 +228,8 @@ class App:
                 clock=self._clock,
                 chance=self._chance,
                 trusted=trusted,
+                upgrades=upgrades,
+                minds=fields_minded(sites),
             )
             self._handler = handler
             self._garbage = Garbage(lambda: sum(handler.requests().values()))
@@ -255,6 +261,8 @@ class App:
             if self._stopping.is_set():
                 return 0
             await self._start_part(store.start(), "cache")
+            upgrades.start()
+            stack.push_async_callback(upgrades.stop)
             settings = ConnectionSettings(
                 header_s=config.connection.header,
                 idle_s=config.connection.idle,
@@ -513,7 +521,20 @@ def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:
         max_age_s=max_age_s,
         cache_control=f"{control}, immutable" if section.expire.immutable else control,
         max_source_bytes=section.limits.max_source_bytes,
+        negotiation=Negotiation(
+            formats=frozenset(Format(name.value) for name in section.negotiate.formats),
+            save_data=section.negotiate.save_data,
+            client_hints=section.negotiate.client_hints,
+            upgrade=section.negotiate.upgrade,
+            widths=section.steps,
+        ),
     )
+
+
+def fields_minded(sites: Sites) -> frozenset[bytes]:
+    """Of the fields that say nothing elsewhere, those that a site looks at."""
+    is_minded = any(site.negotiation.save_data for site in sites.all())
+    return frozenset({b"save-data"}) if is_minded else frozenset()
 
 
 def build_info() -> dict[str, str]:
@@ -653,6 +674,7 @@ def metric_rows(
         single(lambda: pool.stats.waiting),
     )
     yield from resizer_rows(pool)
+    yield from upgrade_rows(handler.upgrades)
     yield Counter(
         "halftone_origin_fetches",
         "Exchanges with origins, by name and result.",
@@ -705,6 +727,29 @@ def metric_rows(
     )
     yield Gauge(
         "halftone_cache_memory_bytes", "Memory tier, in bytes.", (), single(lambda: memory.used)
+    )
+
+
+def upgrade_rows(upgrades: Upgrades) -> Sequence[Row]:
+    """Slow formats that are prepared in idle time."""
+    stats = upgrades.stats
+    return (
+        Counter(
+            "halftone_upgrades",
+            "Requests for a slow format that was not there yet, by what became of it; joined: it"
+            " waits already, held_down: it has just failed, refused: too many wait.",
+            ("result",),
+            lambda: (
+                ((name,), getattr(stats, name))
+                for name in ("joined", "held_down", "refused", "done", "failed")
+            ),
+        ),
+        Gauge(
+            "halftone_upgrade_queue_depth",
+            "Slow formats that wait for idle time.",
+            (),
+            single(lambda: upgrades.depth),
+        ),
     )
 
 

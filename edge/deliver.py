@@ -78,11 +78,17 @@ class Deliverer:
         head = self._head(200, representation, facts, _entity(representation))
         return _with_body(200, head, request, (representation.body,), representation.length, cache)
 
-    def deliver_ready(self, request: Request, representation: Representation) -> Response | None:
+    def deliver_ready(
+        self, request: Request, representation: Representation, vary: str
+    ) -> Response | None:
         """deliver() of a hit whose head was made in this second; None when it must be made."""
         if representation.head_second != self._clock.wall or not request.fields.keys().isdisjoint(
             CONDITIONAL_FIELDS
         ):
+            return None
+        # A file that one URL negotiates may be named outright by another.
+        facts = representation.facts
+        if facts is None or facts.vary != vary:
             return None
         body = (representation.body,)
         return _with_body(200, representation.head, request, body, representation.length, "HIT")
@@ -163,7 +169,7 @@ class Deliverer:
             f"ETag: {representation.etag}\r\n"
             f"Last-Modified: {format_date(modified)}\r\n"
             "Accept-Ranges: bytes\r\n"
-            f"Cache-Control: {facts.cache_control}\r\n"
+            f"Cache-Control: {facts.cache_control}\r\n{facts.vary}"
             f"{age}{NOSNIFF}Cache-Status: {facts.cache_status}\r\n{timing}"
         )
         return (

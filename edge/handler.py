@@ -12,6 +12,7 @@ import asyncio
 import dataclasses
 import logging
 import random
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,7 +28,7 @@ from edge.http.cache_status import Forward, build_forward
 from edge.http.familiar import Familiar, Head
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, is_plain_target
-from edge.lifetimes import Lifetimes
+from edge.lifetimes import NO_LIMIT, Lifetimes
 from edge.policy.forwarded import TrustedProxies
 from edge.ready import ReadyResponse
 from edge.rendering import Derivatives
@@ -35,11 +36,11 @@ from edge.renewal import Renewal
 from edge.representation import Facts, Representation
 from edge.route import Route, Routes
 from edge.shelf import Shelf
-from edge.site import Site
 from edge.source import Found, Passed, Source, Sources, Way, raise_for_status
+from edge.upgrades import QUICK_S, Upgrades
 from edge.urls.derivative import BadUrl
 from edge.urls.ending import resolve
-from resizer.transform import BadTransform, Transform
+from resizer.transform import BadTransform
 
 log = logging.getLogger("halftone.handler")
 
@@ -80,7 +81,10 @@ class Handler:
         clock: Clock,
         chance: random.Random,
         trusted: TrustedProxies,
+        upgrades: Upgrades,
+        minds: AbstractSet[bytes] = frozenset(),
     ) -> None:
+        """minds: fields that some site looks at, of those that are harmless elsewhere."""
         self._name = name
         self._routes = routes
         self._sources = sources
@@ -97,8 +101,9 @@ class Handler:
         self._ids = 0
         self.stats = Stats()
         self.ready = renewal.answers
-        self._familiar = Familiar()
+        self._familiar = Familiar(minds)
         self._trusted = trusted
+        self.upgrades = upgrades
         self._peers: dict[str, Peer] = {}
         self._lessons = LESSONS_PER_TURN
         # Bound once: they are called for every request.
@@ -166,11 +171,14 @@ class Handler:
             return None
         if request.lines is not None and request.method == b"GET":
             route.asked += 1
-        response = self._from_memory(request, route.site, source, route.key)
+        response = self._from_memory(request, route, source, route.key)
         if response is None:
             response = self._from_file(request, route, source, route.key)
         if response is not None:
             self._renewal.maybe_make(request, route, response, response.length)
+        elif route.is_slow and self.upgrades.is_waiting(route.key):
+            quick, key = self._quick(request, route, source)
+            return self._from_memory(request, quick, source, key, QUICK_S)
         return response
 
     def _look_now(self, request: Request) -> Route | None:
@@ -195,12 +203,12 @@ class Handler:
         if representation is None:
             return None
         self.stats.hits_disk += 1
-        facts = self._lifetimes.facts_of_hit(route.site, source, source.home.value)
+        facts = self._lifetimes.facts_of_hit(route.site, source, source.home.value, route.vary)
         return self._deliverer.deliver(request, representation, facts, cache="HIT")
 
     def _request_of(self, head: Head) -> Request | None:
         """The request of a familiar head, if its line is of the usual kind."""
-        request_line, host, referer, agent, forwarded = head
+        request_line, host, referer, agent, forwarded, accept = head
         if request_line[:4] != b"GET " or request_line[-9:] != b" HTTP/1.1":
             return None
         target = request_line[4:-9]
@@ -213,8 +221,10 @@ class Handler:
             fields[b"user-agent"] = agent[11:].strip()
         if forwarded:
             fields[b"x-forwarded-for"] = forwarded
+        if accept:
+            fields[b"accept"] = accept[7:].strip()
         request = Request(b"GET", target, 1, fields, fields[b"host"], True)
-        request.lines = (request_line, host)
+        request.lines = (request_line, host, accept)
         return request
 
     async def serve(self, request: Request, peer: Peer) -> Response:
@@ -286,7 +296,7 @@ class Handler:
         key = route.key = Key(source.id, transform.canonical())
         if transform.is_identity:
             return await self._serve_original(request, route, found, source, key)
-        return await self._serve_derivative(request, route.site, source, key, transform)
+        return await self._serve_derivative(request, route, source, key)
 
     async def _find(self, route: Route) -> Found:
         """The source, trying the endings of a grammar that names originals without one."""
@@ -311,25 +321,30 @@ class Handler:
     # lookup
 
     def _from_memory(
-        self, request: Request, site: Site, source: Source, key: Key
+        self, request: Request, route: Route, source: Source, key: Key, most_s: int = NO_LIMIT
     ) -> Response | None:
+        """most_s: how long the answer may be kept elsewhere."""
         representation = self._shelf.in_memory(source, key)
         if representation is None:
             return None
         self.stats.hits_memory += 1
-        response = self._deliverer.deliver_ready(request, representation)
+        facts = self._lifetimes.facts_of_hit
+        if most_s != NO_LIMIT:
+            brief = facts(route.site, source, "memory", route.vary, most_s)
+            return self._deliverer.deliver(request, representation, brief, cache="HIT")
+        response = self._deliverer.deliver_ready(request, representation, route.vary)
         if response is not None:
             return response
-        facts = self._lifetimes.facts_of_hit(site, source, "memory")
-        self._deliverer.make_ready(representation, facts)
-        return self._deliverer.deliver(request, representation, facts, cache="HIT")
+        lasting = facts(route.site, source, "memory", route.vary)
+        self._deliverer.make_ready(representation, lasting)
+        return self._deliverer.deliver(request, representation, lasting, cache="HIT")
 
     async def _serve_original(
         self, request: Request, route: Route, found: Found, source: Source, key: Key
     ) -> Response:
         site = route.site
         if found.way is Way.KNOWN:
-            response = self._from_memory(request, site, source, key)
+            response = self._from_memory(request, route, source, key)
             if response is not None:
                 return response
             response = self._from_file(request, route, source, key)
@@ -380,8 +395,10 @@ class Handler:
                 request, passed.status, passed.fields, passed.body, status
             )
         raise_for_status(passed)
+        # What is not kept would take its time for every request.
+        found = self._routes.quick(request, route).found if route.is_slow else route.found
         result, body = await self.derivatives.render_unstored(
-            passed.body, route.found.transform, passed.body_digest
+            passed.body, found.transform, passed.body_digest
         )
         representation = Representation(
             validator="",
@@ -390,22 +407,40 @@ class Handler:
             media_type=result.media_type,
             body=body,
         )
-        facts = Facts("no-store", status)
+        facts = Facts("no-store", status, vary=route.vary)
         return self._deliverer.deliver(request, representation, facts, cache="PASS")
 
-    async def _serve_derivative(
-        self, request: Request, site: Site, source: Source, key: Key, transform: Transform
+    def _deliver_from_disk(
+        self,
+        request: Request,
+        route: Route,
+        source: Source,
+        representation: Representation,
+        most_s: int,
     ) -> Response:
-        response = self._from_memory(request, site, source, key)
+        self.stats.hits_disk += 1
+        facts = self._lifetimes.facts_of_hit(route.site, source, "disk", route.vary, most_s)
+        return self._deliverer.deliver(request, representation, facts, cache="HIT")
+
+    async def _serve_derivative(
+        self, request: Request, route: Route, source: Source, key: Key, most_s: int = NO_LIMIT
+    ) -> Response:
+        site, transform = route.site, route.found.transform
+        response = self._from_memory(request, route, source, key, most_s)
         if response is not None:
             return response
         await self._sources.ask_tokens(source)
+        if route.is_slow:
+            hit = await self.derivatives.lookup(source, key)
+            if hit is None:
+                self.upgrades.ask(site, source, key, transform)
+                quick, quick_key = self._quick(request, route, source)
+                return await self._serve_derivative(request, quick, source, quick_key, QUICK_S)
+            return self._deliver_from_disk(request, route, source, hit, most_s)
         landing = await self.derivatives.get(site, source, key, transform)
         made = landing.value
         if made.is_hit:
-            self.stats.hits_disk += 1
-            facts = self._lifetimes.facts_of_hit(site, source, "disk")
-            return self._deliverer.deliver(request, made.representation, facts, cache="HIT")
+            return self._deliver_from_disk(request, route, source, made.representation, most_s)
         if landing.role is Role.JOINED:
             self.stats.misses += 1
         status = build_forward(
@@ -419,8 +454,16 @@ class Handler:
             f"queue;dur={made.queue_ms:.1f}, source;dur={made.source_ms:.1f}, "
             f"render;dur={made.render_ms:.1f}"
         )
-        facts = self._lifetimes.facts(site, source, status, timing)
+        facts = self._lifetimes.facts(site, source, status, timing, vary=route.vary, most_s=most_s)
         return self._deliverer.deliver(request, made.representation, facts, cache="MISS")
+
+    def _quick(self, request: Request, route: Route, source: Source) -> tuple[Route, Key]:
+        """What to send in place of a slow variant that is not there."""
+        quick = self._routes.quick(request, route)
+        assert not quick.is_slow
+        quick.source = source
+        quick.key = Key(source.id, quick.found.transform.canonical())
+        return quick, quick.key
 
     def answer_error(
         self, request: Request | None, error: Exception, *, close: bool = False

@@ -32,6 +32,10 @@ HOLDS: Final = 20
 MAX_ANSWERS: Final = 131_072
 
 
+# From the Accept line of a head, b"" for none, to what chooses among the answers to a request line.
+Fold = Callable[[bytes], object]
+
+
 class Ready:
     """One answer. owner is what the handler needs to renew it."""
 
@@ -49,6 +53,20 @@ class Ready:
         self.is_asked_again = False  # since it was renewed
         self.turn = 0  # in which it was renewed
         self.tail = 0  # bytes of the body
+
+
+class Variants(Ready):
+    """In the place of an answer where several share a request line: one a class of Accept lines.
+
+    Its turn never comes, so that find() need not ask what it has before it.
+    """
+
+    __slots__ = ("by_class", "fold")
+
+    def __init__(self, fold: Fold) -> None:
+        super().__init__(None, b"")
+        self.fold = fold
+        self.by_class: dict[object, Ready] = {}
 
 
 class ReadyResponse(Response):
@@ -117,8 +135,11 @@ class ReadyAnswers:
             return None
         if self.turn - ready.turn < HOLDS:
             ready.is_asked_again = True
-        elif not self._renewed(by_line, head[0], ready):
-            return None
+        else:
+            current = self._current(by_line, head, ready)
+            if current is None:
+                return None
+            ready = current
         wire = ready.wire
         if wire:
             self.stats.hits += 1
@@ -154,14 +175,35 @@ class ReadyAnswers:
         """For one more wire of so many bytes."""
         return self._used + size <= self._limit
 
-    def _renewed(self, by_line: dict[bytes, Ready], request_line: bytes, ready: Ready) -> bool:
+    def _current(self, by_line: dict[bytes, Ready], head: Head, ready: Ready) -> Ready | None:
+        """What find() met, chosen by Accept where that matters, and brought into this turn."""
+        if not isinstance(ready, Variants):
+            if self._renewed(ready):
+                return ready
+            del by_line[head[0]]
+            return None
+        variant = ready.fold(head[5])
+        chosen = ready.by_class.get(variant)
+        if chosen is None:
+            return None
+        if chosen.turn == self.turn:
+            chosen.is_asked_again = True
+            return chosen
+        if self._renewed(chosen):
+            return chosen
+        del ready.by_class[variant]
+        if not ready.by_class:
+            del by_line[head[0]]
+        return None
+
+    def _renewed(self, ready: Ready) -> bool:
+        """False: it stands no longer, and is to be taken out."""
         self._used -= len(ready.wire)
         if self.turn - ready.turn >= 2 * HOLDS:
             ready.is_asked_again = False  # but that was long ago
         if not self._renew(ready):
             self.stats.dropped += 1
             self._count -= 1
-            del by_line[request_line]
             return False
         self.stats.renewed += 1
         self._used += len(ready.wire)
@@ -169,12 +211,30 @@ class ReadyAnswers:
         ready.is_asked_again = False
         return True
 
-    def put(self, request_line: bytes, host: bytes, ready: Ready) -> None:
-        """Keep an answer; the oldest makes room for it."""
+    def put(
+        self,
+        request_line: bytes,
+        host: bytes,
+        ready: Ready,
+        *,
+        accept: bytes = b"",
+        fold: Fold | None = None,
+    ) -> None:
+        """Keep an answer; the oldest makes room for it. fold: it is for Accept lines of the class
+        of accept alone; all of a request line's answers have one fold, or none has."""
         by_line = self._by_host.setdefault(host, {})
-        if request_line in by_line or not self._renew(ready):
-            return
-        by_line[request_line] = ready
+        if fold is None:
+            if request_line in by_line or not self._renew(ready):
+                return
+            by_line[request_line] = ready
+        else:
+            variants = by_line.get(request_line) or Variants(fold)
+            assert isinstance(variants, Variants)
+            variant = fold(accept)
+            if variant in variants.by_class or not self._renew(ready):
+                return
+            variants.by_class[variant] = ready
+            by_line[request_line] = variants
         ready.turn = self.turn
         self._used += len(ready.wire)
         self._count += 1
@@ -185,7 +245,14 @@ class ReadyAnswers:
         host = next(iter(self._by_host))
         by_line = self._by_host[host]
         if by_line:
-            ready = by_line.pop(next(iter(by_line)))
+            request_line, ready = next(iter(by_line.items()))
+            if isinstance(ready, Variants):
+                variants = ready
+                ready = variants.by_class.pop(next(iter(variants.by_class)))
+                if not variants.by_class:
+                    del by_line[request_line]
+            else:
+                del by_line[request_line]
             self._used -= len(ready.wire)
             self._count -= 1
             self.stats.dropped += 1

@@ -29,7 +29,7 @@ from edge.representation import Representation
 from edge.shelf import Shelf, read_exactly, read_now
 from edge.site import Site
 from edge.source import Original, Source, Sources, slice_of
-from resizer.errors import PictureTooLarge, TransferFailed
+from resizer.errors import PictureTooLarge, ResizeError, TransferFailed
 from resizer.job import Result
 from resizer.pool import Pool
 from resizer.transform import Transform
@@ -239,6 +239,74 @@ class Derivatives:
         sink = Descriptor(os.memfd_create("derivative", os.MFD_CLOEXEC))
         result = await self._render(original, sink.fd, transform, digest)
         return result, read_exactly(sink.fd, 0, result.length)
+
+    # In idle time
+
+    async def prepare(self, site: Site, source: Source, key: Key, transform: Transform) -> None:
+        """Render and keep a derivative while the resizer has nothing else to do.
+
+        No flight: whoever asks for this key meanwhile must not wait for idle time, and renders it
+        once more. Raises ResizeError, CacheError, OSError and what sources raise; what cannot be
+        kept is no use.
+        """
+        await self._sources.ask_tokens(source)
+        if await self.lookup(source, key) is not None:
+            return
+        original = await self._sources.open_body(site, source)
+        if len(original.body) > site.max_source_bytes:
+            raise PictureTooLarge(
+                f"{len(original.body)} bytes, the site's limit {site.max_source_bytes}"
+            )
+        record = original.record
+        draft = Entry(
+            key=key,
+            token=source.opened.token,
+            validator=record.validator,
+            etag=derivative_etag(record.validator, key.variant, self._encoder),
+            last_modified=record.last_modified,
+            stored_at=self._clock.wall,
+        )
+        with await self._store.reserve(draft, EXPECTED_BYTES) as fill:
+            result = await self._render_idly(original.body, fill.fd, transform, draft)
+            self.stats.count((result.decode_ms + result.render_ms) / 1000)
+            body = await self._in_thread(
+                lambda: read_exactly(fill.fd, fill.body_offset, result.length)
+            )
+            entry = dataclasses.replace(
+                draft,
+                length=result.length,
+                body_hash=xxhash.xxh3_128_digest(body),
+                media_type=result.media_type,
+                cost_ms=round(result.decode_ms + result.render_ms),
+                width=result.width,
+                height=result.height,
+            )
+            try:
+                (await self._store.commit(fill, entry)).close()
+            except StaleToken:
+                self._sources.doubt(key.source)
+                raise
+
+    async def _render_idly(
+        self, original: FileSlice, sink_fd: int, transform: Transform, draft: Entry
+    ) -> Result:
+        results: list[Result] = []
+
+        def keep(_: int, outcome: Result | ResizeError) -> None:
+            if isinstance(outcome, ResizeError):
+                raise outcome
+            results.append(outcome)
+
+        await self._pool.run_ladder(
+            original.file.fd,
+            [sink_fd],
+            [transform],
+            digest=_version_digest(draft),
+            on_result=keep,
+            offset=original.start,
+            length=len(original),
+        )
+        return results[0]
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -55,7 +55,9 @@ class Renewal:
         if self._access is not None:
             target, host = request.target.decode("latin-1"), request.authority.decode("latin-1")
             line = self._access.answer_line("GET", target, host, 200, length)
-        self.answers.put(*request.lines, Ready(route, line))
+        request_line, host_line, accept = request.lines
+        fold = None if route.variant is None else route.site.negotiation.class_of_line
+        self.answers.put(request_line, host_line, Ready(route, line), accept=accept, fold=fold)
 
     def _renew(self, ready: Ready) -> bool:
         """Make a ready answer good for another second, if it still stands; see ready.py."""
@@ -72,7 +74,7 @@ class Renewal:
             return False
         representation = self._shelf.in_memory(source, key)
         if representation is not None:
-            facts = self._lifetimes.facts_of_hit(route.site, source, "memory")
+            facts = self._lifetimes.facts_of_hit(route.site, source, "memory", route.vary)
             self._deliverer.make_ready(representation, facts)
             length = representation.length
             if length <= MAX_WIRE_BYTES and self.answers.has_room(length + HEAD_BYTES):
@@ -84,7 +86,7 @@ class Renewal:
             representation = self._shelf.in_open_file(source, key)
             if representation is None:
                 return self._renew_small_file(ready, route, source)
-            facts = self._lifetimes.facts_of_hit(route.site, source, source.home.value)
+            facts = self._lifetimes.facts_of_hit(route.site, source, source.home.value, route.vary)
             self._deliverer.make_ready(representation, facts)
         ready.wire = b""
         ready.is_small_file = False

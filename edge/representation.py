@@ -14,13 +14,14 @@ class Facts:
     """What a response says beside its representation, true at the moment it is sent.
 
     age_s None: this node is where the content comes from, so it has no Age. timing is the value of
-    Server-Timing, "" for none.
+    Server-Timing, "" for none. vary is whole field lines: what the representation was chosen by.
     """
 
     cache_control: str
     cache_status: str
     age_s: int | None = None
     timing: str = ""
+    vary: str = ""
 
 
 class Representation:

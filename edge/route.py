@@ -1,17 +1,19 @@
 """What a target asks for, remembered: splitting and decoding it costs a third of a hit."""
 
 import dataclasses
-from typing import Final
+from typing import Final, TypeAlias
 
 from cache.key import Key
 from edge.errors import NotFound, WidthNotAllowed
 from edge.http.messages import Request
+from edge.policy.negotiation import Variant
 from edge.policy.steps import Allowed, Redirect, Rejected, Rounded, apply
 from edge.site import Site, Sites
 from edge.source import Source
 from edge.urls.derivative import Derivative
 from edge.urls.grammars import build_target, claim_target
 from edge.urls.path import split_target
+from resizer.transform import Transform
 
 # Targets whose meaning is remembered, and how long one and its host may be: at 512 bytes a route
 # and 256 of target this bounds the table at some 100 MB, and 131,072 photographs are hot at once.
@@ -20,11 +22,24 @@ MAX_ROUTE_BYTES: Final = 256
 
 
 class Route:
-    """What a target asks for. source and key are filled in when the source has been found."""
+    """What a target asks for. source and key are filled in when the source has been found.
 
-    __slots__ = ("asked", "derivative", "found", "key", "query", "redirect", "site", "source")
+    variant None: the same for everybody. vary: the lines that say what else was looked at.
+    """
 
-    def __init__(self, site: Site, derivative: Derivative, query: str, redirect: str) -> None:
+    __slots__ = (
+        "asked", "derivative", "found", "key", "query", "redirect", "site", "source", "variant",
+        "vary",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        site: Site,
+        derivative: Derivative,
+        query: str,
+        redirect: str,
+        variant: Variant | None = None,
+    ) -> None:
         self.site = site
         self.derivative = derivative
         self.query = query  # of a target that no grammar claims: an origin may mean something by it
@@ -33,32 +48,86 @@ class Route:
         self.found = derivative  # with the ending that was found, where the grammar leaves it open
         self.source: Source | None = None
         self.key: Key | None = None
+        self.variant = variant
+        self.vary = "" if variant is None else site.negotiation.answer_lines
+
+    @property
+    def is_slow(self) -> bool:
+        """Something quick is sent until this variant has been prepared in idle time."""
+        return self.variant is not None and self.site.negotiation.is_slow(self.derivative.transform)
+
+
+class Fork:
+    """A target with a Route for each variant. asked is what the URL says, stepped its transform
+    after the site's steps."""
+
+    __slots__ = ("asked", "query", "site", "stepped")
+
+    def __init__(self, site: Site, asked: Derivative, stepped: Transform, query: str) -> None:
+        self.site = site
+        self.asked = asked
+        self.stepped = stepped
+        self.query = query
+
+    def route(self, variant: Variant) -> Route:
+        transform = self.site.negotiation.adapt(self.asked, self.stepped, variant)
+        derivative = dataclasses.replace(self.asked, transform=transform)
+        return Route(self.site, derivative, self.query, "", variant)
+
+
+# By host and target; a variant of a Fork by these and what tells it from the others.
+_Memo: TypeAlias = tuple[bytes, bytes] | tuple[bytes, bytes, Variant]
 
 
 class Routes:
-    """At most MAX_ROUTES, by host and target."""
+    """At most MAX_ROUTES, those of variants among them."""
 
     def __init__(self, sites: Sites) -> None:
         self._sites = sites
-        self._routes: dict[tuple[bytes, bytes], Route] = {}
+        self._routes: dict[_Memo, Route | Fork] = {}
 
     def known(self, request: Request) -> Route | None:
-        return self._routes.get((request.authority, request.target))
+        route = self._routes.get((request.authority, request.target))
+        if not isinstance(route, Fork):
+            return route
+        return self._variant(request, route, route.site.negotiation.variant_of(request.fields))
 
     def find(self, request: Request) -> Route:
         """Raises BadUrl, BadTransform, NotFound, WidthNotAllowed."""
-        memo = (request.authority, request.target)
-        route = self._routes.get(memo)
-        if route is not None:
-            return route
+        known = self.known(request)
+        if known is not None:
+            return known
         route = self._make(request)
+        self._remember(request, (request.authority, request.target), route)
+        if isinstance(route, Fork):
+            variant = route.site.negotiation.variant_of(request.fields)
+            return self._variant(request, route, variant)
+        return route
+
+    def quick(self, request: Request, slow: Route) -> Route:
+        """The variant to send until a slow one is there. slow is the request's own route."""
+        assert slow.variant is not None
+        variant = slow.site.negotiation.quick(slow.variant, request.field(b"accept"))
+        fork = self._routes.get((request.authority, request.target)) or self._make(request)
+        assert isinstance(fork, Fork)
+        return self._variant(request, fork, variant)
+
+    def _variant(self, request: Request, fork: Fork, variant: Variant) -> Route:
+        memo = (request.authority, request.target, variant)
+        route = self._routes.get(memo)
+        if isinstance(route, Route):
+            return route
+        made = fork.route(variant)
+        self._remember(request, memo, made)
+        return made
+
+    def _remember(self, request: Request, memo: _Memo, route: Route | Fork) -> None:
         if len(request.target) + len(request.authority) <= MAX_ROUTE_BYTES:
             if len(self._routes) >= MAX_ROUTES:
                 del self._routes[next(iter(self._routes))]
             self._routes[memo] = route
-        return route
 
-    def _make(self, request: Request) -> Route:
+    def _make(self, request: Request) -> Route | Fork:
         site = self._sites.find(request.authority)
         target = split_target(request.target)
         if target.is_folder:
@@ -69,6 +138,7 @@ class Routes:
         derivative, redirect = claim.derivative, ""
         if derivative.extensions:
             derivative = dataclasses.replace(derivative, extensions=site.extensions)
+        asked = derivative
         if not derivative.transform.is_identity and not derivative.named_size:
             match apply(site.steps, derivative.transform):
                 case Allowed():
@@ -82,4 +152,6 @@ class Routes:
                 case Rejected(nearest):
                     raise WidthNotAllowed(f"nearest step is {nearest}")
         query = target.query if claim.grammar is None else ""
+        if not redirect and site.negotiation.concerns(asked):
+            return Fork(site, asked, derivative.transform, query)
         return Route(site, derivative, query, redirect)

@@ -12,12 +12,16 @@ accepted and that cannot change the answer:
     X-Forwarded-For: ...               varies
     Cache-Control: ... (blank line)    the last block
 
+Of the harmless lines one is told on, Accept: formats may be negotiated. What else a site looks at
+(minds) makes a head unfamiliar, as every line does that is unknown here: DPR, Width.
+
 Whatever else a head holds (a precondition, a Range, a body, a Host that is not known, a byte out of
 place) makes read() answer None, and the parser decides. Nothing is accepted here that the parser
 refuses: lines are learnt from heads that it took, and a line that varies has a name of VARYING and
 only bytes that any value may have.
 """
 
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from edge.http.parser import MAX_FIELDS
@@ -33,7 +37,7 @@ MAX_BLOCK_LINES: Final = (MAX_FIELDS - 2) // 3
 # Fields that say nothing about which bytes are the answer, by lower-case name.
 HARMLESS: Final = frozenset(
     {
-        *(b"accept", b"accept-charset", b"accept-encoding", b"accept-language", b"cache-control"),
+        *(b"accept-charset", b"accept-encoding", b"accept-language", b"cache-control"),
         *(b"dnt", b"pragma", b"priority", b"sec-fetch-dest", b"sec-fetch-mode", b"sec-fetch-site"),
         *(b"sec-ch-ua", b"sec-ch-ua-mobile", b"sec-ch-ua-platform", b"sec-gpc", b"save-data"),
         *(b"surrogate-capability", b"upgrade-insecure-requests", b"via", b"x-forwarded-proto"),
@@ -55,15 +59,20 @@ LESSONS_PER_TURN: Final = 200
 PLAIN: Final = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
 NONE: Final = b"-"
 
-# request line, host line, referer or "-", the user agent's line or b"", forwarded addresses or b""
-Head = tuple[bytes, bytes, bytes, bytes, bytes]
-# The Host line and the agent's line of a block, b"" for none.
-Block = tuple[bytes, bytes]
+# request line, host line, referer or "-", the user agent's line or b"", forwarded addresses or b"",
+# the Accept line or b""
+Head = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
+# The Host line, the agent's line and the Accept line of a block, b"" for none.
+Block = tuple[bytes, bytes, bytes]
 
 
 class Familiar:
-    def __init__(self) -> None:
+    """minds: lower-case names of fields that are not harmless on this node."""
+
+    def __init__(self, minds: AbstractSet[bytes] = frozenset()) -> None:
+        self._harmless_names = HARMLESS - minds
         self._harmless: set[bytes] = set()
+        self._accepts: set[bytes] = set()
         self._agents: set[bytes] = set()
         self._hosts: set[bytes] = set()
         # Blocks by their lines, without the CRLF before and behind. Those at the end of a head have
@@ -82,7 +91,7 @@ class Familiar:
             known = self._last_blocks.get(first)
             if known is None:
                 return self._read_lines(data)
-            return (line, known[0], NONE, known[1], b"") if known[0] else None
+            return (line, known[0], NONE, known[1], b"", known[2]) if known[0] else None
         # As Squid forwards a browser's: both fields, in this order. All else goes line by line.
         middle, mark, rest = rest.rpartition(FORWARDED)
         if not mark:
@@ -93,7 +102,7 @@ class Familiar:
         if middle[:8] == b"Cookie: ":
             cookie, _, middle = middle.partition(b"\r\n")
         try:
-            host, agent = self._blocks[first]
+            host, agent, accept = self._blocks[first]
             behind = self._blocks.get(middle) or self._around_cookie(middle)
             end = self._last_blocks[last]
         except KeyError:
@@ -102,9 +111,9 @@ class Familiar:
             return self._read_lines(data)
         if (referer + forwarded + cookie).translate(None, PLAIN):
             return None
-        # One Host and at most one agent. Browsers send both before Referer.
+        # One Host, at most one agent and one Accept. Browsers send all of them before Referer.
         if behind is _NOTHING and end is _NOTHING and host:
-            return line, host, referer, agent, forwarded
+            return line, host, referer, agent, forwarded, accept
         return self._read_lines(data)
 
     def _around_cookie(self, middle: bytes) -> Block | None:
@@ -136,7 +145,7 @@ class Familiar:
         if not 4 <= len(lines) <= MAX_FIELDS + 3 or lines[-1] or lines[-2]:
             return None
         rest = [line for line in lines[1:-2] if line not in harmless]
-        host = agent = forwarded = b""
+        host = agent = forwarded = accept = b""
         referer = NONE
         for line in rest:
             name = line[: line.find(b":") + 1]
@@ -148,6 +157,11 @@ class Familiar:
                 if host:
                     return None
                 host = line
+            elif line in self._accepts:
+                # Two of them are one list (RFC 9110 section 5.3); the parser joins them.
+                if accept:
+                    return None
+                accept = line
             elif name not in VARYING or line.translate(None, PLAIN):
                 return None
             elif name.lower() == b"referer:":
@@ -164,14 +178,17 @@ class Familiar:
         if not host or not referer:
             return None
         self._learn_blocks(data)
-        return lines[0], host, referer, agent, forwarded
+        return lines[0], host, referer, agent, forwarded, accept
 
     def learn(self, data: bytes) -> None:
         """Remember the lines of a head that the parser took and that was answered from memory."""
         lines = data.split(b"\r\n")
-        if len(self._harmless) + len(self._agents) + len(lines) > MAX_LINES:
+        known = len(self._harmless) + len(self._agents) + len(self._accepts)
+        if known + len(lines) > MAX_LINES:
             self._harmless.clear()
             self._agents.clear()
+            self._accepts.clear()
+        harmless = self._harmless_names
         for line in lines[1:-2]:
             name, colon, value = line.partition(b":")
             name = name.lower()
@@ -179,12 +196,18 @@ class Familiar:
                 continue
             if line.translate(None, PLAIN):
                 # Quotes may stand where no access line repeats them.
-                if name in HARMLESS and not line.translate(None, PLAIN + b'"'):
+                if line.translate(None, PLAIN + b'"'):
+                    continue
+                if name in harmless:
                     self._harmless.add(line)
-            elif name in HARMLESS or (name == b"connection" and value.strip() == b"keep-alive"):
+                elif name == b"accept":
+                    self._accepts.add(line)
+            elif name in harmless or (name == b"connection" and value.strip() == b"keep-alive"):
                 self._harmless.add(line)
             elif name == b"user-agent":
                 self._agents.add(line)
+            elif name == b"accept":
+                self._accepts.add(line)
             elif name == b"host" and len(self._hosts) < MAX_LINES:
                 self._hosts.add(line)
 
@@ -217,7 +240,7 @@ class Familiar:
             self._learn(self._blocks, rest.partition(b"\r\n")[2])
 
     def _learn(self, blocks: dict[bytes, Block], block: bytes) -> None:
-        """Keep a block, if it is made of harmless lines, at most one Host and one agent."""
+        """Keep a block, if it is made of harmless lines and at most one each of the others."""
         is_last = blocks is self._last_blocks
         if not block or len(block) > MAX_BLOCK_BYTES:
             return
@@ -229,21 +252,21 @@ class Familiar:
             lines = lines[:-2]
         if b"" in lines or len(lines) > MAX_BLOCK_LINES:
             return
-        hosts, agents = [], []
+        hosts, agents, accepts = [], [], []
         for line in lines:
             if line in self._hosts:
                 hosts.append(line)
             elif line in self._agents:
                 agents.append(line)
+            elif line in self._accepts:
+                accepts.append(line)
             elif line not in self._harmless:
                 return
-        if len(hosts) > 1 or len(agents) > 1:
+        if max(len(hosts), len(agents), len(accepts)) > 1:
             return
-        if not hosts and not agents:
-            blocks[block] = _NOTHING
-        else:
-            blocks[block] = (hosts[0] if hosts else b""), (agents[0] if agents else b"")
+        host, agent, accept = (found[0] if found else b"" for found in (hosts, agents, accepts))
+        blocks[block] = (host, agent, accept) if host or agent or accept else _NOTHING
 
 
 # Of a block of harmless lines only; there is one such object.
-_NOTHING: Final[Block] = (b"", b"")
+_NOTHING: Final[Block] = (b"", b"", b"")

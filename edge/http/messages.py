@@ -34,8 +34,9 @@ class Request:
         self.fields = fields
         self.authority = authority
         self.keep_alive = keep_alive
-        # The request line and the Host line, where the head was recognised by its lines.
-        self.lines: tuple[bytes, bytes] | None = None
+        # The request line, the Host line and the Accept line or b"", where the head was recognised
+        # by its lines.
+        self.lines: tuple[bytes, bytes, bytes] | None = None
 
     def field(self, name: bytes) -> str | None:
         """A field's value as text (latin-1 keeps every byte apart), None when absent."""

@@ -96,16 +96,17 @@ def apply(steps: Steps, transform: Transform) -> Outcome:
         return _ALLOWED
     match steps.off_step:
         case OffStep.ROUND:
-            return Rounded(_at(transform, step))
+            return Rounded(at_step(transform, step))
         case OffStep.REDIRECT:
-            return Redirect(_at(transform, step))
+            return Redirect(at_step(transform, step))
         case OffStep.REJECT:
             return Rejected(step)
         case _:
             assert_never(steps.off_step)
 
 
-def _at(transform: Transform, step: int) -> Transform:
+def at_step(transform: Transform, step: int) -> Transform:
+    """A transform with its width, or the height that it has alone, at step."""
     width, height = transform.width, transform.height
     if width is None:
         return dataclasses.replace(transform, height=step)

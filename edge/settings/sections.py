@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from edge.policy.negotiation import NewerFormat
 from edge.settings.addresses import (
     Address,
     IndexAddress,
@@ -360,6 +361,38 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Negotiate:
+    """Which variant of a derivative a client gets, where its URL leaves the format open. Every
+    cache in front keeps each variant apart (Vary), and a format in the URL is easier to purge."""
+
+    formats: tuple[NewerFormat, ...] = setting(
+        Several(Choice(NewerFormat)),
+        [],
+        "Newer formats that are sent to clients whose Accept names them. Empty: a derivative has"
+        " its source's own format.",
+        example='["avif", "webp"]',
+    )
+    save_data: bool = setting(
+        Switch(),
+        False,
+        "Send a lower quality, about half the bytes, to clients with Save-Data: on.",
+    )
+    client_hints: bool = setting(
+        Switch(),
+        False,
+        "Ask for the hints DPR and Width (Accept-CH) and follow them: sizes are multiplied by the"
+        " pixel ratio of the screen, 3 at most, and no picture is wider than its place. Both are"
+        " rounded up to steps.",
+    )
+    upgrade: bool = setting(
+        Switch(),
+        True,
+        "Where an AVIF is not there yet, send WebP or the own format for a minute, and render the"
+        " AVIF when the resizer has nothing else to do.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """A host, its originals, and what may be asked of them. May be there several times."""
 
@@ -419,6 +452,7 @@ class Site:
     )
     expire: Expire = section(Expire, "expire")
     limits: Limits = section(Limits, "limits")
+    negotiate: Negotiate = section(Negotiate, "negotiate")
 
     @property
     def name(self) -> str:

@@ -1,6 +1,6 @@
 """What a URL asks for, whichever grammar it was written in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from resizer.transform import Transform
 
@@ -26,9 +26,13 @@ class Derivative:
     to source by a dot; empty means that source is complete. named_size says that the size came from
     the grammar's own short table, so a site's steps have nothing to bound: hqdefault is 480 wide
     whether or not 480 is a step.
+    names_format and names_ratio: the URL itself says which format or pixel ratio it is for, which
+    transform need not show. They are of how something was asked for, so they tell no two apart.
     """
 
     source: str
     transform: Transform
     extensions: tuple[str, ...] = ()
     named_size: bool = False
+    names_format: bool = field(default=False, compare=False)
+    names_ratio: bool = field(default=False, compare=False)

@@ -102,7 +102,12 @@ class Query:
             if not value:
                 raise BadUrl(f"{name} is empty")
             values[name] = decode(value)
-        return Derivative(target.source, _read(target.source, values))
+        return Derivative(
+            target.source,
+            _read(target.source, values),
+            names_format="fm" in values,
+            names_ratio="dpr" in values,
+        )
 
     def _is_ignored(self, name: str) -> bool:
         return any(
@@ -119,7 +124,14 @@ class Query:
             return path
         if not _may_be_picture(derivative.source):
             raise NotExpressible("query claims only names that a picture could have")
-        return f"{path}?{'&'.join(f'{name}={value}' for name, value in _write(transform))}"
+        pairs = _write(transform)
+        own = own_format(derivative.source)
+        # What has no say in the picture, but in who else may choose its format or size.
+        if derivative.names_format and transform.format is None and own is not None:
+            pairs.append(("fm", ENDINGS[own]))
+        if derivative.names_ratio and (transform.width or transform.height):
+            pairs.append(("dpr", "1"))
+        return f"{path}?{'&'.join(f'{name}={value}' for name, value in pairs)}"
 
 
 def _may_be_picture(source: str) -> bool:

@@ -578,3 +578,21 @@ def test_each_setting_reports_under_its_own_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(str(file), {}, {})
     assert [problem.setting for problem in caught.value.problems] == names
+
+
+def test_negotiation(place: Place) -> None:
+    config = place.load(
+        place.site
+        + "[site.negotiate]\nformats = ['webp', 'avif']\nsave_data = true\nclient_hints = true\n"
+        "upgrade = false\n"
+    )
+    negotiate = config.sites[0].negotiate
+    assert [one.value for one in negotiate.formats] == ["webp", "avif"]
+    assert (negotiate.save_data, negotiate.client_hints, negotiate.upgrade) == (True, True, False)
+    usual = place.load(place.site).sites[0].negotiate
+    assert (usual.formats, usual.save_data, usual.client_hints, usual.upgrade) == (
+        *((), False, False),
+        True,
+    )
+    for wrong in ("formats = ['jpeg']", "formats = 'avif'", "save_data = 'on'", "format = []"):
+        assert place.problems(f"{place.site}[site.negotiate]\n{wrong}\n")

@@ -1,5 +1,6 @@
 """From a representation to a response: status, fields and body as they go out."""
 
+import dataclasses
 import os
 
 import pytest
@@ -138,17 +139,48 @@ def test_a_head_made_in_this_second_is_used_again_and_only_then():
     clock = Clock(lambda: second, lambda: 0.0)
     made = Deliverer(clock, "b", "edge1")
     one = representation()
-    assert made.deliver_ready(request(), one) is None
+    assert made.deliver_ready(request(), one, "") is None
     made.make_ready(one, FACTS)
-    ready = made.deliver_ready(request(), one)
+    ready = made.deliver_ready(request(), one, "")
     assert ready is not None
     assert ready.head == made.deliver(request(), one, FACTS, cache="HIT").head
-    assert body_of(made.deliver_ready(request(b"HEAD"), one)) == b""
+    assert body_of(made.deliver_ready(request(b"HEAD"), one, "")) == b""
     for name in ("range", "if_none_match", "if_match", "if_modified_since", "if_unmodified_since"):
-        assert made.deliver_ready(request(**{name: "x"}), one) is None
+        assert made.deliver_ready(request(**{name: "x"}), one, "") is None
     second += 1
     clock.tick()
-    assert made.deliver_ready(request(), one) is None
+    assert made.deliver_ready(request(), one, "") is None
+
+
+def test_who_negotiated_gets_no_head_of_one_who_did_not_and_the_other_way_round():
+    made = deliverer()
+    one = representation()
+    varying = dataclasses.replace(FACTS, vary="Vary: Accept\r\n")
+    for facts, other in ((FACTS, varying), (varying, FACTS), (FACTS, varying)):
+        made.make_ready(one, facts)
+        assert made.deliver_ready(request(), one, other.vary) is None
+        ready = made.deliver_ready(request(), one, facts.vary)
+        assert ready is not None
+        assert ("vary" in fields_of(ready)) is bool(facts.vary)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({}, 200),
+        ({"if_none_match": "*"}, 304),
+        ({"if_match": '"x"'}, 412),
+        ({"range": "bytes=0-0"}, 206),
+        ({"range": "bytes=999999-"}, 416),
+    ],
+)
+def test_every_status_says_what_it_was_chosen_by(fields, status):
+    facts = dataclasses.replace(FACTS, vary="Vary: Accept\r\n")
+    for method in (b"GET", b"HEAD"):
+        response = deliverer().deliver(request(method, **fields), representation(), facts, cache="")
+        assert fields_of(response)["vary"] == "Accept"
+        if method == b"GET":
+            assert response.status == status
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])

@@ -6,7 +6,7 @@ from edge.access import Peer
 from edge.ready import HOLDS, MAX_WIRE_BYTES, Ready, ReadyAnswers, ReadyResponse
 
 HOST, LINE = b"Host: a", b"GET /a.jpg HTTP/1.1"
-HEAD = (LINE, HOST, b"-", b"", b"")
+HEAD = (LINE, HOST, b"-", b"", b"", b"")
 PEER = Peer("192.0.2.1")
 
 
@@ -140,7 +140,80 @@ def test_a_large_one_is_recorded_when_it_has_left():
 
 
 @pytest.mark.parametrize(
-    "head", [(LINE, b"Host: b", b"-", b"", b""), (b"GET /b", HOST, b"-", b"", b"")]
+    "head", [(LINE, b"Host: b", b"-", b"", b"", b""), (b"GET /b", HOST, b"-", b"", b"", b"")]
 )
 def test_others_are_unknown(head):
     assert Farm().answers.find(head, PEER) is None
+
+
+CLASSES = {b"Accept: a": "a", b"accept: A": "a", b"Accept: b": "b", b"": "base"}
+
+
+class Shop:
+    """Answers with one request line, told apart by Accept; counts what is kept."""
+
+    def __init__(self, limit: int = 1 << 20) -> None:
+        self.gone: set[object] = set()
+        self.answers = ReadyAnswers(limit, None, self.renew, lambda _: None)
+
+    def renew(self, ready: Ready) -> bool:
+        if ready.owner in self.gone:
+            return False
+        assert isinstance(ready.owner, str)
+        ready.wire = ready.owner.encode()
+        ready.tail = len(ready.wire)
+        return True
+
+    def put(self, owner: str, accept: bytes, line: bytes = LINE) -> None:
+        ready = Ready(owner, b"")
+        self.answers.put(line, HOST, ready, accept=accept, fold=CLASSES.__getitem__)
+
+    def ask(self, accept: bytes, line: bytes = LINE) -> object:
+        return self.answers.find((line, HOST, b"-", b"", b"", accept), PEER)
+
+
+def test_classes_of_accept_are_never_mixed():
+    shop = Shop()
+    shop.put("for a", b"Accept: a")
+    assert [shop.ask(accept) for accept in CLASSES] == [b"for a", b"for a", None, None]
+    shop.put("for b", b"Accept: b")
+    shop.put("for all", b"")
+    shop.put("late", b"accept: A")  # there is one
+    for _ in range(3):
+        for _ in range(2):
+            answers = [shop.ask(accept) for accept in CLASSES]
+            assert answers == [b"for a", b"for a", b"for b", b"for all"]
+        shop.answers.next_turn()
+    assert shop.answers._count == 3
+    assert shop.answers._used == len("for a" + "for b" + "for all")
+
+
+def test_what_no_longer_stands_leaves_the_others():
+    shop = Shop()
+    shop.put("for a", b"Accept: a")
+    shop.put("for b", b"Accept: b")
+    shop.gone = {"for a"}
+    shop.answers.next_turn()
+    assert [shop.ask(accept) for accept in CLASSES] == [None, None, b"for b", None]
+    shop.gone = {"for a", "for b"}
+    shop.answers.next_turn()
+    assert [shop.ask(accept) for accept in CLASSES] == [None] * 4
+    assert (shop.answers._count, shop.answers._used) == (0, 0)
+    assert shop.answers.stats.dropped == 2
+    assert not shop.answers._by_host[HOST]
+    shop.gone = set()
+    shop.put("for b", b"Accept: b")
+    assert shop.ask(b"Accept: b") == b"for b"
+
+
+def test_the_oldest_gives_way_one_class_at_a_time(monkeypatch):
+    monkeypatch.setattr("edge.ready.MAX_ANSWERS", 2)
+    shop = Shop()
+    shop.put("for a", b"Accept: a")
+    shop.put("for b", b"Accept: b")
+    shop.put("other", b"", line=b"GET /other HTTP/1.1")
+    assert [shop.ask(accept) for accept in CLASSES] == [None, None, b"for b", None]
+    shop.put("another", b"", line=b"GET /another HTTP/1.1")
+    assert shop.ask(b"Accept: b") is None
+    assert shop.ask(b"", b"GET /other HTTP/1.1") == b"other"
+    assert shop.answers._count == 2

@@ -12,8 +12,10 @@ from tests.edge.http.heads import head
 
 HOST = b"Host: a.example"
 AGENT = b"User-Agent: b/1 (c)"
-FIREFOX = (HOST, AGENT, b"Accept: image/webp,*/*", b"Accept-Language: en", b"Accept-Encoding: gzip")
-CHROME = (HOST, AGENT, b"Accept: image/webp,*/*", b"Sec-Fetch-Dest: image")
+ACCEPT = b"Accept: image/webp,*/*"
+OTHER_ACCEPT = b"accept: image/avif"
+FIREFOX = (HOST, AGENT, ACCEPT, b"Accept-Language: en", b"Accept-Encoding: gzip")
+CHROME = (HOST, AGENT, ACCEPT, b"Sec-Fetch-Dest: image")
 SQUID = (b"Via: 1.1 squid", b'Surrogate-Capability: farm="Surrogate/1.0"')
 REFERER = b"Referer: http://a.example/page?x=1"
 COOKIE = b"Cookie: session=1; theme=light"
@@ -35,12 +37,14 @@ HEADS = {
     "page last": (*FIREFOX, REFERER),
     "host behind the page": (AGENT, REFERER, HOST, *SQUID, CLIENT, *END),
     "nothing between": (*FIREFOX, REFERER, CLIENT, *END),
+    "what it accepts behind the page": (HOST, AGENT, REFERER, ACCEPT, *SQUID, CLIENT, *END),
+    "what it accepts at the end": (HOST, AGENT, REFERER, *SQUID, CLIENT, ACCEPT, *END),
 }
 
 
 def educated() -> Familiar:
     """One that has met every head of the table, by lines and by blocks."""
-    familiar = Familiar()
+    familiar = Familiar(frozenset({b"save-data"}))
     for fields in HEADS.values():
         familiar.learn(head(b"GET / HTTP/1.1", *fields))
     for fields in HEADS.values():
@@ -57,6 +61,7 @@ def test_what_a_head_says(name):
         REFERER[9:] if REFERER in fields else b"-",
         AGENT if AGENT in fields else b"",
         CLIENT[17:] if CLIENT in fields else b"",
+        ACCEPT if ACCEPT in fields else b"",
     )
     assert educated().read(head(b"GET /b.jpg HTTP/1.1", *fields)) == expected
 
@@ -76,6 +81,7 @@ STRAY = (
     *(b"\r\n", b"\n", b"\r", b"\0", b" ", b":", b"\x80", b"\r\n\r\n", b"\r\n "),
     *(b"\r\nHost: b", b"\r\nRange: bytes=0-1", b"\r\nContent-Length: 1", b"\r\nnonsense"),
     *(b"\r\n" + REFERER, b"\r\n" + COOKIE, b"\r\n" + CLIENT, b"\r\n" + AGENT, b"\r\n" + HOST),
+    *(b"\r\n" + ACCEPT, b"\r\n" + OTHER_ACCEPT, b"\r\nSave-Data: on", b"\r\nDPR: 2"),
 )
 
 
@@ -100,7 +106,60 @@ def test_what_is_out_of_place_is_the_parsers(name):
             assert request.authority == found[1][5:].strip(), data
             assert (request.field(b"referer") or "-").encode() == found[2].strip(b" "), data
             assert (request.field(b"x-forwarded-for") or "").encode() == found[4].strip(b" "), data
+            assert (request.field(b"accept") or "").encode() == found[5][7:].strip(b" "), data
             assert not {b"range", b"content-length"} & request.fields.keys(), data
+            assert not {b"save-data", b"dpr"} & request.fields.keys(), data
+
+
+ACCEPTS = (b"Accept: image/avif,*/*", b"accept:image/webp", b"Accept: */*", b"Accept:", None)
+
+
+@pytest.mark.parametrize("name", ["no page", "Firefox behind Squid", "client last", "page last"])
+def test_accept_lines_are_told_apart(name):
+    """By lines, then by blocks, in turn: no head gets the line of another."""
+    familiar = educated()
+    heads = {
+        accept: head(
+            b"GET /b.jpg HTTP/1.1",
+            *(accept if field == ACCEPT else field for field in HEADS[name])
+            if accept is not None
+            else (field for field in HEADS[name] if field != ACCEPT),
+        )
+        for accept in ACCEPTS
+    }
+    for data in heads.values():
+        familiar.learn(data)
+    for _ in range(3):
+        for accept, data in heads.items():
+            found = familiar.read(data)
+            assert found is not None
+            assert found[5] == (accept or b"")
+
+
+def test_two_accept_lines_are_the_parsers():
+    familiar = educated()
+    data = head(b"GET / HTTP/1.1", *FIREFOX, OTHER_ACCEPT)
+    familiar.learn(data)
+    assert familiar.read(data) is None
+
+
+@pytest.mark.parametrize(
+    ("minds", "is_familiar"), [(frozenset(), True), (frozenset({b"save-data"}), False)]
+)
+def test_save_data_is_harmless_where_no_site_looks_at_it(minds, is_familiar):
+    familiar = Familiar(minds)
+    data = head(b"GET / HTTP/1.1", *FIREFOX, b"Save-Data: on", *END)
+    for _ in range(3):
+        familiar.learn(data)
+        assert (familiar.read(data) is not None) is is_familiar
+
+
+@pytest.mark.parametrize("hint", [b"DPR: 2", b"Sec-CH-DPR: 2", b"Width: 9", b"sec-ch-width: 9"])
+def test_hints_are_never_overlooked(hint):
+    familiar = educated()
+    data = head(b"GET / HTTP/1.1", *FIREFOX, hint, *END)
+    familiar.learn(data)
+    assert familiar.read(data) is None
 
 
 def test_lessons_are_rationed():

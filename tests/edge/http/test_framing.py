@@ -249,7 +249,7 @@ def check_familiar(familiar: Familiar, data: bytes) -> None:
         found = familiar.read(data)
         if found is None:
             return
-        line, host, *_ = found
+        line, host, *_, accept = found
         target = line[4:-9]
         if line != b"GET %b HTTP/1.1" % target or not is_plain_target(target):
             return  # the handler asks the parser
@@ -257,9 +257,10 @@ def check_familiar(familiar: Familiar, data: bytes) -> None:
         parser.receive_data(data)
         assert parser.error is None
         assert parser.is_between_requests
-        assert [(r.target, r.authority, r.keep_alive) for r in parser.requests] == [
-            (target, host[5:].strip(), True)
-        ]
+        assert [
+            (r.target, r.authority, r.keep_alive, r.fields.get(b"accept", b""))
+            for r in parser.requests
+        ] == [(target, host[5:].strip(), True, accept[7:].strip())]
 
 
 def educated() -> Familiar:
