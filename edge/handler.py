@@ -27,6 +27,7 @@ from edge.http.cache_status import Forward, build_forward
 from edge.http.familiar import Familiar, Head
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, is_plain_target
+from edge.ladders import Ladders
 from edge.lifetimes import Lifetimes
 from edge.policy.forwarded import TrustedProxies
 from edge.ready import ReadyResponse
@@ -73,6 +74,7 @@ class Handler:
         sources: Sources,
         shelf: Shelf,
         derivatives: Derivatives,
+        ladders: Ladders,
         renewal: Renewal,
         lifetimes: Lifetimes,
         deliverer: Deliverer,
@@ -86,6 +88,7 @@ class Handler:
         self._sources = sources
         self._shelf = shelf
         self.derivatives = derivatives
+        self.ladders = ladders
         self._renewal = renewal
         self._lifetimes = lifetimes
         self._deliverer = deliverer
@@ -287,7 +290,7 @@ class Handler:
         key = route.key = Key(source.id, transform.canonical())
         if transform.is_identity:
             return await self._serve_original(request, route, found, source, key)
-        return await self._serve_derivative(request, route.site, source, key, transform)
+        return await self._serve_derivative(request, route, source, key, transform)
 
     async def _find(self, route: Route) -> Found:
         """The source, trying the endings of a grammar that names originals without one."""
@@ -395,8 +398,9 @@ class Handler:
         return self._deliverer.deliver(request, representation, facts, cache="PASS")
 
     async def _serve_derivative(
-        self, request: Request, site: Site, source: Source, key: Key, transform: Transform
+        self, request: Request, route: Route, source: Source, key: Key, transform: Transform
     ) -> Response:
+        site = route.site
         response = self._from_memory(request, site, source, key)
         if response is not None:
             return response
@@ -409,6 +413,9 @@ class Handler:
         self.stats.misses += 1
         landing = await self.derivatives.make(site, source, key, transform)
         made = landing.value
+        if landing.role is Role.LED:
+            is_named = route.found.named_size
+            self.ladders.offer(site, source, transform, made, is_named=is_named)
         status = build_forward(
             self._name,
             Forward.URI_MISS,

@@ -20,11 +20,13 @@ from cache.entry import Entry
 from cache.errors import DamagedEntry, NotStored, StaleToken
 from cache.fill import Fill
 from cache.flight import Flights, Landing
+from cache.index.interface import SourceRecord, Token
 from cache.key import Key
 from cache.store import Store
+from cache.stored import StoredFile
 from edge.clock import Clock
 from edge.http.body import Descriptor, FileSlice
-from edge.http.etag import derivative_etag
+from edge.http.etag import derivative_etag, is_of_derivative, lineage_etag
 from edge.representation import Representation
 from edge.shelf import Shelf, read_exactly
 from edge.site import Site
@@ -57,13 +59,17 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Outcome of a flight: what to send, and whether it was kept."""
+    """Outcome of a flight: what to send, and whether it was kept.
+
+    result is None where the flight before had just landed, and nothing was rendered.
+    """
 
     representation: Representation
     stored: bool
     source_ms: float
     queue_ms: float
     render_ms: float
+    result: Result | None = None
 
 
 class Derivatives:
@@ -93,18 +99,13 @@ class Derivatives:
 
     async def lookup(self, source: Source, key: Key) -> Representation | None:
         """From disk. A file of another version of the source, or of the encoder, is a miss."""
-        validator = source.record.validator
-        stored = await self._store.lookup(key, source.opened.current, validator)
+        stored = await self._stored(source, key)
         if stored is None:
             return None
         entry = stored.entry
-        etag = derivative_etag(source.record.validator, key.variant, self._encoder)
-        if entry.etag != etag:
-            stored.close()
-            return None
         representation = Representation(
             validator=source.record.validator,
-            etag=etag,
+            etag=entry.etag,
             last_modified=source.record.last_modified,
             media_type=entry.media_type,
             body=slice_of(stored),
@@ -115,6 +116,29 @@ class Derivatives:
             log.warning("%a cannot be read and is made anew: %s", key.source.path, error)
             return None
         return representation
+
+    async def is_held(self, source: Source, key: Key) -> bool:
+        """Whether it is on disk, or under way."""
+        if self._flights.is_flying(key.digest, source.opened.token):
+            return True
+        stored = await self._stored(source, key)
+        if stored is None:
+            return False
+        stored.close()
+        return True
+
+    async def _stored(self, source: Source, key: Key) -> StoredFile | None:
+        """The file of this version of the source and of the encoder, made in whatever way: it has
+        the tag of its own bytes."""
+        validator = source.record.validator
+        stored = await self._store.lookup(key, source.opened.current, validator)
+        if stored is None:
+            return None
+        direct = derivative_etag(validator, key.variant, self._encoder)
+        if not is_of_derivative(stored.entry.etag, direct):
+            stored.close()
+            return None
+        return stored
 
     async def make(
         self, site: Site, source: Source, key: Key, transform: Transform
@@ -139,22 +163,14 @@ class Derivatives:
         source_ms = (loop.time() - began) * 1000
         # The bytes in hand may be newer than those that were asked for; they name themselves.
         record = original.record
-        etag = derivative_etag(record.validator, key.variant, self._encoder)
-        draft = Entry(
-            key=key,
-            token=source.opened.token,
-            validator=record.validator,
-            etag=etag,
-            last_modified=record.last_modified,
-            stored_at=self._clock.wall,
-        )
+        draft = self.draft(key, source.opened.token, record)
         began = loop.time()
         try:
-            fill = await self._store.reserve(draft, EXPECTED_BYTES)
+            fill = await self.reserve(draft)
         except NotStored as error:
             log.warning("%a is served without being stored: %s", key.source.path, error)
             result, body = await self.render_unstored(
-                original.body, transform, _version_digest(draft)
+                original.body, transform, version_digest(draft)
             )
             stored = False
         else:
@@ -165,20 +181,38 @@ class Derivatives:
         self.stats.count(render_ms / 1000)
         representation = Representation(
             validator=record.validator,
-            etag=etag,
+            etag=lineage_etag(draft.etag, result.lineage),
             last_modified=record.last_modified,
             media_type=result.media_type,
             body=body,
         )
         if stored:
             await self._shelf.remember(key, representation)
-        return Made(representation, stored, source_ms, queue_ms, render_ms)
+        return Made(representation, stored, source_ms, queue_ms, render_ms, result)
+
+    def draft(self, key: Key, token: Token, record: SourceRecord) -> Entry:
+        """What is known of a derivative before it is rendered; its tag is that of a direct render.
+
+        token was read before the bytes that record describes were touched.
+        """
+        return Entry(
+            key=key,
+            token=token,
+            validator=record.validator,
+            etag=derivative_etag(record.validator, key.variant, self._encoder),
+            last_modified=record.last_modified,
+            stored_at=self._clock.wall,
+        )
+
+    async def reserve(self, draft: Entry) -> Fill:
+        """A file to render into. Raises NotStored, StoreBusy."""
+        return await self._store.reserve(draft, EXPECTED_BYTES)
 
     async def _render_into(
         self, fill: Fill, draft: Entry, original: Original, transform: Transform
     ) -> tuple[Result, bytes, bool]:
         """Render into a file of the store and publish it; True when it was published."""
-        digest = _version_digest(draft)
+        digest = version_digest(draft)
         try:
             result = await self._render(original.body, fill.fd, transform, digest)
         except TransferFailed as error:
@@ -189,9 +223,15 @@ class Derivatives:
                 await self._in_thread(lambda: fill.write(bytes(EXPECTED_BYTES)))
             result, body = await self.render_unstored(original.body, transform, digest)
             return result, body, False
+        body, stored = await self.publish(fill, draft, result)
+        return result, body, stored
+
+    async def publish(self, fill: Fill, draft: Entry, result: Result) -> tuple[bytes, bool]:
+        """What was rendered into fill, and whether it is kept from now on."""
         body = await self._in_thread(lambda: read_exactly(fill.fd, fill.body_offset, result.length))
         entry = dataclasses.replace(
             draft,
+            etag=lineage_etag(draft.etag, result.lineage),
             length=result.length,
             body_hash=xxhash.xxh3_128_digest(body),
             media_type=result.media_type,
@@ -207,8 +247,8 @@ class Derivatives:
                 self._sources.doubt(draft.key.source)
             # Whoever asked before a purge still gets the bytes; nobody gets them later.
             log.info("%a was rendered and not stored: %s", draft.key.source.path, error)
-            return result, body, False
-        return result, body, True
+            return body, False
+        return body, True
 
     async def _render(
         self, original: FileSlice, sink_fd: int, transform: Transform, digest: bytes
@@ -234,6 +274,6 @@ class Derivatives:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
-def _version_digest(draft: Entry) -> bytes:
+def version_digest(draft: Entry) -> bytes:
     """What the resizer bars: this version of the original, not whatever takes its place."""
     return xxhash.xxh3_128_digest(draft.key.source.digest + draft.validator.encode())

@@ -24,6 +24,7 @@ class Site:
     max_age_s: int  # how long caches in front may keep what comes from the docroot
     cache_control: str
     max_source_bytes: int
+    has_ladders: bool = False  # a first miss brings the other steps along
 
 
 @dataclass(frozen=True, slots=True)
