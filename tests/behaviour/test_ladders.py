@@ -72,9 +72,10 @@ def test_one_miss_brings_all_steps(tmp_path, originals):
     # Alone they look the same, and have another tag where they are other bytes.
     direct_folder = tmp_path / "direct"
     direct_folder.mkdir()
-    with node(tmp_path, site(originals)) as edge, node(
-        direct_folder, site(originals, ladder="off")
-    ) as alone:
+    with (
+        node(tmp_path, site(originals)) as edge,
+        node(direct_folder, site(originals, ladder="off")) as alone,
+    ):
         for width in WIDTHS:
             rung, direct = edge.get(thumb(width)), alone.get(thumb(width))
             assert rung.is_hit
