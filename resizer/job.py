@@ -39,8 +39,6 @@ MIB: Final = 1 << 20
 # Longest message of a worker: a head, and a body whose only long part is a text of TEXT_CHARS.
 MAX_MESSAGE_BYTES: Final = 2048
 TEXT_CHARS: Final = 300
-# A rung's lineage names each rung above it: 32 sizes, or a dozen boxes with their fractions.
-LINEAGE_CHARS: Final = 1024
 
 # The sizes of a ladder, or of all names of a grammar: YouTube has 9, Wikipedia 8.
 MAX_TRANSFORMS: Final = 32
@@ -178,11 +176,6 @@ class Result:
             # Above a day it is no time; NaN fails the comparison.
             if type(value) is not float or not 0 <= value < 86_400_000:
                 raise BadMessage(f"{name} is out of range")
-        # It enters a tag, as a hash; a text it must be.
-        if not isinstance(self.lineage, str) or len(self.lineage) > LINEAGE_CHARS:
-            raise BadMessage("a lineage that is no text, or too long")
-        if not (self.lineage.isascii() and self.lineage.isprintable()):
-            raise BadMessage("a lineage that is not printable")
 
 
 @dataclass(frozen=True, slots=True)
