@@ -150,7 +150,8 @@ class Refusal:
 @dataclass(frozen=True, slots=True)
 class Result:
     """`length` bytes of `media_type` stand in the sink. Source sides are those of the upright
-    picture; the times are wall time, decoding and then all that followed.
+    picture; the times are wall time, decoding and then all that followed. lineage says what it was
+    made from (resizer/ladder.py); empty for a render by itself.
     """
 
     media_type: str
@@ -165,6 +166,7 @@ class Result:
     lineage: str = ""
 
     def __post_init__(self) -> None:
+        _check_text(self.lineage)
         if self.media_type not in _MEDIA_TYPES:
             raise BadMessage("a media type of none of our encoders")
         for name in ("length", "width", "height", "source_width", "source_height"):
@@ -308,6 +310,8 @@ def _fields(message: Message) -> list[object]:
 def _message(kind: type[Message], fields: list[object]) -> Message:
     if kind is Job:
         return _job(*fields)
+    if len(fields) != len(kind.__slots__):
+        raise BadMessage(f"{len(fields)} fields are not those of {kind.__name__}")
     if kind is Result:
         fields[6] = parse_source_format(str(fields[6]))
     if kind is Failure:

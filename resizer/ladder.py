@@ -12,6 +12,7 @@ validator, canonical transform, encoder version and lineage together fix every b
 happened to be cached where never enters a tag in any other way.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -20,7 +21,7 @@ from resizer import geometry
 from resizer.formats import Format
 from resizer.geometry import Box, Plan, Size
 from resizer.orientation import Orientation
-from resizer.transform import FIELDS, Transform
+from resizer.transform import FIELDS, Gravity, Transform
 
 # How many pixels of a rung must become one of its child's, in each direction. Measured on 38
 # photographs, 120 to 1280 wide, before any encoder, Lanczos between rungs: SSIM 0.9972 to the
@@ -42,6 +43,9 @@ DCT_SCALES: Final = (8, 4, 2, 1)
 # How far above the widest that was asked for companions() goes: a page that shows two widths has
 # them for one, one and a half and two device pixels.
 REACH: Final = 2
+
+# Four crops, or a dozen whole pictures, each from the one before.
+LINEAGE_CHARS: Final = 200
 
 # The longest of our grammars' ladders has 15 widths; with two formats each that is 30.
 MAX_RUNGS: Final = 32
@@ -130,7 +134,8 @@ def plan(source: Source, transforms: Sequence[Transform], max_pixels: int) -> tu
         elif _is_same(rungs[above].plan, made):
             lineage = rungs[above].lineage
         else:
-            lineage = f"{rungs[above].lineage or f'1/{scale}'}>{_view(source, rungs[above].plan)}"
+            before = rungs[above].lineage or f"1/{scale}"
+            lineage = _bounded(f"{before}>{_view(source, rungs[above].plan)}")
         rungs.append(Rung(transform, made, above, scale, number in holds, lineage))
     return tuple(rungs)
 
@@ -164,8 +169,10 @@ def _serves(
 
 
 def is_plain(transform: Transform) -> bool:
-    """Whether it does nothing but size and encode."""
-    return all(name in _PLAIN or getattr(transform, name) == default for _, name, default in FIELDS)
+    """Whether it does nothing but size and encode, a part that is known without the pixels."""
+    return transform.gravity is not Gravity.SMART and all(
+        name in _PLAIN or getattr(transform, name) == default for _, name, default in FIELDS
+    )
 
 
 def shows(parent: Plan, child: Plan, ratio: float) -> bool:
@@ -252,8 +259,8 @@ def may_derive(parent: Encoded, wanted: Transform, source: Source, max_pixels: i
     """Whether the parent's file, a direct render, may be the source of `wanted`.
 
     Never through two generations: a parent that has a lineage is none. False where the file shows
-    bars, where background may have taken the place of transparency, for a quality above the
-    parent's and for a format that would keep the parent's noise without loss. Raises
+    bars or was made crisp, where background may have taken the place of transparency, for a quality
+    above the parent's and for a format that would keep the parent's noise without loss. Raises
     ImpossibleTransform.
     """
     if source.is_transparent or source.is_animated or parent.format is not Format.JPEG:
@@ -264,6 +271,8 @@ def may_derive(parent: Encoded, wanted: Transform, source: Source, max_pixels: i
         return False
     if not is_plain(parent.transform) or not is_plain(wanted):
         return False
+    if parent.transform.crisp:
+        return False  # its edges would be made crisp twice
     ratio = next((least for quality, least in ENCODED_RATIOS if parent.quality >= quality), None)
     above = geometry.plan(source.upright, parent.transform, max_pixels)
     below = geometry.plan(source.upright, wanted, max_pixels)
@@ -277,6 +286,13 @@ def lineage_of(parent: Encoded) -> str:
 
 def _is_same(one: Plan, other: Plan) -> bool:
     return one.inner == other.inner and one.box == other.box
+
+
+def _bounded(lineage: str) -> str:
+    """A text that stands for it where it is too long for a message: it is only ever compared."""
+    if len(lineage) <= LINEAGE_CHARS:
+        return lineage
+    return f"sha256:{hashlib.sha256(lineage.encode('ascii')).hexdigest()}"
 
 
 def _view(source: Source, made: Plan) -> str:

@@ -45,70 +45,76 @@ Outcome = tuple[bytes, Result] | Failure
 def render_all(source: Source, transforms: Sequence[Transform]) -> Iterator[Outcome]:
     """Each transform in order, as soon as it is done. Whoever stops asking stops the work.
 
-    In what order they are asked for is the caller's: largest first lets each serve the next.
+    In what order they are asked for is the caller's: largest first lets each serve the next, and
+    then no outcome waits here for its turn.
     """
-    if len(transforms) == 1:
-        yield _outcome(source, transforms[0])
-        return
+    picture = _opened(source) if len(transforms) > 1 else None
+    rungs = [] if picture is None else _rungs(picture, source, transforms)
+    steps: Iterator[tuple[int, Outcome]] = iter(())
+    if picture is not None and rungs:
+        steps = _descend(picture, [transforms[place] for place in rungs], source.limits)
     outcomes: dict[int, Outcome] = {}
-    plain = [place for place, each in enumerate(transforms) if ladder.is_plain(each)]
-    steps = _descend(source, [transforms[place] for place in plain])
     for place, each in enumerate(transforms):
-        if place not in plain:
+        if place not in rungs:
             yield _outcome(source, each)
             continue
         while place not in outcomes:
             at, outcome = next(steps)
-            outcomes[plain[at]] = outcome
+            outcomes[rungs[at]] = outcome
         yield outcomes.pop(place)
 
 
-def _descend(source: Source, transforms: Sequence[Transform]) -> Iterator[tuple[int, Outcome]]:
-    """Plain transforms, in the order of a ladder, each with its place among them."""
+def _opened(source: Source) -> Picture | None:
+    """None where each transform finds out by itself what is wrong."""
     try:
-        picture = decode.open_picture(source.data, source.limits, source.inputs)
-        rungs, alone = _sorted(picture, source, transforms)
-        for place in alone:
-            yield place, _outcome(source, transforms[place])
-        if not rungs:
-            return
-        steps = descent.render_all(picture, [transforms[place] for place in rungs], source.limits)
-        for at, outcome in steps:
-            yield rungs[at], outcome
-    except (ResizeError, MemoryError) as error:
-        # Before the first rung; what comes later fails alone.
-        if isinstance(error, MemoryError):
-            error = PictureTooLarge("out of the worker's memory")
-        for place in range(len(transforms)):
-            yield place, Failure.of(error)
+        return decode.open_picture(source.data, source.limits, source.inputs)
+    except (ResizeError, MemoryError):
+        return None
 
 
-def _sorted(
-    picture: Picture, source: Source, transforms: Sequence[Transform]
-) -> tuple[list[int], list[int]]:
-    """Places of what goes down the ladder, and of what is rendered by itself: all of what moves,
+def _rungs(picture: Picture, source: Source, transforms: Sequence[Transform]) -> list[int]:
+    """Places of what goes down the ladder. Rendered by themselves are effects, all of what moves,
     for that is many pictures, and what has the original's size, for the original's own file may
     stand for that (lean).
     """
     if picture.format in MOVING and animation.count_frames(picture, source.data, 2) > 1:
-        return [], list(range(len(transforms)))
-    rungs: list[int] = []
-    alone: list[int] = []
+        return []
+    rungs = []
     for place, each in enumerate(transforms):
+        if not ladder.is_plain(each):
+            continue
         try:
             plan = geometry.plan(picture.upright, each, source.limits.max_pixels)
         except ResizeError:
-            alone.append(place)
             continue
-        (alone if plan.inner == picture.upright else rungs).append(place)
-    return rungs, alone
+        if plan.inner != picture.upright:
+            rungs.append(place)
+    return rungs
+
+
+def _descend(
+    picture: Picture, transforms: Sequence[Transform], limits: Limits
+) -> Iterator[tuple[int, Outcome]]:
+    """The outcomes in the order of a ladder, each with its place among the transforms."""
+    try:
+        yield from descent.render_all(picture, transforms, limits)
+    except (ResizeError, MemoryError) as error:
+        # Before the first rung; what comes later fails alone.
+        failure = Failure.of(_named(error))
+        yield from ((place, failure) for place in range(len(transforms)))
+
+
+def _named(error: ResizeError | MemoryError) -> ResizeError:
+    if isinstance(error, ResizeError):
+        return error
+    return PictureTooLarge("out of the worker's memory")
 
 
 def _outcome(source: Source, transform: Transform) -> Outcome:
     try:
         return render(source, transform)
-    except ResizeError as error:
-        return Failure.of(error)
+    except (ResizeError, MemoryError) as error:
+        return Failure.of(_named(error))
 
 
 def render(source: Source, transform: Transform) -> tuple[bytes, Result]:

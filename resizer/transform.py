@@ -51,7 +51,7 @@ MAX_SHARPEN: Final = 500
 # Percents of change; -100 leaves nothing of it, 300 is four times as much.
 CHANGES: Final = range(-100, 301)
 
-# Frames of an animation. One is the default: a thumbnail stands still.
+# Frames of an animation. All is the default: what moves keeps moving.
 ALL_FRAMES: Final = 0
 MAX_FRAMES: Final = 1000
 # A GiB: more than the largest output that a resizer may be set to.
@@ -170,12 +170,14 @@ class Transform:
             self._set("scale", None)
         if self.width == self.height:
             self._set("adaptive", False)
+        if self.width is None and self.height is None and self.scale is None:
+            self._set("crisp", False)  # nothing is reduced
         if self.saturation == CHANGES[0]:
             self._set("saturation", 0)
             self._set("tone", Tone.GREY if self.tone is Tone.COLOUR else self.tone)
         if self.placeholder is not Placeholder.NONE:
-            # No picture is written.
-            for name in _OF_FILES:
+            # No picture is written, and what stands for one is too small to be crisp.
+            for name in (*_OF_FILES, "crisp"):
                 self._set(name, DEFAULTS[name])
         if self.format is None:
             return
@@ -281,10 +283,10 @@ _SHORT: Final = {
     "keep": "keep",
     "max_bytes": "mb",
     "frames": "fr",
-    "crisp": "crisp",
-    "progressive": "pr",
     "placeholder": "ph",
     "adaptive": "ad",
+    "crisp": "crisp",
+    "progressive": "pr",
 }
 # What is read by int() is not here.
 _PARSERS: Final[dict[str, Callable[[str], object]]] = {
@@ -305,6 +307,8 @@ _PARSERS: Final[dict[str, Callable[[str], object]]] = {
     "keep": Keep,
     "placeholder": Placeholder,
     "adaptive": lambda text: bool(int(text)),
+    "crisp": lambda text: bool(int(text)),
+    "progressive": lambda text: bool(int(text)),
 }
 _SIZE_LIMITS: Final = (
     ("width", 1, MAX_SIDE),

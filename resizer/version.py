@@ -10,7 +10,7 @@ from typing import Final
 
 # To be raised with every change of a setting in encode.py, or of the order or the filters in
 # pipeline.py, that changes bytes. A test holds the settings against this number.
-SETTINGS_REVISION: Final = 2
+SETTINGS_REVISION: Final = 3
 
 
 @functools.cache

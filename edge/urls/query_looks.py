@@ -20,7 +20,7 @@ Our own words for what imgix does not have:
     flat=1       no transparency in any format
     exact=1      refuse what would have to be enlarged, instead of a smaller picture
     keep         copyright
-    frames       all, or a number
+    frames       how many of what moves, at most: 1 stands still; all is the default
     max-bytes    the most that the file may weigh
     placeholder  thumbhash blurhash preview (resizer/placeholder.py)
 """
@@ -209,6 +209,8 @@ def write_looks(transform: Transform) -> list[tuple[str, object]]:
         raise NotExpressible("query has no word for scale, adaptive, or the outside of a box")
     if transform.qualities.by_format:
         raise NotExpressible("query has one quality for all formats")
+    if transform.crisp or transform.progressive:
+        raise NotExpressible("query has no word for crisp or progressive")
     crop: str | None = _CROP_WORDS.get(transform.gravity)
     focus = transform.focus
     if focus is not None:
@@ -231,9 +233,8 @@ def write_looks(transform: Transform) -> list[tuple[str, object]]:
         pairs += [("mask", "corners"), ("corner-radius", transform.corners)]
     if transform.watermark is not None:
         pairs += _write_mark(transform.watermark)
-    if transform.frames != 1:
-        frames = "all" if transform.frames == ALL_FRAMES else transform.frames
-        pairs.append(("frames", frames))
+    if transform.frames != ALL_FRAMES:
+        pairs.append(("frames", transform.frames))
     return [(name, value) for name, value in pairs if value is not None]
 
 

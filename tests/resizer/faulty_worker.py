@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 from resizer import worker
 from resizer.formats import Format
 from resizer.job import Paused, Result, build
+from resizer.render import Outcome, Source, render_all
 from resizer.transform import Transform
 
 MARK = b"fault: "
@@ -20,11 +21,11 @@ MARK = b"fault: "
 def main(argv: Sequence[str]) -> None:
     channel = int(argv[0])
 
-    def work(source: worker.Source, transforms: Sequence[Transform]) -> Iterator[worker.Outcome]:
+    def work(source: Source, transforms: Sequence[Transform]) -> Iterator[Outcome]:
         # At the start, or in the comment of a JPEG that is a picture otherwise.
         _, mark, rest = source.data[:200].partition(MARK)
         name = rest.split(b";")[0].decode("ascii", "replace") if mark else ""
-        done = worker.render_all(source, transforms)
+        done = render_all(source, transforms)
         for transform in transforms:
             # A fault of one step only: "segv@8" at width 8.
             what, _, width = name.partition("@")

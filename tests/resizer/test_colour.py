@@ -8,8 +8,8 @@ from PIL import Image, ImageCms
 
 from resizer import colour
 from resizer.formats import Format
-from resizer.job import Job, Limits
-from resizer.render import render
+from resizer.job import Limits
+from resizer.render import Source, render
 from resizer.transform import parse
 from tests.resizer.pictures import GREY, RED, chunk, near, quarters, rendered, saved
 
@@ -128,8 +128,8 @@ def test_profile_and_transparency() -> None:
 def test_srgb_changes_nothing() -> None:
     plain = saved(quarters(), Format.PNG)
     tagged = saved(quarters(), Format.PNG, icc_profile=profile("sRGB"))
-    job = Job(parse("w=16,f=png"), Limits())
-    assert render(plain, job)[0] == render(tagged, job)[0]
+    wanted = parse("w=16,f=png")
+    assert render(Source(plain, Limits()), wanted)[0] == render(Source(tagged, Limits()), wanted)[0]
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def down(
     data: bytes, texts: Sequence[str], limits: Limits = LIMITS
 ) -> dict[int, tuple[bytes, Result] | Failure]:
     steps = list(descent.render_all(open_picture(data, limits), [*map(parse, texts)], limits))
-    outcomes = {place: outcome for place, outcome, _ in steps}
+    outcomes = dict(steps)
     assert len(steps) == len(outcomes) == len(texts)
     return outcomes
 
@@ -99,8 +99,8 @@ def test_every_rung_is_close_to_its_direct_render(
 ) -> None:
     data = source(output, tag, mode)
     steps = list(descent.render_all(open_picture(data, LIMITS), [*map(parse, texts)], LIMITS))
-    assert sorted(place for place, _, _ in steps) == list(range(len(texts)))
-    for place, outcome, lineage in steps:
+    assert sorted(place for place, _ in steps) == list(range(len(texts)))
+    for place, outcome in steps:
         assert not isinstance(outcome, Failure), outcome
         body, result = outcome
         alone, facts = direct(data, texts[place])
@@ -111,9 +111,9 @@ def test_every_rung_is_close_to_its_direct_render(
             *(facts.source_width, facts.source_height),
         )
         assert result.length == len(body)
-        assert decibels(body, alone) > closeness, (texts[place], lineage)
+        assert decibels(body, alone) > closeness, (texts[place], result.lineage)
         # No lineage, no difference: a tag without one is the direct render's.
-        assert lineage or body == alone, texts[place]
+        assert result.lineage or body == alone, texts[place]
 
 
 @pytest.mark.parametrize("output", [Format.JPEG, Format.PNG])

@@ -14,6 +14,7 @@ from resizer.job import (
     MAX_DESCRIPTORS,
     MAX_JOB_BYTES,
     MAX_TRANSFORMS,
+    TRANSFORM_CHARS,
     BadMessage,
     Failure,
     FailureKind,
@@ -33,7 +34,7 @@ from resizer.job import (
 from resizer.transform import Transform
 from resizer.transform import parse as parse_transform
 
-RESULT = Result("image/webp", 5973, 220, 138, 1680, 1050, Format.JPEG, 12.5, 3.0)
+RESULT = Result("image/webp", 5973, 220, 138, 1680, 1050, Format.JPEG, 12.5, 3.0, "1/2>640x400")
 MESSAGES: list[Message] = [
     Job(Transform(), Limits()),
     Job(parse_transform("w=220,h=160,fit=cover,g=north,f=webp,q=75"), Limits(1, 2, 3, 4)),
@@ -68,7 +69,7 @@ def datagram(kind: int, fields: object, magic: bytes = b"HT", version: int = 2) 
     return struct.pack(">2sBBH", magic, version, kind, len(body)) + body
 
 
-GOOD = ["image/webp", 1, 1, 1, 1, 1, "jpeg", 1.0, 1.0]
+GOOD = ["image/webp", 1, 1, 1, 1, 1, "jpeg", 1.0, 1.0, "1/2"]
 
 
 def but(place: int, value: object) -> list[object]:
@@ -80,13 +81,14 @@ def job(
     offset: object = 0,
     length: object = None,
     has_mark: object = False,
-    limits: Sequence[object] = (1, 1, 1, 1),
+    inputs: object = (),
+    limits: Sequence[object] = (1, 1, 1, 1, 1, 1),
 ) -> list[object]:
-    return [texts, offset, length, has_mark, *limits]
+    return [texts, offset, length, has_mark, inputs, *limits]
 
 
 def test_the_rows_below_differ_from_a_good_one_by_one_thing() -> None:
-    good = Job(Transform(width=1), Limits(1, 1, 1, 1), further=(Transform(),))
+    good = Job(Transform(width=1), Limits(1, 1, 1, 1, 1, 1), further=(Transform(),))
     assert parse(datagram(1, job())) == good
     assert (good.transforms, good.descriptors) == ((Transform(width=1), Transform()), 3)
 
@@ -111,6 +113,10 @@ def test_the_rows_below_differ_from_a_good_one_by_one_thing() -> None:
         datagram(4, []),
         datagram(4, GOOD[:-1]),
         datagram(4, [*GOOD, 1]),
+        datagram(4, but(9, 1)),
+        datagram(4, but(9, None)),
+        datagram(4, but(9, "1/2\n")),
+        datagram(4, but(9, "x" * 301)),
         # a worker that was taken over
         datagram(4, but(0, "text/html")),
         datagram(4, but(0, "image/webp\r\nX: 1")),
@@ -158,11 +164,17 @@ def test_the_rows_below_differ_from_a_good_one_by_one_thing() -> None:
         datagram(1, job(length="1")),
         datagram(1, job(has_mark=1)),
         datagram(1, job(has_mark=None)),
-        datagram(1, job(limits=[1, 1, 1])),
+        datagram(1, job(inputs=None)),
+        datagram(1, job(inputs="tiff")),
+        datagram(1, job(inputs=["png"])),
+        datagram(1, job(inputs=[7])),
+        datagram(1, job(inputs=[["tiff"]])),
+        datagram(1, job(inputs=["tiff"] * 3)),
         datagram(1, job(limits=[1, 1, 1, 1, 1])),
-        datagram(1, job(limits=[1, 1, 1, 0])),
-        datagram(1, job(limits=[1, 1, 1, "1"])),
-        datagram(1, job(limits=[1, 1, 1, True])),
+        datagram(1, job(limits=[1, 1, 1, 1, 1, 1, 1])),
+        datagram(1, job(limits=[1, 1, 1, 1, 1, 0])),
+        datagram(1, job(limits=[1, 1, 1, 1, 1, "1"])),
+        datagram(1, job(limits=[1, 1, 1, 1, 1, True])),
         # long as only a job may be
         datagram(4, b'["image/webp",' + b" " * 3000 + b"1,1,1,1,1," + b'"jpeg",1.0,1.0]'),
         datagram(1, job(["w=1" + " " * 40_000])),
@@ -203,8 +215,18 @@ def test_media_type(text: str, source: Format, wanted: str) -> None:
 def test_the_longest_job_fits_its_message() -> None:
     assert MAX_JOB_BYTES <= 0xFFFF  # what the head can count
     assert MAX_DESCRIPTORS <= 253  # SCM_MAX_FD
-    longest = Transform(16_384, 16_384, enlarge=True, format=Format.WEBP, background="0a0b0c")
+    every = ":".join(f"{each}:100" for each in sorted(Format))
+    longest = parse_transform(
+        "w=16384,h=16383,fit=letterbox,up=1,q=100,bg=0a0b0c,r=ppm:100000:100000:900000:900000,"
+        "fill=clear,mi=1,rot=3599,bri=-100,con=-100,tone=bitonal,blur=2500,cr=16384,"
+        f"wm={'a' * 32}:southeast:100:100:8191,flat=1,qf={every},keep=copyright,mb=1073741824,"
+        "fr=1000,ad=1,crisp=1,pr=1"
+    )
+    assert len(longest.canonical()) <= TRANSFORM_CHARS
     data = build(Job(longest, Limits(), 1 << 61, 1 << 61, (longest,) * (MAX_TRANSFORMS - 1), True))
+    texts = ["a" * TRANSFORM_CHARS] * MAX_TRANSFORMS
+    numbers = [1 << 62, 1 << 62, False, list(InputOnly), *[1 << 62] * 6]
+    assert len(datagram(1, [texts, *numbers])) <= MAX_JOB_BYTES
     assert len(data) <= MAX_JOB_BYTES
     with pytest.raises(BadMessage):
         Job(longest, Limits(), further=(longest,) * MAX_TRANSFORMS)

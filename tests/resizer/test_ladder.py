@@ -39,6 +39,21 @@ def drawn(source: Source, *texts: str) -> list[str]:
     ]
 
 
+def test_a_smart_crop_is_no_rung() -> None:
+    """What it shows is found among the pixels of its source."""
+    smart = "w=200,h=200,fit=cover,g=smart"
+    assert not ladder.is_plain(parse(smart))
+    assert all(rung.parent is None for rung in planned(PHOTO, "w=1280", smart))
+
+
+def test_a_long_way_has_a_short_name() -> None:
+    sides = [round(3000 / 1.4**step) for step in range(14)]
+    names = [rung.lineage for rung in planned(PHOTO, *(f"w={n},h={n},fit=cover" for n in sides))]
+    assert max(map(len, names)) <= ladder.LINEAGE_CHARS
+    hashed = [name for name in names if name.startswith("sha256:")]
+    assert len(hashed) == len(set(hashed)) > 0
+
+
 WIDTHS = [f"w={width}" for width in (120, 220, 250, 330, 480, 640, 960, 1280)]
 # (source, transforms, the rungs)
 LADDERS = [

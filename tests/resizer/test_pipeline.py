@@ -1,9 +1,12 @@
 """The pipeline on pictures of named colours: orientation, crops, bars."""
 
+import dataclasses
+
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from resizer.formats import Format
+from resizer.transform import parse
 from tests.resizer.pictures import BLUE, GREEN, GREY, RED, near, quarters, rendered, saved
 
 
@@ -80,3 +83,35 @@ def test_letterbox_of_the_transparent() -> None:
     assert image.getpixel((20, 16))[-1] == 0  # type: ignore[index]
     image = rendered(grey_alpha(), "w=64,h=32,fit=letterbox,f=jpeg,bg=0000ff")
     assert near(image.getpixel((20, 16)), (0, 0, 255))
+
+
+def edges(image: Image.Image) -> float:
+    """How far neighbours are apart, in the mean."""
+    grey = image.convert("L")
+    here, right = grey.crop((0, 0, grey.width - 1, grey.height)), grey.crop((1, 0, *grey.size))
+    return ImageStat.Stat(ImageChops.difference(here, right)).mean[0]
+
+
+@pytest.mark.parametrize("text", ["w=32", "sc=2000", "w=60,h=32,fit=letterbox,cr=3"])
+def test_crisp_gives_back_what_a_reduction_takes(text: str) -> None:
+    data = saved(Image.effect_noise((160, 160), 60).resize((320, 320)).convert("RGB"), Format.PNG)
+    wanted = parse(text)
+    plain, crisp = (
+        rendered(data, dataclasses.replace(wanted, crisp=crisp).canonical())
+        for crisp in (False, True)
+    )
+    assert crisp.size == plain.size
+    assert edges(crisp) > 1.2 * edges(plain)
+
+
+@pytest.mark.parametrize(
+    "text", ["w=64", "w=60", "w=128,up=1", "w=20,h=20,fit=cover,r=px:0:0:20:20"]
+)
+def test_crisp_where_nothing_is_reduced(text: str) -> None:
+    data = saved(quarters(64), Format.PNG)
+    wanted = parse(text)
+    plain, crisp = (
+        rendered(data, dataclasses.replace(wanted, crisp=crisp).canonical())
+        for crisp in (False, True)
+    )
+    assert crisp.tobytes() == plain.tobytes()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from resizer.formats import Format
-from resizer.job import Job, Limits, build
+from resizer.job import TRANSFORM_CHARS, Job, Limits, build
 from resizer.job import parse as parse_message
 from resizer.region import SQUARE, Region, Unit, share
 from resizer.transform import (
@@ -38,6 +38,7 @@ def test_round_trip(transform: Transform) -> None:
     # It travels to a worker in a message of bounded length.
     job = Job(transform, Limits())
     assert parse_message(build(job)) == job
+    assert len(transform.canonical()) <= TRANSFORM_CHARS
 
 
 @pytest.mark.parametrize(
@@ -80,11 +81,15 @@ def test_round_trip(transform: Transform) -> None:
             "qf=avif:50:webp:70",
         ),
         (
-            Transform(keep=Keep.COPYRIGHT, max_bytes=9000, frames=ALL_FRAMES),
-            "keep=copyright,mb=9000,fr=0",
+            Transform(keep=Keep.COPYRIGHT, max_bytes=9000, frames=1),
+            "keep=copyright,mb=9000,fr=1",
         ),
+        (Transform(frames=ALL_FRAMES), ""),
         (Transform(9, placeholder=Placeholder.THUMBHASH), "w=9,ph=thumbhash"),
         (Transform(9, 8, adaptive=True), "w=9,h=8,ad=1"),
+        (Transform(9, crisp=True, progressive=True), "w=9,crisp=1,pr=1"),
+        (Transform(scale=9, crisp=True), "sc=9,crisp=1"),
+        (Transform(format=Format.JPEG, progressive=True), "f=jpeg,pr=1"),
     ],
 )
 def test_canonical(transform: Transform, text: str) -> None:
@@ -115,7 +120,10 @@ SETTLED = [
         Transform(format=Format.JPEG, quality=9, qualities=BOTH),
         Transform(format=Format.JPEG, quality=9),
     ),
-    (Transform(format=Format.JPEG, flatten=True, frames=0), Transform(format=Format.JPEG)),
+    (Transform(format=Format.JPEG, flatten=True, frames=1), Transform(format=Format.JPEG)),
+    (Transform(format=Format.AVIF, progressive=True), Transform(format=Format.AVIF)),
+    (Transform(crisp=True), IDENTITY),
+    (Transform(scale=10_000, crisp=True), IDENTITY),
     (
         Transform(9, 8, Fit.LETTERBOX, format=Format.JPEG, fill=Fill.CLEAR),
         Transform(9, 8, Fit.LETTERBOX, format=Format.JPEG),
@@ -128,6 +136,8 @@ SETTLED = [
             max_bytes=9,
             frames=3,
             placeholder=Placeholder.PREVIEW,
+            crisp=True,
+            progressive=True,
         ),
         Transform(9, 8, placeholder=Placeholder.PREVIEW),
     ),
@@ -167,10 +177,19 @@ def test_a_format_that_is_chosen_later_settles_what_hung_on_it() -> None:
         "rot=0",
         "sat=-100",
         "qf=",
-        "fr=1",
+        "fr=0",
+        "f=jpeg,fr=1",
         "ph=none",
         "f=webp,qf=webp:70",
         "f=jpeg,flat=1",
+        "crisp=0",
+        "crisp=1",
+        "sc=10000,crisp=1",
+        "pr=0",
+        "f=webp,pr=1",
+        "w=9,pr=1,ph=preview",
+        "w=9,ph=preview,crisp=1",
+        "w=9,pr=1,crisp=1",
         "f=webp,ph=thumbhash",
         "wm=logo:southeast:100:00:0",
         # outside the limits

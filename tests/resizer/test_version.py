@@ -30,7 +30,7 @@ def test_settings_move_the_revision() -> None:
         )
     )
     digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
-    assert (version.SETTINGS_REVISION, digest) == (2, "5eecef2ca73a6167")
+    assert (version.SETTINGS_REVISION, digest) == (3, "5eecef2ca73a6167")
 
 
 def test_settings_of_looks_move_the_revision() -> None:

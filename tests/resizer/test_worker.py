@@ -27,6 +27,7 @@ from resizer.job import (
     build,
     parse,
 )
+from resizer.render import Source, render_all
 from resizer.sandbox import SandboxMode
 from resizer.transform import parse as transform
 from tests.resizer.pictures import noise, opened, png_that_claims, quarters, saved
@@ -85,7 +86,7 @@ def test_a_sink_that_refuses() -> None:
     with temporary(PICTURE) as source:
         job = Job(transform("w=8"), Limits(), further=(transform("w=9"),))
         with temporary() as other:
-            replies = list(worker.answer(job, source, None, (sink, other), worker.render_all))
+            replies = list(worker.answer(job, source, None, (sink, other), render_all))
     os.close(sink)
     assert replies[0] == Failure(FailureKind.TRANSFER, "sink: ENOSPC")
     assert isinstance(replies[1], Result)  # the next step has a sink of its own
@@ -115,11 +116,11 @@ MARKS = [
 @pytest.mark.parametrize(("data", "is_usable"), MARKS)
 def test_a_mark_is_decoded_within_limits_or_fails_every_step(data: bytes, is_usable: bool) -> None:
     mark = Named(data)
-    seen: list[worker.Source] = []
+    seen: list[Source] = []
 
     def work(source, transforms):
         seen.append(source)
-        return worker.render_all(source, transforms)
+        return render_all(source, transforms)
 
     job = Job(transform("w=8"), Limits(), further=(transform("w=9"),), has_mark=True)
     with temporary(PICTURE) as source, temporary() as one, temporary() as two:

@@ -80,7 +80,9 @@ def transforms(draw: st.DrawFn) -> Transform:
         "qualities": maybe(qualities(), Qualities()),
         "keep": maybe(st.sampled_from(Keep), Keep.NONE),
         "max_bytes": maybe(st.integers(1, 1 << 30), None),
-        "frames": maybe(st.integers(ALL_FRAMES, 1000), 1),
+        "frames": maybe(st.integers(ALL_FRAMES, 1000), ALL_FRAMES),
+        "crisp": draw(st.booleans()),
+        "progressive": draw(st.booleans()),
     }
     size = draw(st.sampled_from(("whole", "scale", "width", "height", "box")))
     if size == "scale":

@@ -14,7 +14,6 @@ from edge.urls.query import Query
 from resizer.formats import Format
 from resizer.region import SQUARE, Region, Unit, share
 from resizer.transform import (
-    ALL_FRAMES,
     Fill,
     Fit,
     Focus,
@@ -77,7 +76,8 @@ ROUND_TRIPS = [
     # the file
     ("flat=1&keep=copyright", Transform(flatten=True, keep=Keep.COPYRIGHT)),
     ("max-bytes=9000", Transform(max_bytes=9000)),
-    ("frames=all", Transform(frames=ALL_FRAMES)),
+    ("frames=1", Transform(frames=1)),
+    ("frames=7", Transform(frames=7)),
     ("w=9&placeholder=thumbhash", Transform(9, placeholder=Placeholder.THUMBHASH)),
 ]
 
@@ -125,7 +125,7 @@ READ = [
     ("w=300&h=200&fit=fill&fill=solid", Transform(300, 200, Fit.LETTERBOX)),
     ("mark=a&mark-align=center,middle", Transform(watermark=Watermark("a", Gravity.CENTRE))),
     ("mark=a&mark-align=center,top", Transform(watermark=Watermark("a", Gravity.NORTH))),
-    ("frames=1", Transform()),
+    ("frames=all", Transform()),
     ("placeholder=preview&fm=webp&q=5", Transform(placeholder=Placeholder.PREVIEW)),
 ]
 
@@ -291,6 +291,17 @@ def test_bad(query: str) -> None:
 
 def test_a_source_without_extension_keeps_the_wanted_format() -> None:
     assert read("fm=jpg", "/media/12") == Derivative("/media/12", Transform(format=Format.JPEG))
+
+
+def test_a_jpeg_stands_still_anyway() -> None:
+    assert read("fm=jpg&frames=1", "/Dune.gif") == read("fm=jpg", "/Dune.gif")
+    assert read("fm=webp&frames=1", "/Dune.gif") != read("fm=webp", "/Dune.gif")
+
+
+@pytest.mark.parametrize("transform", [Transform(9, crisp=True), Transform(progressive=True)])
+def test_what_has_no_word_here(transform: Transform) -> None:
+    with pytest.raises(NotExpressible):
+        Query().build(Derivative("/Dune.jpg", transform))
 
 
 def test_the_ignored_parameters_are_a_setting() -> None:
