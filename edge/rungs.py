@@ -163,8 +163,10 @@ def parent_of(lineage: str) -> str:
     """What a lineage (resizer/ladder.py) says of the last step, in words.
 
     "" the original; "1/2" the original, decoded at half its sides for the sake of a larger rung;
-    "1/2>1280x720" that rung.
+    "1/2>1280x720" that rung. Of a long one there is a digest.
     """
+    if ":" in lineage:
+        return "a larger one"
     above, _, last = lineage.rpartition(">")
     if above:
         return last

@@ -124,6 +124,7 @@ def test_what_is_said(
         ("1/2", "the original at 1/2"),
         ("1/2>1280x720", "1280x720"),
         ("1/2>1280x720>640x360", "640x360"),
+        ("sha256:5f1d", "a larger one"),
     ],
 )
 def test_a_lineage_in_words(lineage: str, words: str) -> None:
