@@ -651,6 +651,12 @@ def metric_rows(
         (),
         single(lambda: pool.stats.waiting),
     )
+    yield Counter(
+        "halftone_renders_derived",
+        "Renders from a stored larger derivative in place of a large original.",
+        (),
+        single(lambda: rendered.derived),
+    )
     yield from resizer_rows(pool)
     yield from ladder_rows(handler.ladders)
     yield Counter(

@@ -27,11 +27,12 @@ from cache.stored import StoredFile
 from edge.clock import Clock
 from edge.http.body import Descriptor, FileSlice
 from edge.http.etag import derivative_etag, is_of_derivative, lineage_etag
+from edge.parents import Found, Parents
 from edge.representation import Representation
 from edge.shelf import Shelf, read_exactly
 from edge.site import Site
 from edge.source import Original, Source, Sources, slice_of
-from resizer.errors import PictureTooLarge, TransferFailed
+from resizer.errors import BadPicture, ImpossibleTransform, PictureTooLarge, TransferFailed
 from resizer.job import Result
 from resizer.pool import Pool
 from resizer.transform import Transform
@@ -51,6 +52,7 @@ class Stats:
     # Renders by the first bound of RENDER_BUCKETS_S that they keep, the last for what keeps none.
     counts: list[int] = dataclasses.field(default_factory=lambda: [0] * (len(RENDER_BUCKETS_S) + 1))
     seconds: float = 0.0
+    derived: int = 0  # renders from a stored larger derivative
 
     def count(self, seconds: float) -> None:
         self.counts[bisect.bisect_left(RENDER_BUCKETS_S, seconds)] += 1
@@ -95,6 +97,8 @@ class Derivatives:
         self._encoder = encoder
         self._clock = clock
         self._threads = disk_threads
+        max_pixels = pool.settings.limits.max_pixels
+        self._parents = Parents(sources, self._stored, encoder, max_pixels)
         self.stats = Stats()
 
     async def lookup(self, source: Source, key: Key) -> Representation | None:
@@ -155,12 +159,32 @@ class Derivatives:
             return Made(hit, True, 0.0, 0.0, 0.0)
         loop = asyncio.get_running_loop()
         began = loop.time()
+        found = await self._parents.maybe_find(site, source, transform)
+        if found is not None:
+            try:
+                return await self._render_kept(source, key, transform, found.file, 0.0, found)
+            except (BadPicture, ImpossibleTransform) as error:
+                # Damaged, most likely; the original says what is wrong with the picture itself.
+                log.warning("%a of %a is no parent: %s", found.variant, source.id.path, error)
         original = await self._sources.open_body(site, source)
         if len(original.body) > site.max_source_bytes:
             raise PictureTooLarge(
                 f"{len(original.body)} bytes, the site's limit {site.max_source_bytes}"
             )
         source_ms = (loop.time() - began) * 1000
+        return await self._render_kept(source, key, transform, original, source_ms)
+
+    async def _render_kept(
+        self,
+        source: Source,
+        key: Key,
+        transform: Transform,
+        original: Original,
+        source_ms: float,
+        found: Found | None = None,
+    ) -> Made:
+        """Rendered and, where the store takes it, kept. found: what stands in for the original."""
+        loop = asyncio.get_running_loop()
         # The bytes in hand may be newer than those that were asked for; they name themselves.
         record = original.record
         draft = self.draft(key, source.opened.token, record)
@@ -170,15 +194,19 @@ class Derivatives:
         except NotStored as error:
             log.warning("%a is served without being stored: %s", key.source.path, error)
             result, body = await self.render_unstored(
-                original.body, transform, version_digest(draft)
+                original.body, transform, version_digest(draft), found
             )
             stored = False
         else:
             with fill:
-                result, body, stored = await self._render_into(fill, draft, original, transform)
+                result, body, stored = await self._render_into(
+                    fill, draft, original, transform, found
+                )
         render_ms = result.decode_ms + result.render_ms
         queue_ms = max((loop.time() - began) * 1000 - render_ms, 0.0)
         self.stats.count(render_ms / 1000)
+        self.stats.derived += found is not None
+        self._parents.learn(source.id, record.validator, result)
         representation = Representation(
             validator=record.validator,
             etag=lineage_etag(draft.etag, result.lineage),
@@ -209,19 +237,24 @@ class Derivatives:
         return await self._store.reserve(draft, EXPECTED_BYTES)
 
     async def _render_into(
-        self, fill: Fill, draft: Entry, original: Original, transform: Transform
+        self,
+        fill: Fill,
+        draft: Entry,
+        original: Original,
+        transform: Transform,
+        found: Found | None,
     ) -> tuple[Result, bytes, bool]:
         """Render into a file of the store and publish it; True when it was published."""
         digest = version_digest(draft)
         try:
-            result = await self._render(original.body, fill.fd, transform, digest)
+            result = await self._render(original.body, fill.fd, transform, digest, found)
         except TransferFailed as error:
             # Most likely the disk is full, and only a write of our own tells the store so: it then
             # makes room for the next fill.
             log.warning("%a is served without being stored: %s", draft.key.source.path, error)
             with contextlib.suppress(NotStored):
                 await self._in_thread(lambda: fill.write(bytes(EXPECTED_BYTES)))
-            result, body = await self.render_unstored(original.body, transform, digest)
+            result, body = await self.render_unstored(original.body, transform, digest, found)
             return result, body, False
         body, stored = await self.publish(fill, draft, result)
         return result, body, stored
@@ -251,23 +284,34 @@ class Derivatives:
         return body, True
 
     async def _render(
-        self, original: FileSlice, sink_fd: int, transform: Transform, digest: bytes
+        self,
+        original: FileSlice,
+        sink_fd: int,
+        transform: Transform,
+        digest: bytes,
+        found: Found | None,
     ) -> Result:
         return await self._pool.run(
             original.file.fd,
             sink_fd,
             transform,
-            digest=digest,
+            # A parent that kills a resizer is nothing against its original.
+            digest=digest if found is None else xxhash.xxh3_128_digest(digest + found.digest),
             offset=original.start,
             length=len(original),
+            parent=None if found is None else found.parent,
         )
 
     async def render_unstored(
-        self, original: FileSlice, transform: Transform, digest: bytes
+        self,
+        original: FileSlice,
+        transform: Transform,
+        digest: bytes,
+        found: Found | None = None,
     ) -> tuple[Result, bytes]:
         """Render for the requests at hand, into memory."""
         sink = Descriptor(os.memfd_create("derivative", os.MFD_CLOEXEC))
-        result = await self._render(original, sink.fd, transform, digest)
+        result = await self._render(original, sink.fd, transform, digest, found)
         return result, read_exactly(sink.fd, 0, result.length)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:

@@ -36,6 +36,9 @@ MIN_RATIO: Final = 1.3
 # bring back.
 ENCODED_RATIOS: Final = ((90, 2.0), (80, 2.5))
 
+# What encode.py writes where no quality is asked for; a test holds the two together.
+USUAL_JPEG_QUALITY: Final = 80
+
 # As decode.py has it; a test holds the two together.
 OVERSAMPLING: Final = 1.5
 DCT_SCALES: Final = (8, 4, 2, 1)
@@ -105,6 +108,14 @@ class Encoded:
     transform: Transform
     format: Format
     quality: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What a file is, when it stands in for its original: a derivative, and of what."""
+
+    made: Encoded
+    source: Source
 
 
 def plan(source: Source, transforms: Sequence[Transform], max_pixels: int) -> tuple[Rung, ...]:

@@ -197,3 +197,32 @@ def test_a_live_miss_comes_first(tmp_path, originals):
         assert not reply.is_hit
         assert rungs(edge) < len(steps)
     # Leaving the node ends the ladder: the drain does not wait for it.
+
+
+def test_a_large_original_is_left_alone(tmp_path, originals):
+    """From 24 megapixels a larger derivative that is stored stands in for it."""
+    draw(6000, 4000).save(originals / "large.jpg", quality=90)
+    more = f"steps = {[100, 200, 600]}\n"
+    with node(tmp_path, site(originals, more, ladder="off")) as edge:
+        target = thumb(600, "large.jpg")
+        parent = edge.get(target)
+        assert "-" not in parent.headers["etag"]
+        assert edge.metrics()["halftone_renders_derived_total"] == 0
+        derived = edge.get(thumb(200, "large.jpg"))
+        assert edge.metrics()["halftone_renders_derived_total"] == 1
+        assert size_of(derived.body) == (200, 133)
+        tag = derived.headers["etag"]
+        assert tag.count("-") == 1
+        again = edge.get(thumb(200, "large.jpg"))
+        assert (again.is_hit, again.headers["etag"], again.body) == (True, tag, derived.body)
+        # 200 is no parent, since it has one; 600 is.
+        other = edge.get(thumb(100, "large.jpg"))
+        assert other.headers["etag"].count("-") == 1
+        # A parent that is damaged is found out, and the original serves.
+        kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+        (file,) = [path for path in kept if parent.body in path.read_bytes()]
+        file.unlink()
+        direct = edge.get("/large.jpg?w=200&q=79")
+        assert "-" not in direct.headers["etag"]
+        assert near(direct.body, derived.body)
+        assert edge.metrics()["halftone_renders_derived_total"] == 2

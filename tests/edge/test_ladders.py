@@ -29,6 +29,7 @@ from edge.spool import Spool
 from resizer.errors import CorruptPicture, QueueFull, ResizeError, ResizerStopped, TransferFailed
 from resizer.formats import Format
 from resizer.job import Result
+from resizer.pool import PoolSettings
 from resizer.transform import Transform
 
 STEPS = (100, 200, 300, 400)
@@ -38,6 +39,8 @@ RUNGS = [400, 300, 100]
 
 class Resizer:
     """Writes the width asked for as the picture; says a lineage in ladders alone."""
+
+    settings = PoolSettings()
 
     def __init__(self) -> None:
         self.source_format = Format.JPEG
