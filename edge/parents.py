@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from cache.index.interface import SourceRecord
 from cache.key import Key, SourceId
 from cache.stored import StoredFile
 from edge.http.etag import derivative_etag
@@ -58,7 +59,7 @@ class Parents:
     def __init__(
         self,
         sources: Sources,
-        stored: Callable[[Source, Key], Awaitable[StoredFile | None]],
+        stored: Callable[[Source, SourceRecord, Key], Awaitable[StoredFile | None]],
         encoder: str,
         max_pixels: int,
     ) -> None:
@@ -79,8 +80,8 @@ class Parents:
             self._known.popitem(last=False)
 
     async def maybe_find(self, site: Site, source: Source, wanted: Transform) -> Found | None:
-        validator = source.record.validator
-        facts = self._known.get((source.id.digest, validator))
+        record = source.record
+        facts = self._known.get((source.id.digest, record.validator))
         if facts is None:
             return None
         candidates = self._candidates(site, facts, wanted)
@@ -88,13 +89,13 @@ class Parents:
             return None
         for made in candidates:
             variant = made.transform.canonical()
-            stored = await self._stored(source, Key(source.id, variant))
+            stored = await self._stored(source, record, Key(source.id, variant))
             if stored is None:
                 continue
-            if stored.entry.etag != derivative_etag(validator, variant, self._encoder):
+            if stored.entry.etag != derivative_etag(record.validator, variant, self._encoder):
                 stored.close()
                 continue
-            file = Original(source.record, (), slice_of(stored))
+            file = Original(record, (), slice_of(stored))
             return Found(variant, Parent(made, facts), file)
         return None
 

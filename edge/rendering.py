@@ -103,15 +103,15 @@ class Derivatives:
 
     async def lookup(self, source: Source, key: Key) -> Representation | None:
         """From disk. A file of another version of the source, or of the encoder, is a miss."""
-        stored = await self._stored(source, key)
+        record = source.record
+        stored = await self._stored(source, record, key)
         if stored is None:
             return None
-        entry = stored.entry
         representation = Representation(
-            validator=source.record.validator,
-            etag=entry.etag,
-            last_modified=source.record.last_modified,
-            media_type=entry.media_type,
+            validator=record.validator,
+            etag=stored.entry.etag,
+            last_modified=record.last_modified,
+            media_type=stored.entry.media_type,
             body=slice_of(stored),
         )
         try:
@@ -125,20 +125,19 @@ class Derivatives:
         """Whether it is on disk, or under way."""
         if self._flights.is_flying(key.digest, source.opened.token):
             return True
-        stored = await self._stored(source, key)
+        stored = await self._stored(source, source.record, key)
         if stored is None:
             return False
         stored.close()
         return True
 
-    async def _stored(self, source: Source, key: Key) -> StoredFile | None:
+    async def _stored(self, source: Source, record: SourceRecord, key: Key) -> StoredFile | None:
         """The file of this version of the source and of the encoder, made in whatever way: it has
-        the tag of its own bytes."""
-        validator = source.record.validator
-        stored = await self._store.lookup(key, source.opened.current, validator)
+        the tag of its own bytes. record is the source's, which may be renewed meanwhile."""
+        stored = await self._store.lookup(key, source.opened.current, record.validator)
         if stored is None:
             return None
-        direct = derivative_etag(validator, key.variant, self._encoder)
+        direct = derivative_etag(record.validator, key.variant, self._encoder)
         if not is_of_derivative(stored.entry.etag, direct):
             stored.close()
             return None
@@ -159,10 +158,12 @@ class Derivatives:
             return Made(hit, True, 0.0, 0.0, 0.0)
         loop = asyncio.get_running_loop()
         began = loop.time()
+        # Before any bytes: what comes of those from before a purge must not be kept after it.
+        token = source.opened.token
         found = await self._parents.maybe_find(site, source, transform)
         if found is not None:
             try:
-                return await self._render_kept(source, key, transform, found.file, 0.0, found)
+                return await self._render_kept(token, key, transform, found.file, 0.0, found)
             except (BadPicture, ImpossibleTransform) as error:
                 # Damaged, most likely; the original says what is wrong with the picture itself.
                 log.warning("%a of %a is no parent: %s", found.variant, source.id.path, error)
@@ -172,11 +173,11 @@ class Derivatives:
                 f"{len(original.body)} bytes, the site's limit {site.max_source_bytes}"
             )
         source_ms = (loop.time() - began) * 1000
-        return await self._render_kept(source, key, transform, original, source_ms)
+        return await self._render_kept(token, key, transform, original, source_ms)
 
     async def _render_kept(
         self,
-        source: Source,
+        token: Token,
         key: Key,
         transform: Transform,
         original: Original,
@@ -187,7 +188,7 @@ class Derivatives:
         loop = asyncio.get_running_loop()
         # The bytes in hand may be newer than those that were asked for; they name themselves.
         record = original.record
-        draft = self.draft(key, source.opened.token, record)
+        draft = self.draft(key, token, record)
         began = loop.time()
         try:
             fill = await self.reserve(draft)
@@ -206,7 +207,7 @@ class Derivatives:
         queue_ms = max((loop.time() - began) * 1000 - render_ms, 0.0)
         self.stats.count(render_ms / 1000)
         self.stats.derived += found is not None
-        self._parents.learn(source.id, record.validator, result)
+        self._parents.learn(key.source, record.validator, result)
         representation = Representation(
             validator=record.validator,
             etag=lineage_etag(draft.etag, result.lineage),

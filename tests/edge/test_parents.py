@@ -2,12 +2,15 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cache.index.interface import SourceRecord
 from cache.key import Key
-from edge.parents import FAR_PIXELS, LARGE_PIXELS, MAX_LOOKED_FOR, Parents
+from edge.parents import FAR_PIXELS, LARGE_PIXELS, MAX_LOOKED_FOR, Found, Parents
 from edge.source import Home, Source
+from resizer.errors import CorruptPicture, PictureBarred, ResizeError, UnsupportedFormat
 from resizer.formats import Format, InputOnly, SourceFormat
 from resizer.job import Result
 from resizer.transform import Transform, parse
@@ -134,12 +137,56 @@ def test_few_files_are_looked_for(tmp_path: Path) -> None:
         source = await bench.source()
         asked: list[Key] = []
 
-        async def stored(_: Source, key: Key) -> None:
+        async def stored(_: Source, __: SourceRecord, key: Key) -> None:
             asked.append(key)
 
         known = Parents(bench.sources, stored, ENCODER, 50_000_000)
         known.learn(source.id, source.record.validator, told(6000, 4000))
         assert await known.maybe_find(bench.site, source, Transform(width=10)) is None
         assert len(asked) == MAX_LOOKED_FOR
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [CorruptPicture("damaged"), PictureBarred("twice"), UnsupportedFormat("another"), None],
+)
+def test_where_the_parent_fails_the_original_serves(
+    tmp_path: Path, error: ResizeError | None
+) -> None:
+    async def test(bench: Bench) -> None:
+        bench.pool.sides = (6000, 4000)
+        bench.pool.derived_error = error
+        source = await bench.source()
+        await store(bench, source, 400, 100)
+        assert bench.pool.live == [400, 100, 100] if error else [400, 100]
+        assert bench.pool.parents == ["w=400"]
+        assert sorted(await bench.held(source)) == [100, 400]
+        assert bench.derivatives.stats.derived == (error is None)
+
+    run(tmp_path, test)
+
+
+def test_after_a_purge_nothing_from_an_older_parent_is_kept(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        bench.pool.sides = (6000, 4000)
+        source = await bench.source()
+        await store(bench, source, 400)
+        known = bench.derivatives._parents
+        find = known.maybe_find
+
+        async def find_then_purge(*args: Any) -> Found | None:
+            """And another request, by which the source is known under the new token."""
+            found = await find(*args)
+            await bench.store.purge(source.id)
+            bench.sources.doubt(source.id)
+            assert await bench.source() is source
+            return found
+
+        known.maybe_find = find_then_purge  # type: ignore[method-assign]
+        await store(bench, source, 100)
+        assert bench.pool.parents == ["w=400"]
+        assert await bench.held(source) == {}
 
     run(tmp_path, test)
