@@ -61,6 +61,9 @@ class Flights(Generic[T]):
     def __len__(self) -> int:
         return len(self._tasks)
 
+    def is_flying(self, key_digest: bytes, token: Token) -> bool:
+        return (key_digest, token) in self._tasks
+
     async def do(
         self, key_digest: bytes, token: Token, fill: Callable[[], Awaitable[T]]
     ) -> Landing[T]:

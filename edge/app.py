@@ -42,6 +42,7 @@ from edge.drain import accept_rest, drain, stop_accepting
 from edge.garbage import Garbage
 from edge.handler import Handler as SiteHandler
 from edge.health import DEGRADED, WORKERS, Health
+from edge.ladders import Ladders
 from edge.ledger import AT_REST
 from edge.lifetimes import Lifetimes
 from edge.master import Master
@@ -64,6 +65,7 @@ from edge.residency import Residency
 from edge.route import Routes
 from edge.seat import Bulletin, Message, Seat, Word
 from edge.settings import addresses
+from edge.settings.sections import Ladder as LadderWhen
 from edge.settings.sections import Origin as OriginSection
 from edge.settings.sections import Site as SiteSection
 from edge.shelf import Shelf
@@ -205,6 +207,8 @@ class App:
                 clock=self._clock,
                 disk_threads=self._threads,
             )
+            ladders = Ladders(sources, derivatives, pool)
+            stack.push_async_callback(ladders.stop)
             renewal = Renewal(
                 limit_bytes=half,
                 access=access,
@@ -221,6 +225,7 @@ class App:
                 sources=sources,
                 shelf=shelf,
                 derivatives=derivatives,
+                ladders=ladders,
                 renewal=renewal,
                 lifetimes=lifetimes,
                 deliverer=deliverer,
@@ -285,7 +290,9 @@ class App:
         return 0
 
     async def _leave(self, index: Index) -> None:
-        """Before the parts stop: what came in is answered."""
+        """Before the parts stop: what came in is answered. Nobody waits for a ladder."""
+        if self._handler is not None:
+            await self._handler.ladders.stop()
         public, admin = self._listeners[:-1], self._listeners[-1]
         for number, listener in enumerate(public):
             if number in self._ended or not self._is_released:
@@ -528,6 +535,7 @@ def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:
             upgrade=section.negotiate.upgrade,
             widths=section.steps,
         ),
+        has_ladders=section.ladder is LadderWhen.ON_FIRST_MISS,
     )
 
 
@@ -673,8 +681,15 @@ def metric_rows(
         (),
         single(lambda: pool.stats.waiting),
     )
+    yield Counter(
+        "halftone_renders_derived",
+        "Renders from a stored larger derivative in place of a large original.",
+        (),
+        single(lambda: rendered.derived),
+    )
     yield from resizer_rows(pool)
     yield from upgrade_rows(handler.upgrades)
+    yield from ladder_rows(handler.ladders)
     yield Counter(
         "halftone_origin_fetches",
         "Exchanges with origins, by name and result.",
@@ -749,6 +764,35 @@ def upgrade_rows(upgrades: Upgrades) -> Sequence[Row]:
             "Slow formats that wait for idle time.",
             (),
             single(lambda: upgrades.depth),
+        ),
+    )
+
+
+def ladder_rows(ladders: Ladders) -> Sequence[Row]:
+    """What first misses bring along; how the resizer does it is in resizer_rows()."""
+    stats = ladders.stats
+    return (
+        Gauge(
+            "halftone_ladders_waiting",
+            "Ladders that wait until the one before has ended.",
+            (),
+            single(lambda: ladders.waiting),
+        ),
+        Counter(
+            "halftone_ladders_dropped",
+            "Ladders that were not made, because too many waited.",
+            (),
+            single(lambda: stats.dropped),
+        ),
+        Counter(
+            "halftone_ladder_rungs",
+            "Derivatives of ladders; held: somebody had made them, lost: not rendered or stored.",
+            ("result",),
+            lambda: (
+                (("kept",), stats.kept),
+                (("held",), stats.held),
+                (("lost",), stats.lost),
+            ),
         ),
     )
 

@@ -28,6 +28,7 @@ from edge.http.cache_status import Forward, build_forward
 from edge.http.familiar import Familiar, Head
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, is_plain_target
+from edge.ladders import Ladders
 from edge.lifetimes import NO_LIMIT, Lifetimes
 from edge.policy.forwarded import TrustedProxies
 from edge.ready import ReadyResponse
@@ -74,6 +75,7 @@ class Handler:
         sources: Sources,
         shelf: Shelf,
         derivatives: Derivatives,
+        ladders: Ladders,
         renewal: Renewal,
         lifetimes: Lifetimes,
         deliverer: Deliverer,
@@ -90,6 +92,7 @@ class Handler:
         self._sources = sources
         self._shelf = shelf
         self.derivatives = derivatives
+        self.ladders = ladders
         self._renewal = renewal
         self._lifetimes = lifetimes
         self._deliverer = deliverer
@@ -443,6 +446,9 @@ class Handler:
             return self._deliver_from_disk(request, route, source, made.representation, most_s)
         if landing.role is Role.JOINED:
             self.stats.misses += 1
+        if landing.role is Role.LED:
+            is_named = route.found.named_size
+            self.ladders.offer(site, source, transform, made, is_named=is_named)
         status = build_forward(
             self._name,
             Forward.URI_MISS,

@@ -28,6 +28,7 @@ MAX_WIRE_BYTES: Final = 64 * 1024
 # A turn, and how many of them an answer holds.
 TURN_S: Final = 0.05
 HOLDS: Final = 20
+NEVER: Final = -(1 << 60)
 # Answers that are kept, those of files among them: some 800 bytes each beside their wires.
 MAX_ANSWERS: Final = 131_072
 
@@ -65,6 +66,7 @@ class Variants(Ready):
 
     def __init__(self, fold: Fold) -> None:
         super().__init__(None, b"")
+        self.turn = NEVER
         self.fold = fold
         self.by_class: dict[object, Ready] = {}
 
@@ -186,7 +188,7 @@ class ReadyAnswers:
         chosen = ready.by_class.get(variant)
         if chosen is None:
             return None
-        if chosen.turn == self.turn:
+        if self.turn - chosen.turn < HOLDS:
             chosen.is_asked_again = True
             return chosen
         if self._renewed(chosen):

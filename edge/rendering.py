@@ -20,16 +20,25 @@ from cache.entry import Entry
 from cache.errors import DamagedEntry, NotStored, StaleToken
 from cache.fill import Fill
 from cache.flight import Flights, Landing
+from cache.index.interface import SourceRecord, Token
 from cache.key import Key
 from cache.store import Store
+from cache.stored import StoredFile
 from edge.clock import Clock
 from edge.http.body import Descriptor, FileSlice
-from edge.http.etag import derivative_etag
+from edge.http.etag import derivative_etag, is_of_derivative, lineage_etag
+from edge.parents import Found, Parents
 from edge.representation import Representation
 from edge.shelf import Shelf, read_exactly, read_now
 from edge.site import Site
 from edge.source import Original, Source, Sources, slice_of
-from resizer.errors import PictureTooLarge, ResizeError, TransferFailed
+from resizer.errors import (
+    BadPicture,
+    ImpossibleTransform,
+    PictureTooLarge,
+    ResizeError,
+    TransferFailed,
+)
 from resizer.job import Result
 from resizer.pool import Pool
 from resizer.transform import Transform
@@ -50,6 +59,7 @@ class Stats:
     # Renders by the first bound of RENDER_BUCKETS_S that they keep, the last for what keeps none.
     counts: list[int] = dataclasses.field(default_factory=lambda: [0] * (len(RENDER_BUCKETS_S) + 1))
     seconds: float = 0.0
+    derived: int = 0  # renders from a stored larger derivative
 
     def count(self, seconds: float) -> None:
         self.counts[bisect.bisect_left(RENDER_BUCKETS_S, seconds)] += 1
@@ -58,7 +68,10 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Outcome of a flight: what to send, whether it is kept, and whether it was before."""
+    """Outcome of a flight: what to send, whether it is kept, and whether it was before.
+
+    result is None for a hit: nothing was rendered.
+    """
 
     representation: Representation
     stored: bool
@@ -66,6 +79,7 @@ class Made:
     source_ms: float
     queue_ms: float
     render_ms: float
+    result: Result | None = None
 
 
 class Derivatives:
@@ -91,24 +105,21 @@ class Derivatives:
         self._encoder = encoder
         self._clock = clock
         self._threads = disk_threads
+        max_pixels = pool.settings.limits.max_pixels
+        self._parents = Parents(sources, self._stored, encoder, max_pixels)
         self.stats = Stats()
 
     async def lookup(self, source: Source, key: Key) -> Representation | None:
         """From disk. A file of another version of the source, or of the encoder, is a miss."""
-        validator = source.record.validator
-        stored = await self._store.lookup(key, source.opened.current, validator)
+        record = source.record
+        stored = await self._stored(source, record, key)
         if stored is None:
             return None
-        entry = stored.entry
-        etag = derivative_etag(source.record.validator, key.variant, self._encoder)
-        if entry.etag != etag:
-            stored.close()
-            return None
         representation = Representation(
-            validator=source.record.validator,
-            etag=etag,
-            last_modified=source.record.last_modified,
-            media_type=entry.media_type,
+            validator=record.validator,
+            etag=stored.entry.etag,
+            last_modified=record.last_modified,
+            media_type=stored.entry.media_type,
             body=slice_of(stored),
         )
         try:
@@ -117,6 +128,28 @@ class Derivatives:
             log.warning("%a cannot be read and is made anew: %s", key.source.path, error)
             return None
         return representation
+
+    async def is_held(self, source: Source, key: Key) -> bool:
+        """Whether it is on disk, or under way."""
+        if self._flights.is_flying(key.digest, source.opened.token):
+            return True
+        stored = await self._stored(source, source.record, key)
+        if stored is None:
+            return False
+        stored.close()
+        return True
+
+    async def _stored(self, source: Source, record: SourceRecord, key: Key) -> StoredFile | None:
+        """The file of this version of the source and of the encoder, made in whatever way: it has
+        the tag of its own bytes. record is the source's, which may be renewed meanwhile."""
+        stored = await self._store.lookup(key, source.opened.current, record.validator)
+        if stored is None:
+            return None
+        direct = derivative_etag(record.validator, key.variant, self._encoder)
+        if not is_of_derivative(stored.entry.etag, direct):
+            stored.close()
+            return None
+        return stored
 
     async def get(
         self, site: Site, source: Source, key: Key, transform: Transform
@@ -134,64 +167,110 @@ class Derivatives:
         self.stats.misses += 1
         loop = asyncio.get_running_loop()
         began = loop.time()
+        # Before any bytes: what comes of those from before a purge must not be kept after it.
+        token = source.opened.token
+        found = await self._parents.maybe_find(site, source, transform)
+        if found is not None:
+            try:
+                return await self._render_kept(token, key, transform, found.file, 0.0, found)
+            except (BadPicture, ImpossibleTransform) as error:
+                # Damaged, most likely; the original says what is wrong with the picture itself.
+                log.warning("%a of %a is no parent: %s", found.variant, source.id.path, error)
         original = await self._sources.open_body(site, source)
         if len(original.body) > site.max_source_bytes:
             raise PictureTooLarge(
                 f"{len(original.body)} bytes, the site's limit {site.max_source_bytes}"
             )
         source_ms = (loop.time() - began) * 1000
+        return await self._render_kept(token, key, transform, original, source_ms)
+
+    async def _render_kept(
+        self,
+        token: Token,
+        key: Key,
+        transform: Transform,
+        original: Original,
+        source_ms: float,
+        found: Found | None = None,
+    ) -> Made:
+        """Rendered and, where the store takes it, kept. found: what stands in for the original."""
+        loop = asyncio.get_running_loop()
         # The bytes in hand may be newer than those that were asked for; they name themselves.
         record = original.record
-        etag = derivative_etag(record.validator, key.variant, self._encoder)
-        draft = Entry(
-            key=key,
-            token=source.opened.token,
-            validator=record.validator,
-            etag=etag,
-            last_modified=record.last_modified,
-            stored_at=self._clock.wall,
-        )
+        draft = self.draft(key, token, record)
         began = loop.time()
         try:
-            fill = await self._store.reserve(draft, EXPECTED_BYTES)
+            fill = await self.reserve(draft)
         except NotStored as error:
             log.warning("%a is served without being stored: %s", key.source.path, error)
             result, body = await self.render_unstored(
-                original.body, transform, _version_digest(draft)
+                original.body, transform, version_digest(draft), found
             )
             stored = False
         else:
             with fill:
-                result, body, stored = await self._render_into(fill, draft, original, transform)
+                result, body, stored = await self._render_into(
+                    fill, draft, original, transform, found
+                )
         render_ms = result.decode_ms + result.render_ms
         queue_ms = max((loop.time() - began) * 1000 - render_ms, 0.0)
         self.stats.count(render_ms / 1000)
+        self.stats.derived += found is not None
+        self._parents.learn(key.source, record.validator, result)
         representation = Representation(
             validator=record.validator,
-            etag=etag,
+            etag=lineage_etag(draft.etag, result.lineage),
             last_modified=record.last_modified,
             media_type=result.media_type,
             body=body,
         )
         if stored:
             await self._shelf.remember(key, representation)
-        return Made(representation, stored, False, source_ms, queue_ms, render_ms)
+        return Made(representation, stored, False, source_ms, queue_ms, render_ms, result)
+
+    def draft(self, key: Key, token: Token, record: SourceRecord) -> Entry:
+        """What is known of a derivative before it is rendered; its tag is that of a direct render.
+
+        token was read before the bytes that record describes were touched.
+        """
+        return Entry(
+            key=key,
+            token=token,
+            validator=record.validator,
+            etag=derivative_etag(record.validator, key.variant, self._encoder),
+            last_modified=record.last_modified,
+            stored_at=self._clock.wall,
+        )
+
+    async def reserve(self, draft: Entry) -> Fill:
+        """A file to render into. Raises NotStored, StoreBusy."""
+        return await self._store.reserve(draft, EXPECTED_BYTES)
 
     async def _render_into(
-        self, fill: Fill, draft: Entry, original: Original, transform: Transform
+        self,
+        fill: Fill,
+        draft: Entry,
+        original: Original,
+        transform: Transform,
+        found: Found | None,
     ) -> tuple[Result, bytes, bool]:
         """Render into a file of the store and publish it; True when it was published."""
-        digest = _version_digest(draft)
+        digest = version_digest(draft)
         try:
-            result = await self._render(original.body, fill.fd, transform, digest)
+            result = await self._render(original.body, fill.fd, transform, digest, found)
         except TransferFailed as error:
             # Most likely the disk is full, and only a write of our own tells the store so: it then
             # makes room for the next fill.
             log.warning("%a is served without being stored: %s", draft.key.source.path, error)
             with contextlib.suppress(NotStored):
                 await self._in_thread(lambda: fill.write(bytes(EXPECTED_BYTES)))
-            result, body = await self.render_unstored(original.body, transform, digest)
+            result, body = await self.render_unstored(original.body, transform, digest, found)
             return result, body, False
+        body, stored = await self.publish(fill, draft, result)
+        return result, body, stored
+
+    async def publish(self, fill: Fill, draft: Entry, result: Result) -> tuple[bytes, bool]:
+        """What was rendered into fill, and whether it is kept from now on."""
         # The resizer wrote it a moment ago, so it is in the page cache but under pressure.
         resident = read_now(fill.fd, fill.body_offset, result.length)
         if resident is not None:
@@ -202,6 +281,7 @@ class Derivatives:
             )
         entry = dataclasses.replace(
             draft,
+            etag=lineage_etag(draft.etag, result.lineage),
             length=result.length,
             body_hash=xxhash.xxh3_128_digest(body),
             media_type=result.media_type,
@@ -217,27 +297,38 @@ class Derivatives:
                 self._sources.doubt(draft.key.source)
             # Whoever asked before a purge still gets the bytes; nobody gets them later.
             log.info("%a was rendered and not stored: %s", draft.key.source.path, error)
-            return result, body, False
-        return result, body, True
+            return body, False
+        return body, True
 
     async def _render(
-        self, original: FileSlice, sink_fd: int, transform: Transform, digest: bytes
+        self,
+        original: FileSlice,
+        sink_fd: int,
+        transform: Transform,
+        digest: bytes,
+        found: Found | None,
     ) -> Result:
         return await self._pool.run(
             original.file.fd,
             sink_fd,
             transform,
-            digest=digest,
+            # A parent that kills a resizer is nothing against its original.
+            digest=digest if found is None else xxhash.xxh3_128_digest(digest + found.digest),
             offset=original.start,
             length=len(original),
+            parent=None if found is None else found.parent,
         )
 
     async def render_unstored(
-        self, original: FileSlice, transform: Transform, digest: bytes
+        self,
+        original: FileSlice,
+        transform: Transform,
+        digest: bytes,
+        found: Found | None = None,
     ) -> tuple[Result, bytes]:
         """Render for the requests at hand, into memory."""
         sink = Descriptor(os.memfd_create("derivative", os.MFD_CLOEXEC))
-        result = await self._render(original, sink.fd, transform, digest)
+        result = await self._render(original, sink.fd, transform, digest, found)
         return result, read_exactly(sink.fd, 0, result.length)
 
     # In idle time
@@ -250,6 +341,7 @@ class Derivatives:
         kept is no use.
         """
         await self._sources.ask_tokens(source)
+        token = source.opened.token
         if await self.lookup(source, key) is not None:
             return
         original = await self._sources.open_body(site, source)
@@ -257,35 +349,11 @@ class Derivatives:
             raise PictureTooLarge(
                 f"{len(original.body)} bytes, the site's limit {site.max_source_bytes}"
             )
-        record = original.record
-        draft = Entry(
-            key=key,
-            token=source.opened.token,
-            validator=record.validator,
-            etag=derivative_etag(record.validator, key.variant, self._encoder),
-            last_modified=record.last_modified,
-            stored_at=self._clock.wall,
-        )
-        with await self._store.reserve(draft, EXPECTED_BYTES) as fill:
+        draft = self.draft(key, token, original.record)
+        with await self.reserve(draft) as fill:
             result = await self._render_idly(original.body, fill.fd, transform, draft)
             self.stats.count((result.decode_ms + result.render_ms) / 1000)
-            body = await self._in_thread(
-                lambda: read_exactly(fill.fd, fill.body_offset, result.length)
-            )
-            entry = dataclasses.replace(
-                draft,
-                length=result.length,
-                body_hash=xxhash.xxh3_128_digest(body),
-                media_type=result.media_type,
-                cost_ms=round(result.decode_ms + result.render_ms),
-                width=result.width,
-                height=result.height,
-            )
-            try:
-                (await self._store.commit(fill, entry)).close()
-            except StaleToken:
-                self._sources.doubt(key.source)
-                raise
+            await self.publish(fill, draft, result)
 
     async def _render_idly(
         self, original: FileSlice, sink_fd: int, transform: Transform, draft: Entry
@@ -301,7 +369,7 @@ class Derivatives:
             original.file.fd,
             [sink_fd],
             [transform],
-            digest=_version_digest(draft),
+            digest=version_digest(draft),
             on_result=keep,
             offset=original.start,
             length=len(original),
@@ -312,6 +380,6 @@ class Derivatives:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
-def _version_digest(draft: Entry) -> bytes:
+def version_digest(draft: Entry) -> bytes:
     """What the resizer bars: this version of the original, not whatever takes its place."""
     return xxhash.xxh3_128_digest(draft.key.source.digest + draft.validator.encode())

@@ -26,6 +26,7 @@ class Site:
     cache_control: str
     max_source_bytes: int
     negotiation: Negotiation = NO_NEGOTIATION
+    has_ladders: bool = False  # a first miss brings the other steps along
 
 
 @dataclass(frozen=True, slots=True)

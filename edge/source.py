@@ -579,27 +579,34 @@ class Sources:
         A docroot file that changed since it was looked at is taken as it is: source is renewed.
         Raises what open() raises, and OriginChanged when it has to be opened again.
         """
+        original = await self.maybe_open_body(site, source)
+        if original is not None:
+            return original
+        # Evicted, or of another version than the record: the bytes are fetched, all of them, once
+        # for everybody. The key's digest is no source's, so this joins no open().
+        landing = await self._flights.do(
+            Key(source.id, "").digest,
+            source.opened.token,
+            lambda: self._fetch(site, source.id, source.opened, None),
+        )
+        answer = landing.value.answer
+        if isinstance(answer, Passed):
+            raise_for_status(answer)
+            if answer.record is None or answer.storability is not Storability.STORABLE:
+                raise OriginChanged(f"{source.id.path!a} may no longer be kept")
+            return Original(answer.record, (), answer.body)
+        original = await self.maybe_open_body(site, answer)
+        if original is None:
+            raise OriginChanged(f"{source.id.path!a} was stored and is gone again")
+        return original
+
+    async def maybe_open_body(self, site: Site, source: Source) -> Original | None:
+        """open_body() of what this node has: None where an origin would have to be asked."""
         if source.home is Home.DOCROOT:
             return await self._open_file(site, source)
         stored = await self._stored(source)
         if stored is None:
-            # Evicted, or of another version than the record: the bytes are fetched, all of them,
-            # once for everybody. The key's digest is no source's, so this joins no open().
-            landing = await self._flights.do(
-                Key(source.id, "").digest,
-                source.opened.token,
-                lambda: self._fetch(site, source.id, source.opened, None),
-            )
-            answer = landing.value.answer
-            if isinstance(answer, Passed):
-                raise_for_status(answer)
-                if answer.record is None or answer.storability is not Storability.STORABLE:
-                    raise OriginChanged(f"{source.id.path!a} may no longer be kept")
-                return Original(answer.record, (), answer.body)
-            source = answer
-            stored = await self._stored(source)
-            if stored is None:
-                raise OriginChanged(f"{source.id.path!a} was stored and is gone again")
+            return None
         fields = _guarded(source.record.media_type, stored.entry.headers)
         return Original(source.record, fields, slice_of(stored))
 

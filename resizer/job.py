@@ -32,6 +32,8 @@ from resizer.errors import (
     UnsupportedFormat,
 )
 from resizer.formats import Format, InputOnly, SourceFormat, outputs_of, parse_source_format
+from resizer.ladder import Encoded, Parent
+from resizer.ladder import Source as SourceFacts
 from resizer.transform import Transform
 
 MIB: Final = 1 << 20
@@ -50,7 +52,8 @@ MAX_JOB_BYTES: Final = MAX_TRANSFORMS * (TRANSFORM_CHARS + 3) + 512
 
 _HEAD: Final = struct.Struct(">2sBBH")
 _MAGIC: Final = b"HT"
-# 2: several transforms, a mark. A worker of another release than its pool's must not guess.
+# 2: several transforms, a mark, a parent. A worker of another release than its pool's must not
+# guess.
 _VERSION: Final = 2
 
 
@@ -93,7 +96,8 @@ class Job:
 
     The picture is `length` bytes of the source from `offset` on (it may stand behind the head of a
     cache file); length None is all the rest. has_mark: the site's watermark comes along. inputs:
-    formats that are only read, switched on.
+    formats that are only read, switched on. parent: the source is the file of a derivative, and the
+    one transform is of its original (ladder.may_derive() allowed it).
     """
 
     transform: Transform
@@ -103,6 +107,7 @@ class Job:
     further: tuple[Transform, ...] = ()
     has_mark: bool = False
     inputs: tuple[InputOnly, ...] = ()
+    parent: Parent | None = None
 
     def __post_init__(self) -> None:
         for value in (self.offset, 0 if self.length is None else self.length):
@@ -112,6 +117,8 @@ class Job:
             raise BadMessage(f"{len(self.further) + 1} transforms are over {MAX_TRANSFORMS}")
         if type(self.has_mark) is not bool:
             raise BadMessage("has_mark is neither true nor false")
+        if self.parent is not None and (self.further or self.has_mark):
+            raise BadMessage("a parent serves one transform, and no mark")
 
     @property
     def transforms(self) -> tuple[Transform, ...]:
@@ -298,13 +305,43 @@ _JOB: Final = _TYPES.index(Job) + 1
 
 def _fields(message: Message) -> list[object]:
     match message:
-        case Job(transform, limits, offset, length, further, has_mark, inputs):
+        case Job(transform, limits, offset, length, further, has_mark, inputs, parent):
             texts = [each.canonical() for each in (transform, *further)]
             assert all(len(text) <= TRANSFORM_CHARS for text in texts), "a transform that long"
-            return [texts, offset, length, has_mark, list(inputs), *limits.values()]
+            told = _parent_fields(parent)
+            return [texts, offset, length, has_mark, list(inputs), told, *limits.values()]
         case _:
             # Not astuple(), which copies each value deeply: 10 us of the smallest job's 320.
             return [getattr(message, name) for name in type(message).__slots__]
+
+
+def _parent_fields(parent: Parent | None) -> list[object] | None:
+    """An upright source that is neither transparent nor moving: no other has a parent."""
+    if parent is None:
+        return None
+    made, source = parent.made, parent.source
+    assert source == SourceFacts(source.upright, source.format), "may_derive() refuses it"
+    text = made.transform.canonical()
+    assert len(text) <= TRANSFORM_CHARS, "a transform that long"
+    return [text, made.format, made.quality, *source.upright, source.format]
+
+
+def _parent(fields: object) -> Parent | None:
+    """Inverse of _parent_fields()."""
+    if fields is None:
+        return None
+    if not isinstance(fields, list) or len(fields) != 6:
+        raise BadMessage("no parent")
+    text, made, quality, width, height, source = fields
+    if not isinstance(text, str) or len(text) > TRANSFORM_CHARS:
+        raise BadMessage("a parent's transform is no text, or too long")
+    for number in (quality, width, height):
+        if type(number) is not int or not 1 <= number <= transforms.MAX_SIDE:
+            raise BadMessage("a parent's number is out of range")
+    return Parent(
+        Encoded(transforms.parse(text), Format(str(made)), quality),
+        SourceFacts((width, height), Format(str(source))),
+    )
 
 
 def _message(kind: type[Message], fields: list[object]) -> Message:
@@ -325,6 +362,7 @@ def _job(
     length: object,
     has_mark: object,
     inputs: object,
+    parent: object,
     *limits: object,
 ) -> Job:
     if not isinstance(texts, list) or not 1 <= len(texts) <= MAX_TRANSFORMS:
@@ -344,6 +382,7 @@ def _job(
         tuple(further),
         has_mark,  # type: ignore[arg-type]
         tuple(InputOnly(str(name)) for name in inputs),
+        _parent(parent),
     )
 
 

@@ -36,6 +36,8 @@ MIN_RATIO: Final = 1.3
 # bring back.
 ENCODED_RATIOS: Final = ((90, 2.0), (80, 2.5))
 
+# What encode.py writes where no quality is asked for; a test holds the two together.
+USUAL_JPEG_QUALITY: Final = 80
 DCT_SCALES: Final = (8, 4, 2, 1)
 
 # How far above the widest that was asked for companions() goes: a page that shows two widths has
@@ -103,6 +105,14 @@ class Encoded:
     transform: Transform
     format: Format
     quality: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What a file is, when it stands in for its original: a derivative, and of what."""
+
+    made: Encoded
+    source: Source
 
 
 def plan(source: Source, transforms: Sequence[Transform], max_pixels: int) -> tuple[Rung, ...]:

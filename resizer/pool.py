@@ -52,6 +52,7 @@ from resizer.job import (
     build,
     media_types,
 )
+from resizer.ladder import Parent
 from resizer.peek import maybe_header_at, size_of
 from resizer.quarantine import Quarantine
 from resizer.sandbox import SandboxMode
@@ -200,14 +201,16 @@ class Pool:
         length: int | None = None,
         client: str = "",
         mark_fd: int | None = None,
+        parent: Parent | None = None,
     ) -> Result:
         """Render the source (length bytes from offset on; None: to its end) into the sink, where
         the sink stands. Raises ResizeError.
 
         All descriptors stay the caller's and must stay open until this returns or raises. digest
         identifies the source's bytes, for the bar; client who asks, for fairness; mark_fd is the
-        site's watermark. After any error the sink holds nothing of use; after a cancellation a
-        worker may still be writing to it.
+        site's watermark; parent says that the source is no original but a derivative of one. After
+        any error the sink holds nothing of use; after a cancellation a worker may still be writing
+        to it.
         """
         self.stats.calls += 1
         now = self._clock()
@@ -243,6 +246,7 @@ class Pool:
             length,
             now,
             future=future,
+            parent=parent,
         )
         self.stats.admitted += 1
         self.stats.add(lane.value)

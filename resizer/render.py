@@ -18,6 +18,7 @@ from resizer.errors import PictureTooLarge, ResizeError
 from resizer.formats import MOVING, Format, InputOnly
 from resizer.geometry import Box, Plan
 from resizer.job import Failure, Limits, Result, media_types
+from resizer.ladder import Parent
 from resizer.orientation import Orientation
 from resizer.placeholder import STAND_INS, placeholder
 from resizer.rights import build_exif
@@ -28,13 +29,15 @@ from resizer.words import Keep
 @dataclass(frozen=True, slots=True)
 class Source:
     """What a job's transforms are applied to. mark: the site's watermark, decoded, or None; inputs:
-    formats that are only read, switched on.
+    formats that are only read, switched on. parent: what the bytes are, where they are not the
+    original's.
     """
 
     data: bytes
     limits: Limits
     mark: Image.Image | None = None
     inputs: tuple[InputOnly, ...] = ()
+    parent: Parent | None = None
 
 
 # What became of one transform: the bytes and their description, or why there are none. Never an
@@ -112,9 +115,19 @@ def _named(error: ResizeError | MemoryError) -> ResizeError:
 
 def _outcome(source: Source, transform: Transform) -> Outcome:
     try:
+        if source.parent is not None:
+            return _derived(source, source.parent, transform)
         return render(source, transform)
     except (ResizeError, MemoryError) as error:
         return Failure.of(_named(error))
+
+
+def _derived(source: Source, parent: Parent, transform: Transform) -> tuple[bytes, Result]:
+    picture = decode.open_picture(source.data, source.limits)
+    body, result = descent.render_derived(
+        picture, parent.made, transform, parent.source, source.limits
+    )
+    return body, dataclasses.replace(result, lineage=ladder.lineage_of(parent.made))
 
 
 def render(source: Source, transform: Transform) -> tuple[bytes, Result]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from resizer.cost import Header, Lane
 from resizer.errors import ResizeError
 from resizer.job import Job, Limits, Result
+from resizer.ladder import Parent
 from resizer.transform import Transform
 
 Outcome = Result | ResizeError
@@ -37,6 +38,7 @@ class Ticket:
     stood_at: list[int | None] = field(default_factory=list)  # where each sink stood
     is_retried: bool = False
     is_abandoned: bool = False  # a ladder whose caller has gone
+    parent: Parent | None = None
     is_pausing: bool = False  # a ladder whose worker was asked to pause
 
     @property
@@ -57,7 +59,13 @@ class Ticket:
         """What is left of it."""
         first, *further = self.transforms[self.step :]
         return Job(
-            first, limits, self.offset, self.length, tuple(further), has_mark=self.mark is not None
+            first,
+            limits,
+            self.offset,
+            self.length,
+            tuple(further),
+            has_mark=self.mark is not None,
+            parent=self.parent,
         )
 
     def descriptors(self) -> tuple[int, ...]:

@@ -80,7 +80,7 @@ def answer(
     """
     try:
         drawn = None if mark is None else read_mark(mark)
-        picture = Source(read_source(source, job), job.limits, drawn, job.inputs)
+        picture = Source(read_source(source, job), job.limits, drawn, job.inputs, job.parent)
     except (ResizeError, MemoryError) as error:
         failure = Failure.of(_named(error))
         for _ in sinks:

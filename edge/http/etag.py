@@ -20,6 +20,8 @@ _OPAQUE: Final = re.compile(_ETAGC)
 _MEMBER: Final = re.compile(rf'[ \t]*+(?:(W/)?"({_ETAGC})"[ \t]*+)?(?:,|\Z)')
 
 _HASH_BYTES: Final = 16  # 128 bits: no two versions of one picture collide by chance
+_LINEAGE_BYTES: Final = 4  # 32 bits: one derivative has a handful of lineages
+_HEXADECIMAL: Final = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,32 @@ def derivative_etag(validator: str, variant: str, encoder: str) -> str:
     would be a lie that Range and If-Range turn into a mixed file.
     """
     return _hashed("derivative", validator, variant, encoder)
+
+
+def lineage_etag(direct: str, lineage: str) -> str:
+    """The strong tag of a derivative that was made in another way than by itself from its source.
+
+    direct is its derivative_etag(), lineage the way in words (resizer/ladder.py), empty for what a
+    direct render gives. Near pixels are other bytes, so each way has a tag of its own, and If-Range
+    never puts two of them together; all of them begin with the direct one.
+    """
+    if not lineage:
+        return direct
+    hashed = hashlib.blake2b(lineage.encode(), digest_size=_LINEAGE_BYTES).hexdigest()
+    return f'{direct[:-1]}-{hashed}"'
+
+
+def is_of_derivative(etag: str, direct: str) -> bool:
+    """Whether a tag is the derivative's, made in whatever way: direct, or lineage_etag() of it."""
+    if etag == direct:
+        return True
+    start = f"{direct[:-1]}-"
+    hashed = etag.removeprefix(start).removesuffix('"')
+    return (
+        etag == f'{start}{hashed}"'
+        and len(hashed) == 2 * _LINEAGE_BYTES
+        and set(hashed) <= _HEXADECIMAL
+    )
 
 
 def original_etag(validator: str) -> str:

@@ -149,6 +149,11 @@ class OffStep(enum.StrEnum):
     ALLOW = "allow"
 
 
+class Ladder(enum.StrEnum):
+    ON_FIRST_MISS = "on-first-miss"
+    OFF = "off"
+
+
 class Grammar(enum.StrEnum):
     """The ways of writing a derivative into a URL, each with its file in edge/urls."""
 
@@ -444,6 +449,14 @@ class Site:
         "round",
         "What happens to a width that is no step: the next larger one is served, redirected to,"
         " or the request is rejected, or the width allowed.",
+    )
+    ladder: Ladder = setting(
+        Choice(Ladder),
+        "off",
+        "Render the other steps too, when the first derivative of an original was asked for: from"
+        " one decoding, in one format, when no request waits for a process. Without steps: 120,"
+        " 220, 250, 330, 480, 640, 960, 1280; for youtube its names. Nothing wider than the"
+        " original. Good where pages show a picture in several sizes; else it costs CPU and disk.",
     )
     extensions: tuple[str, ...] = setting(
         Several(Written(_parse_extension, "a file name ending without its dot")),

@@ -54,7 +54,7 @@ _FOLDERS: Final[dict[str, tuple[str, Format]]] = {
 _MAX_ID_BYTES: Final = MAX_SEGMENT_BYTES - max(len(f".{end}") for end in EXTENSIONS_TO_TRY)
 
 
-def _transform(size: tuple[int, int], output: Format) -> Transform:
+def _transform(size: tuple[int, int], output: Format | None) -> Transform:
     return Transform(
         width=size[0],
         height=size[1],
@@ -63,6 +63,13 @@ def _transform(size: tuple[int, int], output: Format) -> Transform:
         format=output,
         background="000000",
     )
+
+
+def named_sizes(like: Transform) -> tuple[Transform, ...]:
+    """Every named size in the format of one of them (None: the source's own, once that is known);
+    none for what is no named size."""
+    sizes = tuple(_transform(size, like.format) for size in _NAMES)
+    return sizes if like in sizes else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,12 @@ def lists_command(help_text: str) -> bool:
 
 
 def cpu_ms(source: str, folder: str, core: int) -> float:
-    """One run, with the cache below folder, which is new. Raises NoPictureError."""
+    """One run that writes below folder, which is new. Raises NoPictureError."""
     os.makedirs(folder)
+    command = [sys.executable, "-m", "edge.cli", "ladder", source, "--out", f"{folder}/rungs"]
     with open(f"{folder}/ladder.out", "w+b") as output:
         child = subprocess.Popen(
-            ["taskset", "-c", str(core), sys.executable, "-m", "edge.cli", "ladder", source],
+            ["taskset", "-c", str(core), *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

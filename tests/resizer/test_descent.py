@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageCms, ImageStat
 
-from resizer import decode, descent, ladder, pipeline
+from resizer import decode, descent, encode, ladder, pipeline
 from resizer.decode import open_picture
 from resizer.errors import CorruptPicture
 from resizer.formats import Format
@@ -171,6 +171,7 @@ def test_the_planned_scale_is_the_decoders(side: int, tag: int) -> None:
         box = turn.stored_box(rung.plan.box, picture.stored)
         pixels, _ = decode.load_pixels(picture, box, turn.turn(rung.plan.inner))
         assert pixels.size == (-(-side // rung.scale), -(-400 // rung.scale)), text
+    assert encode.SETTINGS[Format.JPEG].quality == ladder.USUAL_JPEG_QUALITY
 
 
 # --- memory --------------------------------------------------------------------------------------

@@ -31,10 +31,14 @@ from resizer.job import (
     parse,
     printable,
 )
+from resizer.ladder import Encoded, Parent, Source
 from resizer.transform import Transform
 from resizer.transform import parse as parse_transform
 
 RESULT = Result("image/webp", 5973, 220, 138, 1680, 1050, Format.JPEG, 12.5, 3.0, "1/2>640x400")
+PARENT = Parent(
+    Encoded(parse_transform("w=1280"), Format.JPEG, 80), Source((6000, 4000), Format.JPEG)
+)
 MESSAGES: list[Message] = [
     Job(Transform(), Limits()),
     Job(parse_transform("w=220,h=160,fit=cover,g=north,f=webp,q=75"), Limits(1, 2, 3, 4)),
@@ -42,6 +46,7 @@ MESSAGES: list[Message] = [
     Job(Transform(), Limits(), 4096, 5973, (), has_mark=True),
     Job(Transform(), Limits(), 1, 0, (Transform(width=9), Transform(), Transform(width=9))),
     Job(Transform(), Limits(), (1 << 62) - 1, (1 << 62) - 1, (Transform(width=9),) * 31, True),
+    Job(Transform(width=9), Limits(), parent=PARENT),
     Pause(),
     Paused(),
     Hello("landlock ABI 7, seccomp, rlimits"),
@@ -76,20 +81,31 @@ def but(place: int, value: object) -> list[object]:
     return [*GOOD[:place], value, *GOOD[place + 1 :]]
 
 
+GOOD_PARENT = ["w=1280", "jpeg", 80, 6000, 4000, "jpeg"]
+
+
+def but_parent(place: int, value: object) -> list[object]:
+    return [*GOOD_PARENT[:place], value, *GOOD_PARENT[place + 1 :]]
+
+
 def job(
     texts: object = ("w=1", ""),
     offset: object = 0,
     length: object = None,
     has_mark: object = False,
     inputs: object = (),
+    parent: object = None,
     limits: Sequence[object] = (1, 1, 1, 1, 1, 1),
 ) -> list[object]:
-    return [texts, offset, length, has_mark, inputs, *limits]
+    return [texts, offset, length, has_mark, inputs, parent, *limits]
 
 
 def test_the_rows_below_differ_from_a_good_one_by_one_thing() -> None:
     good = Job(Transform(width=1), Limits(1, 1, 1, 1, 1, 1), further=(Transform(),))
     assert parse(datagram(1, job())) == good
+    assert parse(datagram(1, job(["w=9"], parent=GOOD_PARENT, limits=Limits().values()))) == (
+        Job(Transform(width=9), Limits(), parent=PARENT)
+    )
     assert (good.transforms, good.descriptors) == ((Transform(width=1), Transform()), 3)
 
 
@@ -170,6 +186,20 @@ def test_the_rows_below_differ_from_a_good_one_by_one_thing() -> None:
         datagram(1, job(inputs=[7])),
         datagram(1, job(inputs=[["tiff"]])),
         datagram(1, job(inputs=["tiff"] * 3)),
+        datagram(1, job(["w=1"], parent=[])),
+        datagram(1, job(["w=1"], parent="w=9")),
+        datagram(1, job(["w=1"], parent=but_parent(0, "w=09"))),
+        datagram(1, job(["w=1"], parent=but_parent(0, 9))),
+        datagram(1, job(["w=1"], parent=but_parent(0, "w=1" * 400))),
+        datagram(1, job(["w=1"], parent=but_parent(1, "tiff"))),
+        datagram(1, job(["w=1"], parent=but_parent(2, 0))),
+        datagram(1, job(["w=1"], parent=but_parent(3, 16_385))),
+        datagram(1, job(["w=1"], parent=but_parent(4, True))),
+        datagram(1, job(["w=1"], parent=but_parent(4, "400"))),
+        datagram(1, job(["w=1"], parent=but_parent(5, None))),
+        datagram(1, job(["w=1"], parent=[*GOOD_PARENT, 1])),
+        datagram(1, job(["w=1", "w=2"], parent=GOOD_PARENT)),
+        datagram(1, job(["w=1"], parent=GOOD_PARENT, has_mark=True)),
         datagram(1, job(limits=[1, 1, 1, 1, 1])),
         datagram(1, job(limits=[1, 1, 1, 1, 1, 1, 1])),
         datagram(1, job(limits=[1, 1, 1, 1, 1, 0])),
@@ -225,7 +255,7 @@ def test_the_longest_job_fits_its_message() -> None:
     assert len(longest.canonical()) <= TRANSFORM_CHARS
     data = build(Job(longest, Limits(), 1 << 61, 1 << 61, (longest,) * (MAX_TRANSFORMS - 1), True))
     texts = ["a" * TRANSFORM_CHARS] * MAX_TRANSFORMS
-    numbers = [1 << 62, 1 << 62, False, list(InputOnly), *[1 << 62] * 6]
+    numbers = [1 << 62, 1 << 62, False, list(InputOnly), None, *[1 << 62] * 6]
     assert len(datagram(1, [texts, *numbers])) <= MAX_JOB_BYTES
     assert len(data) <= MAX_JOB_BYTES
     with pytest.raises(BadMessage):

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
-from resizer import decode
+from resizer import decode, ladder
 from resizer.formats import Format
 from resizer.job import Failure, FailureKind, Limits, Result
 from resizer.render import Outcome, Source, render_all
@@ -182,3 +182,44 @@ def test_crisp_on_every_rung() -> None:
     assert bodies[5] == bodies[1]
     assert bodies[2] != bodies[0]
     assert bodies[3] != bodies[1]
+
+
+# --- from a parent -------------------------------------------------------------------------------
+
+
+def derived(data: bytes, made: str, wanted: str, side: int = 512) -> Outcome:
+    facts = ladder.Source((side, side), Format.JPEG)
+    parent = ladder.Parent(ladder.Encoded(parse(made), Format.JPEG, 80), facts)
+    (outcome,) = render_all(Source(data, Limits(), parent=parent), [parse(wanted)])
+    return outcome
+
+
+@pytest.mark.parametrize("wanted", ["w=100", "w=100,f=webp", "w=100,h=50,fit=letterbox"])
+def test_from_a_parent_it_looks_the_same_and_says_how(wanted: str) -> None:
+    (above, direct) = outcomes(photo(), ["w=400"]) + outcomes(photo(), [wanted])
+    assert not isinstance(above, Failure)
+    outcome = derived(above[0], "w=400", wanted)
+    assert not isinstance(outcome, Failure)
+    assert not isinstance(direct, Failure)
+    assert outcome[1].lineage == "jpeg:80>w=400"
+    assert (outcome[1].width, outcome[1].height) == (direct[1].width, direct[1].height)
+    assert (outcome[1].source_width, outcome[1].source_format) == (512, Format.JPEG)
+    difference = ImageChops.difference(
+        *(opened(body).convert("L") for body in (outcome[0], direct[0]))
+    )
+    assert ImageStat.Stat(difference).mean[0] < 3
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (photo(399), FailureKind.CORRUPT),  # another size than it should have
+        (photo(400, Format.PNG), FailureKind.CORRUPT),
+        (photo(400)[:600], FailureKind.CORRUPT),
+        (b"no picture", FailureKind.UNSUPPORTED),
+    ],
+)
+def test_what_is_no_parent_fails(data: bytes, kind: FailureKind) -> None:
+    outcome = derived(data, "w=400", "w=100")
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is kind

@@ -10,6 +10,8 @@ from edge.http.etag import (
     EntityTag,
     Wildcard,
     derivative_etag,
+    is_of_derivative,
+    lineage_etag,
     original_etag,
     parse_entity_tags,
     strong_match,
@@ -168,3 +170,56 @@ def test_parts_cannot_imitate_their_borders() -> None:
         original_etag("abcd"),
     }
     assert len(tags) == 6
+
+
+DIRECT = derivative_etag("v1", "w=220", "pillow-13")
+
+
+def test_a_lineage_is_in_the_tag() -> None:
+    assert lineage_etag(DIRECT, "") == DIRECT
+    assert lineage_etag(DIRECT, "1/2>1280x720") == f'{DIRECT[:-1]}-ffd0ee4f"'
+    assert len({lineage_etag(DIRECT, way) for way in ("", "1/2", "1/4", "1/2>1280x720")}) == 4
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+def test_a_tag_with_a_lineage_is_strong_and_of_its_derivative(lineage: str) -> None:
+    text = lineage_etag(DIRECT, lineage)
+    parsed = parse_entity_tags(text)
+    assert isinstance(parsed, tuple)
+    assert [str(one) for one in parsed] == [text]
+    assert not parsed[0].weak
+    assert is_of_derivative(text, DIRECT)
+    assert not is_of_derivative(text, derivative_etag("v2", "w=220", "pillow-13"))
+
+
+@pytest.mark.parametrize(
+    ("etag", "expected"),
+    [
+        # usual
+        ('"abc"', True),
+        ('"abc-0123abcd"', True),
+        ('"abd"', False),
+        ('"abd-0123abcd"', False),
+        # edge
+        ('"abc-"', False),
+        ('"abc-0123abc"', False),
+        ('"abc-0123abcd0"', False),
+        ('"abc-0123ABCD"', False),
+        ('"abc-0123abcg"', False),
+        ('"abc-0123abcd-0123abcd"', False),
+        ('"abc0123abcd"', False),
+        ('W/"abc"', False),
+        ('W/"abc-0123abcd"', False),
+        # hostile: a head on disk that is no text of ours
+        ("", False),
+        ('"', False),
+        ('"abc', False),
+        ('"abc-0123abcd', False),
+        ('"abc-0123abcd""', False),
+        ('"abc-"0123abcd"', False),
+        ('"abc-0123abc\n"', False),
+        ('"abc-０１２３４５６７"', False),
+    ],
+)
+def test_whose_tag_it_is(etag: str, expected: bool) -> None:
+    assert is_of_derivative(etag, '"abc"') is expected
