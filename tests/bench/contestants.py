@@ -19,7 +19,18 @@ from resizer.child import ENVIRONMENT
 from tests.bench import proc
 from tests.bench.machine import REPOSITORY
 from tests.bench.node import READY, port_of
-from tests.bench.render_cases import BARE, LIBVIPS, NGINX, NODE, QUALITY, SHARP, THUMBOR, Asked
+from tests.bench.render_cases import (
+    BARE,
+    LADDERS,
+    LIBVIPS,
+    NGINX,
+    NODE,
+    QUALITY,
+    SHARP,
+    STEPS,
+    THUMBOR,
+    Asked,
+)
 from tests.bench.server import LocalServer, ServerError, free_port
 
 ANSWER_WITHIN_S = 60.0
@@ -102,6 +113,25 @@ class Node(HttpContestant):
     def resizers(self) -> list[int]:
         """Its processes that decode: they are started by resizer/child.py."""
         return [pid for pid in self.pids() if "resizer.worker" in proc.command_line(pid)]
+
+
+class LadderNode(Node):
+    """The same with `ladder = "on-first-miss"` and the steps of the benchmark."""
+
+    name = LADDERS
+
+    def start(self, root: str, folder: str) -> None:
+        config = f"{folder}/halftone.toml"
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(
+                'listen = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\n'
+                f'[cache]\npath = "{folder}/cache"\n[[site]]\nroot = "{root}"\n'
+                f'ladder = "on-first-miss"\nsteps = {list(STEPS)}\n'
+            )
+        os.makedirs(f"{folder}/cache", exist_ok=True)
+        command = [sys.executable, "-m", "edge.cli", "serve", "--config", config]
+        process = self._launch(command, f"{folder}/node.out", REPOSITORY)
+        self._port = port_of(process.wait_for_output(READY))
 
 
 class Thumbor(HttpContestant):
@@ -329,6 +359,7 @@ def everyone(core: int, peers: str) -> list[Contestant]:
     python = f"{peers}/python/bin/python"
     return [
         Node(core),
+        LadderNode(core),
         bare(core),
         Thumbor(core, python),
         NginxFilter(core),

@@ -22,6 +22,9 @@ from tests.bench.render_cases import (
     Course,
     RenderCase,
 )
+from tests.bench.render_cases import (
+    LADDERS as WITH_LADDERS,
+)
 from tests.bench.report import DISTURBED, grid, number, ratio_text, title_of
 from tests.bench.resident import HUGE_WIDTH, Resident
 from tests.bench.stats import Sample, Spread, paired_ratio, summary
@@ -46,8 +49,8 @@ class RenderResults:
         seen = {sample.case for sample in self.samples}
         return [case for case in self.cases if case.name in seen]
 
-    def ratio(self, case: str, metric: str, peer: str) -> Spread | None:
-        return paired_ratio(self.samples, case, metric, NODE, peer)
+    def ratio(self, case: str, metric: str, peer: str, subject: str = NODE) -> Spread | None:
+        return paired_ratio(self.samples, case, metric, subject, peer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,9 @@ def figures(results: RenderResults) -> list[Figure]:
     for name, peer, most in RATIOS:
         what = f"{labels.get(name, name)}: CPU / {peer}"
         found.append(_at_most(what, most, results.ratio(name, "cpu_ms", peer)))
+        if name == "steps":
+            ladders = results.ratio(name, "cpu_ms", peer, WITH_LADDERS)
+            found.append(_at_most(f"{what}, {WITH_LADDERS}", most, ladders))
     for name, contestant, most in LADDERS:
         by = contestant if contestant != NODE else "by requests"
         what = f"{labels.get(name, name)}, {by}: CPU / the largest alone"
@@ -149,7 +155,7 @@ def rows_of(results: RenderResults, case: RenderCase) -> list[list[str]]:
         like = mean_of(results.likeness, case.name, name)
         row = [name, *(number(m, v) for m, v in zip(columns_of(case), values, strict=True))]
         row.append("-" if like is None else f"{like[1]:.4f}")
-        same = name in (NODE, LADDER_COMMAND)
+        same = name in (NODE, WITH_LADDERS, LADDER_COMMAND)
         row += [
             "" if same else ratio_text(results.ratio(case.name, metric, name))
             for metric in ("cpu_ms", "pictures_per_s")
@@ -260,7 +266,7 @@ def panels(results: RenderResults) -> list[plot.Panel]:
 
 def peers(results: RenderResults) -> list[str]:
     names = dict.fromkeys(name for case in results.cases for name in case.contestants)
-    return [name for name in names if name not in (NODE, LADDER_COMMAND)]
+    return [name for name in names if name not in (NODE, WITH_LADDERS, LADDER_COMMAND)]
 
 
 def _row(results: RenderResults, case: RenderCase, metric: str) -> plot.Row:

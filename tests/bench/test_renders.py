@@ -19,6 +19,7 @@ from tests.bench.render_cases import (
     CURVE_WIDTHS,
     EVERYONE,
     LADDER_COMMAND,
+    LADDERS,
     LIBVIPS,
     NODE,
     PHOTOGRAPHS,
@@ -49,7 +50,7 @@ def jpeg(width: int, height: int, kind: str = "JPEG") -> bytes:
 
 def test_cases_are_named_once_and_told() -> None:
     assert len({case.name for case in EVERY}) == len(EVERY)
-    known = {*EVERYONE, LADDER_COMMAND}
+    known = {*EVERYONE, LADDERS, LADDER_COMMAND}
     assert all(set(case.contestants) <= known for case in EVERY)
     assert all(case.widths == tuple(sorted(case.widths)) for case in EVERY)
     assert len(PHOTOGRAPHS) == 10
