@@ -36,7 +36,7 @@ from edge.access import FORMS, AccessLog
 from edge.admin import Admin
 from edge.clock import Clock
 from edge.config import Config
-from edge.connection import ConnectionSettings, Handler, Listener
+from edge.connection import ConnectionSettings, Handler
 from edge.deliver import Deliverer
 from edge.drain import accept_rest, drain, stop_accepting
 from edge.garbage import Garbage
@@ -45,6 +45,7 @@ from edge.health import DEGRADED, WORKERS, Health
 from edge.ladders import Ladders
 from edge.ledger import AT_REST
 from edge.lifetimes import Lifetimes
+from edge.listener import Listener
 from edge.master import Master
 from edge.metrics import Counter, Exposition, Gauge, Histogram, Row, Samples, cumulative, single
 from edge.origin.address import Address

@@ -26,7 +26,7 @@ class Connection(Protocol):
 
 
 class Listener(Protocol):
-    """What edge/connection.py has: accepts as long as the loop watches its socket."""
+    """What edge/listener.py has: accepts as long as the loop watches its socket."""
 
     sock: socket.socket
     loop: asyncio.AbstractEventLoop

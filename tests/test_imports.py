@@ -52,7 +52,7 @@ LIBRARY_ROOMS = {
 # Only the composition root knows these; who uses their work takes it as an argument.
 COMPOSED = {
     *("cache.index.redis", "cache.index.embedded", "edge.origin.fastcgi.client"),
-    *("edge.connection", "edge.admin", "edge.handler"),
+    *("edge.listener", "edge.admin", "edge.handler"),
 }
 
 

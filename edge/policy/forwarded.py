@@ -36,7 +36,7 @@ MAX_REMEMBERED: Final = 4096
 # "[", an address, "]:" and a port, or an obfuscated identifier and one.
 MAX_NODE_CHARS: Final = 64
 
-# What edge/connection.py calls the peer on a Unix socket.
+# What edge/listener.py calls the peer on a Unix socket.
 UNIX_PEER: Final = "unix"
 UNKNOWN_PEER: Final = "unknown"
 

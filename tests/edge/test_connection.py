@@ -18,10 +18,11 @@ import uvloop
 
 from edge.access import Peer
 from edge.clock import Clock
-from edge.connection import ConnectionSettings, Listener
+from edge.connection import ConnectionSettings
 from edge.http.body import Descriptor, FileSlice
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError
+from edge.listener import Listener
 from edge.policy.forwarded import TrustedProxies
 from edge.residency import Residency
 

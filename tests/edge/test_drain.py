@@ -9,11 +9,12 @@ import pytest
 
 from edge.access import Peer
 from edge.clock import Clock
-from edge.connection import ConnectionSettings, Listener
+from edge.connection import ConnectionSettings
 from edge.drain import IDLE_S, accept_rest, drain, stop_accepting
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError
 from edge.http.writer import status_line
+from edge.listener import Listener
 from edge.residency import Residency
 
 DISK = ThreadPoolExecutor(1, thread_name_prefix="disk")
