@@ -44,6 +44,7 @@ from edge.handler import Handler as SiteHandler
 from edge.health import DEGRADED, WORKERS, Health
 from edge.ledger import AT_REST
 from edge.lifetimes import Lifetimes
+from edge.marks import Marks
 from edge.master import Master
 from edge.metrics import Counter, Exposition, Gauge, Histogram, Row, Samples, cumulative, single
 from edge.origin.address import Address
@@ -54,6 +55,7 @@ from edge.origin.fastcgi.params import Script
 from edge.origin.files import Docroot
 from edge.origin.pool import Balance, OriginPool
 from edge.policy.forwarded import TrustedProxies
+from edge.policy.looks import Looks
 from edge.policy.steps import OffStep, Steps
 from edge.rendering import RENDER_BUCKETS_S, Derivatives, Made
 from edge.renewal import Renewal
@@ -62,6 +64,7 @@ from edge.residency import Residency
 from edge.route import Routes
 from edge.seat import Bulletin, Message, Seat, Word
 from edge.settings import addresses
+from edge.settings.sections import Input, Pictures
 from edge.settings.sections import Origin as OriginSection
 from edge.settings.sections import Site as SiteSection
 from edge.shelf import Shelf
@@ -72,8 +75,10 @@ from edge.urls.grammars import make_grammars
 from resizer.cost import Lane
 from resizer.errors import ResizeError
 from resizer.evidence import Evidence
+from resizer.formats import Format, InputOnly
 from resizer.job import Limits
 from resizer.pool import Pool, PoolSettings
+from resizer.qualities import Qualities
 from resizer.sandbox import SandboxMode
 from resizer.version import encoder_version
 from resizer.workers import State
@@ -191,6 +196,7 @@ class App:
                 self._clock, f"halftone-{self._chance.getrandbits(96):024x}", config.name
             )
             shelf = Shelf(memory, self._threads)
+            marks = Marks(self._clock, self._threads)
             derivatives = Derivatives(
                 sources=sources,
                 store=store,
@@ -208,6 +214,7 @@ class App:
                 shelf=shelf,
                 lifetimes=lifetimes,
                 deliverer=deliverer,
+                marks=marks,
                 clock=self._clock,
             )
             handler = SiteHandler(
@@ -219,6 +226,7 @@ class App:
                 renewal=renewal,
                 lifetimes=lifetimes,
                 deliverer=deliverer,
+                marks=marks,
                 access=access,
                 clock=self._clock,
                 chance=self._chance,
@@ -504,6 +512,27 @@ def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:
         max_age_s=max_age_s,
         cache_control=f"{control}, immutable" if section.expire.immutable else control,
         max_source_bytes=section.limits.max_source_bytes,
+        looks=_build_looks(section.pictures),
+    )
+
+
+# In the order of the formats' names, as Qualities has them.
+QUALITY_FIELDS: Final = (
+    (Format.AVIF, "quality_avif"),
+    (Format.JPEG, "quality_jpeg"),
+    (Format.WEBP, "quality_webp"),
+)
+INPUTS: Final = {Input.TIFF: InputOnly.TIFF, Input.JPEG2000: InputOnly.JPEG2000}
+
+
+def _build_looks(section: Pictures) -> Looks:
+    asked = ((name, getattr(section, field)) for name, field in QUALITY_FIELDS)
+    return Looks(
+        sharpen=section.sharpen,
+        progressive=section.progressive,
+        qualities=Qualities(tuple((name, most) for name, most in asked if most is not None)),
+        inputs=tuple(INPUTS[name] for name in section.inputs),
+        marks=section.watermarks,
     )
 
 
@@ -581,7 +610,7 @@ def metric_rows(
     garbage: Garbage,
 ) -> Iterator[Row]:
     """Which number of which part stands under which name."""
-    own, rendered = handler.stats, handler.derivatives.stats
+    own, rendered, marks = handler.stats, handler.derivatives.stats, handler.marks.stats
 
     def origin_results() -> Samples:
         pools = {id(site.origin): site.origin for site in sites.all() if site.origin is not None}
@@ -593,6 +622,12 @@ def metric_rows(
             for name, count in totals.items():
                 yield (origin.name, name), count
 
+    yield Counter(
+        "halftone_watermark_reads",
+        "Files of watermarks that were read, anew or for the first time, or could not be.",
+        ("result",),
+        lambda: ((("read",), marks.read), (("failed",), marks.failed)),
+    )
     yield Counter(
         "halftone_requests",
         "Responses on the public listeners, by status.",

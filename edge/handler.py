@@ -28,9 +28,10 @@ from edge.http.familiar import Familiar, Head
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, is_plain_target
 from edge.lifetimes import Lifetimes
+from edge.marks import Mark, Marks, variant_of
 from edge.policy.forwarded import TrustedProxies
 from edge.ready import ReadyResponse
-from edge.rendering import Derivatives
+from edge.rendering import Derivatives, Terms
 from edge.renewal import Renewal
 from edge.representation import Facts, Representation
 from edge.route import Route, Routes
@@ -38,7 +39,6 @@ from edge.shelf import Shelf
 from edge.site import Site
 from edge.source import Found, Passed, Source, Sources, Way, raise_for_status
 from edge.urls.derivative import BadUrl
-from edge.urls.ending import resolve
 from resizer.transform import BadTransform, Transform
 
 log = logging.getLogger("halftone.handler")
@@ -76,6 +76,7 @@ class Handler:
         renewal: Renewal,
         lifetimes: Lifetimes,
         deliverer: Deliverer,
+        marks: Marks,
         access: AccessLog | None,
         clock: Clock,
         chance: random.Random,
@@ -89,6 +90,7 @@ class Handler:
         self._renewal = renewal
         self._lifetimes = lifetimes
         self._deliverer = deliverer
+        self.marks = marks
         self._access = access
         self._clock = clock
         self._chance = chance
@@ -162,6 +164,8 @@ class Handler:
         route = self._routes.known(request) or self._look_now(request)
         if route is None or route.source is None or route.key is None:
             return None
+        if route.mark is not None and not self.marks.is_current(route.mark):
+            return None
         source = route.source
         if self._clock.wall >= source.fresh_until and not self._sources.recheck(route.site, source):
             return None
@@ -180,7 +184,7 @@ class Handler:
             route = self._routes.find(request)
         except (RequestError, BadUrl, BadTransform):
             return None  # serve() says what is wrong
-        if not route.redirect and not route.derivative.extensions:
+        if not route.redirect and not route.derivative.extensions and not route.mark_path:
             route.source = self._sources.look_now(route.site, route.derivative.source)
             if route.source is not None:
                 route.key = Key(route.source.id, route.found.transform.canonical())
@@ -220,7 +224,7 @@ class Handler:
 
     async def serve(self, request: Request, peer: Peer) -> Response:
         try:
-            return await self._serve(request)
+            return await self._serve(request, peer)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the top of a task
@@ -248,14 +252,18 @@ class Handler:
             took = 0.0
             if started:
                 took = (asyncio.get_running_loop().time() - started) * 1000
-            address = peer.address
-            if request is not None and peer.clients is not None:
-                address = self._trusted.client_of(
-                    address, request.field(b"x-forwarded-for"), request.field(b"forwarded")
-                )
+            address = self._address_of(request, peer)
             self._access.append(
                 Record(self._clock.wall, address, request, status, sent, response.cache, took)
             )
+
+    def _address_of(self, request: Request | None, peer: Peer) -> str:
+        """The client's: the peer's, or whom a trusted proxy names."""
+        if request is None or peer.clients is None:
+            return peer.address
+        return self._trusted.client_of(
+            peer.address, request.field(b"x-forwarded-for"), request.field(b"forwarded")
+        )
 
     # receive
 
@@ -268,33 +276,41 @@ class Handler:
             close=not request.keep_alive,
         )
 
-    async def _serve(self, request: Request) -> Response:
+    async def _serve(self, request: Request, peer: Peer) -> Response:
         route = self._routes.find(request)
         if route.redirect:
             status = build_forward(self._name, Forward.BYPASS, detail="step")
             return self._deliverer.redirect(route.redirect, status)
         try:
-            return await self._answer(request, route)
+            return await self._answer(request, peer, route)
         except OriginChanged:
-            return await self._answer(request, route)
+            return await self._answer(request, peer, route)
 
-    async def _answer(self, request: Request, route: Route) -> Response:
+    async def _answer(self, request: Request, peer: Peer, route: Route) -> Response:
         found = await self._find(route)
-        if isinstance(found.answer, Passed):
-            return await self._pass(request, route, found.answer, found.collapsed)
-        source = route.source = found.answer
         transform = route.found.transform
-        key = route.key = Key(source.id, transform.canonical())
+        mark = await self.marks.open(route.mark_path) if route.mark_path else None
+        if isinstance(found.answer, Passed):
+            terms = self._terms(request, peer, route.site, mark)
+            return await self._pass(request, route, found.answer, found.collapsed, terms)
+        # Together: a key names the bytes of its mark.
+        source = route.source = found.answer
+        route.mark = mark
+        key = route.key = Key(source.id, variant_of(transform, mark))
         if transform.is_identity:
             return await self._serve_original(request, route, found, source, key)
-        return await self._serve_derivative(request, route.site, source, key, transform)
+        terms = self._terms(request, peer, route.site, mark)
+        return await self._serve_derivative(request, route.site, source, key, transform, terms)
+
+    def _terms(self, request: Request, peer: Peer, site: Site, mark: Mark | None) -> Terms:
+        return Terms(self._address_of(request, peer), site.looks.inputs, mark)
 
     async def _find(self, route: Route) -> Found:
         """The source, trying the endings of a grammar that names originals without one."""
         derivative, site = route.derivative, route.site
         if not derivative.extensions:
             return await self._sources.open(site, derivative.source, route.query)
-        endings = [resolve(derivative, extension) for extension in derivative.extensions]
+        endings = route.endings()
         if route.source is not None:
             # Found before: it is asked first, and the others only when it is gone.
             endings.sort(key=lambda resolved: resolved != route.found)
@@ -366,7 +382,7 @@ class Handler:
         return self._deliverer.deliver(request, representation, facts, cache=word)
 
     async def _pass(
-        self, request: Request, route: Route, passed: Passed, collapsed: bool
+        self, request: Request, route: Route, passed: Passed, collapsed: bool, terms: Terms
     ) -> Response:
         """An origin's answer that is not kept: as it is, or rendered for this request alone."""
         status = build_forward(
@@ -381,8 +397,10 @@ class Handler:
                 request, passed.status, passed.fields, passed.body, status
             )
         raise_for_status(passed)
+        if terms.mark is not None:
+            self.marks.check(terms.mark)
         result, body = await self.derivatives.render_unstored(
-            passed.body, route.found.transform, passed.body_digest
+            passed.body, route.found.transform, passed.body_digest, terms
         )
         representation = Representation(
             validator="",
@@ -395,7 +413,13 @@ class Handler:
         return self._deliverer.deliver(request, representation, facts, cache="PASS")
 
     async def _serve_derivative(
-        self, request: Request, site: Site, source: Source, key: Key, transform: Transform
+        self,
+        request: Request,
+        site: Site,
+        source: Source,
+        key: Key,
+        transform: Transform,
+        terms: Terms,
     ) -> Response:
         response = self._from_memory(request, site, source, key)
         if response is not None:
@@ -407,7 +431,9 @@ class Handler:
             facts = self._lifetimes.facts_of_hit(site, source, "disk")
             return self._deliverer.deliver(request, hit, facts, cache="HIT")
         self.stats.misses += 1
-        landing = await self.derivatives.make(site, source, key, transform)
+        if terms.mark is not None:
+            self.marks.check(terms.mark)
+        landing = await self.derivatives.make(site, source, key, transform, terms)
         made = landing.value
         status = build_forward(
             self._name,

@@ -25,11 +25,13 @@ from cache.store import Store
 from edge.clock import Clock
 from edge.http.body import Descriptor, FileSlice
 from edge.http.etag import derivative_etag
+from edge.marks import Mark
 from edge.representation import Representation
 from edge.shelf import Shelf, read_exactly
 from edge.site import Site
 from edge.source import Original, Source, Sources, slice_of
 from resizer.errors import PictureTooLarge, TransferFailed
+from resizer.formats import InputOnly
 from resizer.job import Result
 from resizer.pool import Pool
 from resizer.transform import Transform
@@ -64,6 +66,22 @@ class Made:
     source_ms: float
     queue_ms: float
     render_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a render goes by beside picture and transform: who asks (of a flight, who leads it),
+    which formats that are only read are switched on, and the watermark."""
+
+    client: str = ""
+    inputs: tuple[InputOnly, ...] = ()
+    mark: Mark | None = None
+
+    def barred_as(self, digest: bytes) -> bytes:
+        """What the resizer bars: a mark that kills a decoder must not bar the bare picture."""
+        if self.mark is None:
+            return digest
+        return xxhash.xxh3_128_digest(digest + self.mark.digest.encode())
 
 
 class Derivatives:
@@ -117,14 +135,18 @@ class Derivatives:
         return representation
 
     async def make(
-        self, site: Site, source: Source, key: Key, transform: Transform
+        self, site: Site, source: Source, key: Key, transform: Transform, terms: Terms
     ) -> Landing[Made]:
         """Once for all who ask meanwhile."""
         return await self._flights.do(
-            key.digest, source.opened.token, lambda: self._miss(site, source, key, transform)
+            key.digest,
+            source.opened.token,
+            lambda: self._miss(site, source, key, transform, terms),
         )
 
-    async def _miss(self, site: Site, source: Source, key: Key, transform: Transform) -> Made:
+    async def _miss(
+        self, site: Site, source: Source, key: Key, transform: Transform, terms: Terms
+    ) -> Made:
         """Inside a flight. The store is asked once more: the flight before may just have landed."""
         hit = await self.lookup(source, key)
         if hit is not None:
@@ -154,12 +176,14 @@ class Derivatives:
         except NotStored as error:
             log.warning("%a is served without being stored: %s", key.source.path, error)
             result, body = await self.render_unstored(
-                original.body, transform, _version_digest(draft)
+                original.body, transform, _version_digest(draft), terms
             )
             stored = False
         else:
             with fill:
-                result, body, stored = await self._render_into(fill, draft, original, transform)
+                result, body, stored = await self._render_into(
+                    fill, draft, original, transform, terms
+                )
         render_ms = result.decode_ms + result.render_ms
         queue_ms = max((loop.time() - began) * 1000 - render_ms, 0.0)
         self.stats.count(render_ms / 1000)
@@ -175,19 +199,19 @@ class Derivatives:
         return Made(representation, stored, source_ms, queue_ms, render_ms)
 
     async def _render_into(
-        self, fill: Fill, draft: Entry, original: Original, transform: Transform
+        self, fill: Fill, draft: Entry, original: Original, transform: Transform, terms: Terms
     ) -> tuple[Result, bytes, bool]:
         """Render into a file of the store and publish it; True when it was published."""
         digest = _version_digest(draft)
         try:
-            result = await self._render(original.body, fill.fd, transform, digest)
+            result = await self._render(original.body, fill.fd, transform, digest, terms)
         except TransferFailed as error:
             # Most likely the disk is full, and only a write of our own tells the store so: it then
             # makes room for the next fill.
             log.warning("%a is served without being stored: %s", draft.key.source.path, error)
             with contextlib.suppress(NotStored):
                 await self._in_thread(lambda: fill.write(bytes(EXPECTED_BYTES)))
-            result, body = await self.render_unstored(original.body, transform, digest)
+            result, body = await self.render_unstored(original.body, transform, digest, terms)
             return result, body, False
         body = await self._in_thread(lambda: read_exactly(fill.fd, fill.body_offset, result.length))
         entry = dataclasses.replace(
@@ -211,23 +235,31 @@ class Derivatives:
         return result, body, True
 
     async def _render(
-        self, original: FileSlice, sink_fd: int, transform: Transform, digest: bytes
+        self,
+        original: FileSlice,
+        sink_fd: int,
+        transform: Transform,
+        digest: bytes,
+        terms: Terms,
     ) -> Result:
         return await self._pool.run(
             original.file.fd,
             sink_fd,
             transform,
-            digest=digest,
+            digest=terms.barred_as(digest),
             offset=original.start,
             length=len(original),
+            client=terms.client,
+            mark_fd=None if terms.mark is None else terms.mark.file.fd,
+            inputs=terms.inputs,
         )
 
     async def render_unstored(
-        self, original: FileSlice, transform: Transform, digest: bytes
+        self, original: FileSlice, transform: Transform, digest: bytes, terms: Terms
     ) -> tuple[Result, bytes]:
         """Render for the requests at hand, into memory."""
         sink = Descriptor(os.memfd_create("derivative", os.MFD_CLOEXEC))
-        result = await self._render(original, sink.fd, transform, digest)
+        result = await self._render(original, sink.fd, transform, digest, terms)
         return result, read_exactly(sink.fd, 0, result.length)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:

@@ -4,12 +4,14 @@ import dataclasses
 from typing import Final
 
 from cache.key import Key
-from edge.errors import NotFound, WidthNotAllowed
+from edge.errors import NotFound, UnknownMark, WidthNotAllowed
 from edge.http.messages import Request
+from edge.marks import Mark
 from edge.policy.steps import Allowed, Redirect, Rejected, Rounded, apply
 from edge.site import Site, Sites
 from edge.source import Source
-from edge.urls.derivative import Derivative
+from edge.urls.derivative import Derivative, NoPicture
+from edge.urls.ending import resolve
 from edge.urls.grammars import build_target, claim_target
 from edge.urls.path import split_target
 
@@ -20,19 +22,49 @@ MAX_ROUTE_BYTES: Final = 256
 
 
 class Route:
-    """What a target asks for. source and key are filled in when the source has been found."""
+    """What a target asks for. source, mark and key are filled in when they have been found."""
 
-    __slots__ = ("asked", "derivative", "found", "key", "query", "redirect", "site", "source")
+    __slots__ = (
+        "asked", "derivative", "found", "key", "mark", "mark_path", "query", "redirect", "site",
+        "source",
+    )  # fmt: skip
 
-    def __init__(self, site: Site, derivative: Derivative, query: str, redirect: str) -> None:
+    def __init__(
+        self, site: Site, derivative: Derivative, query: str, redirect: str, mark_path: str
+    ) -> None:
         self.site = site
         self.derivative = derivative
         self.query = query  # of a target that no grammar claims: an origin may mean something by it
         self.redirect = redirect
         self.asked = 0  # times, by heads that a ready answer could have met
-        self.found = derivative  # with the ending that was found, where the grammar leaves it open
+        # In the site's looks, and with the ending that was found where the grammar leaves it open.
+        self.found = _dressed(site, derivative)
+        self.mark_path = mark_path  # of the site's watermark; "" for none
         self.source: Source | None = None
+        self.mark: Mark | None = None  # as it was when the key was made
         self.key: Key | None = None
+
+    def endings(self) -> list[Derivative]:
+        """The derivative under each ending that its source may have."""
+        derivative = self.derivative
+        return [_dressed(self.site, resolve(derivative, each)) for each in derivative.extensions]
+
+
+def _mark_path(site: Site, derivative: Derivative) -> str:
+    watermark = derivative.transform.watermark
+    if watermark is None:
+        return ""
+    path = site.looks.maybe_mark(watermark.name)
+    if path is None:
+        raise UnknownMark(f"no watermark {watermark.name}")
+    return path
+
+
+def _dressed(site: Site, derivative: Derivative) -> Derivative:
+    # Not before the ending is known: it settles the format, and with that the quality.
+    if derivative.extensions:
+        return derivative
+    return dataclasses.replace(derivative, transform=site.looks.apply(derivative.transform))
 
 
 class Routes:
@@ -46,7 +78,7 @@ class Routes:
         return self._routes.get((request.authority, request.target))
 
     def find(self, request: Request) -> Route:
-        """Raises BadUrl, BadTransform, NotFound, WidthNotAllowed."""
+        """Raises BadUrl, BadTransform, NotFound, UnknownMark, WidthNotAllowed."""
         memo = (request.authority, request.target)
         route = self._routes.get(memo)
         if route is not None:
@@ -67,6 +99,9 @@ class Routes:
         if claim is None:
             raise NotFound("outside of the site's prefix")
         derivative, redirect = claim.derivative, ""
+        if not derivative.transform.is_identity and not site.looks.may_read(derivative.source):
+            raise NoPicture("of a format that is switched off")
+        mark_path = _mark_path(site, derivative)
         if derivative.extensions:
             derivative = dataclasses.replace(derivative, extensions=site.extensions)
         if not derivative.transform.is_identity and not derivative.named_size:
@@ -82,4 +117,4 @@ class Routes:
                 case Rejected(nearest):
                     raise WidthNotAllowed(f"nearest step is {nearest}")
         query = target.query if claim.grammar is None else ""
-        return Route(site, derivative, query, redirect)
+        return Route(site, derivative, query, redirect, mark_path)

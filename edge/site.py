@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from edge.errors import UnknownHost
 from edge.origin.files import Docroot
 from edge.origin.pool import OriginPool
+from edge.policy.looks import PLAIN, Looks
 from edge.policy.steps import Steps
 from edge.urls.grammar import Grammar
 
@@ -24,6 +25,7 @@ class Site:
     max_age_s: int  # how long caches in front may keep what comes from the docroot
     cache_control: str
     max_source_bytes: int
+    looks: Looks = PLAIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from resizer.errors import (
     WorkerCrashed,
 )
 from resizer.evidence import Evidence
+from resizer.formats import InputOnly
 from resizer.job import (
     MAX_TRANSFORMS,
     Failure,
@@ -200,14 +201,16 @@ class Pool:
         length: int | None = None,
         client: str = "",
         mark_fd: int | None = None,
+        inputs: tuple[InputOnly, ...] = (),
     ) -> Result:
         """Render the source (length bytes from offset on; None: to its end) into the sink, where
         the sink stands. Raises ResizeError.
 
         All descriptors stay the caller's and must stay open until this returns or raises. digest
         identifies the source's bytes, for the bar; client who asks, for fairness; mark_fd is the
-        site's watermark. After any error the sink holds nothing of use; after a cancellation a
-        worker may still be writing to it.
+        site's watermark; inputs are the formats that are only read and are switched on. After any
+        error the sink holds nothing of use; after a cancellation a worker may still be writing to
+        it.
         """
         self.stats.calls += 1
         now = self._clock()
@@ -243,6 +246,7 @@ class Pool:
             length,
             now,
             future=future,
+            inputs=inputs,
         )
         self.stats.admitted += 1
         self.stats.add(lane.value)
@@ -286,6 +290,7 @@ class Pool:
         length: int | None = None,
         client: str = "",
         mark_fd: int | None = None,
+        inputs: tuple[InputOnly, ...] = (),
     ) -> None:
         """Render several transforms of one source, in order, each into its sink, while nobody else
         waits. on_result(i, Result or ResizeError) is called for each as it is done, from here.
@@ -310,6 +315,7 @@ class Pool:
                 length,
                 self._clock(),
                 outcomes=asyncio.Queue(len(transforms)),
+                inputs=inputs,
             )
         )
         assert ticket.outcomes is not None

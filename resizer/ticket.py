@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from resizer.cost import Header, Lane
 from resizer.errors import ResizeError
+from resizer.formats import InputOnly
 from resizer.job import Job, Limits, Result
 from resizer.transform import Transform
 
@@ -31,6 +32,7 @@ class Ticket:
     arrived: float
     future: "asyncio.Future[Result] | None" = None
     outcomes: "asyncio.Queue[Outcome] | None" = None
+    inputs: tuple[InputOnly, ...] = ()
     step: int = 0  # transforms that have come to an end
     timer: asyncio.TimerHandle | None = None
     begun: float | None = None  # the step in hand, on a worker; None while it waits
@@ -57,7 +59,13 @@ class Ticket:
         """What is left of it."""
         first, *further = self.transforms[self.step :]
         return Job(
-            first, limits, self.offset, self.length, tuple(further), has_mark=self.mark is not None
+            first,
+            limits,
+            self.offset,
+            self.length,
+            tuple(further),
+            has_mark=self.mark is not None,
+            inputs=self.inputs,
         )
 
     def descriptors(self) -> tuple[int, ...]:

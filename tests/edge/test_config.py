@@ -560,7 +560,7 @@ def _toml_any(value: object) -> str:
 
 
 def test_each_setting_reports_under_its_own_name(tmp_path: Path) -> None:
-    """A table is the wrong type for every setting: as many problems as there are settings."""
+    """A date is the wrong type for every setting: as many problems as there are settings."""
     names, table = [], ""
     for line in default_text().splitlines():
         bare = line.removeprefix("#")
@@ -573,7 +573,7 @@ def test_each_setting_reports_under_its_own_name(tmp_path: Path) -> None:
     lines = [line.removeprefix("#") for line in default_text().splitlines() if line[:2] != "# "]
     file = tmp_path / "halftone.toml"
     file.write_text(
-        "\n".join(f"{line.split(' = ')[0]} = {{}}" if "=" in line else line for line in lines)
+        "\n".join(f"{line.split(' = ')[0]} = 1979-05-27" if "=" in line else line for line in lines)
     )
     with pytest.raises(ConfigError) as caught:
         load(str(file), {}, {})
