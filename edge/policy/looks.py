@@ -31,12 +31,19 @@ class Looks:
         # A placeholder is no picture that anybody looks at closely.
         if transform.is_identity or transform.placeholder is not Placeholder.NONE:
             return transform
+        is_sharpened = self.sharpen and not (transform.blur or transform.sharpen)
         return dataclasses.replace(
             transform,
-            crisp=transform.crisp or (self.sharpen and not (transform.blur or transform.sharpen)),
+            crisp=transform.crisp or is_sharpened,
             progressive=transform.progressive or self.progressive,
-            qualities=self.qualities if transform.quality is None else transform.qualities,
+            qualities=self._qualities(transform),
         )
+
+    def _qualities(self, transform: Transform) -> Qualities:
+        if transform.quality is not None:
+            return transform.qualities
+        merged = dict(self.qualities.by_format) | dict(transform.qualities.by_format)
+        return Qualities(tuple(sorted(merged.items())))
 
     def may_read(self, path: str) -> bool:
         """Whether derivatives are made of a file with this ending, as far as that tells."""
