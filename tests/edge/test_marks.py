@@ -10,6 +10,7 @@ import pytest
 
 from edge.clock import Clock
 from edge.marks import Mark, Marks, read_mark, variant_of
+from edge.rendering import Terms
 from resizer.errors import MarkUnusable
 from resizer.job import MAX_MARK_BYTES
 from resizer.transform import Transform
@@ -135,3 +136,13 @@ def test_a_mark_that_never_was_there(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(1) as threads:
         asyncio.run(main(threads))
+
+
+def test_a_mark_that_kills_a_worker_bars_no_bare_picture(tmp_path: Path) -> None:
+    path = tmp_path / "mark"
+    path.write_bytes(b"one")
+    one = Terms(mark=read_mark(str(path)))
+    path.write_bytes(b"two")
+    two = Terms(mark=read_mark(str(path)))
+    assert Terms(client="192.0.2.1").barred_as(b"picture") == b"picture"
+    assert len({terms.barred_as(b"picture") for terms in (Terms(), one, two)}) == 3
