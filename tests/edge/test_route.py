@@ -147,6 +147,7 @@ LOOKS = Looks(
         ("/a.jpg?w=220", {"accept": CHROME, "save_data": b"on"}, "w=250,f=avif,q=40,crisp=1"),
         ("/a.jpg?w=220", {"save_data": b"on"}, "w=250,q=30,crisp=1,pr=1"),
         ("/a?w=220", {"save_data": b"on"}, "w=250,qf=avif:40:jpeg:30:webp:50,crisp=1,pr=1"),
+        ("/a.jpg?w=220", {"save_data": b"on", "width": b"90"}, "w=100,q=30,crisp=1,pr=1"),
         # a hint reduces what the URL does not
         ("/a.jpg?q=70", {"width": b"200"}, "w=250,q=70,crisp=1,pr=1"),
     ],
