@@ -46,6 +46,7 @@ from edge.ladders import Ladders
 from edge.ledger import AT_REST
 from edge.lifetimes import Lifetimes
 from edge.listener import Listener
+from edge.marks import Marks
 from edge.master import Master
 from edge.metrics import Counter, Exposition, Gauge, Histogram, Row, Samples, cumulative, single
 from edge.origin.address import Address
@@ -56,6 +57,7 @@ from edge.origin.fastcgi.params import Script
 from edge.origin.files import Docroot
 from edge.origin.pool import Balance, OriginPool
 from edge.policy.forwarded import TrustedProxies
+from edge.policy.looks import Looks
 from edge.policy.negotiation import Negotiation
 from edge.policy.steps import OffStep, Steps
 from edge.ready import TURN_S
@@ -66,6 +68,7 @@ from edge.residency import Residency
 from edge.route import Routes
 from edge.seat import Bulletin, Message, Seat, Word
 from edge.settings import addresses
+from edge.settings.sections import Input, Pictures
 from edge.settings.sections import Ladder as LadderWhen
 from edge.settings.sections import Origin as OriginSection
 from edge.settings.sections import Site as SiteSection
@@ -78,9 +81,10 @@ from edge.urls.grammars import make_grammars
 from resizer.cost import Lane
 from resizer.errors import ResizeError
 from resizer.evidence import Evidence
-from resizer.formats import Format
+from resizer.formats import Format, InputOnly
 from resizer.job import Limits
 from resizer.pool import Pool, PoolSettings
+from resizer.qualities import Qualities
 from resizer.sandbox import SandboxMode
 from resizer.version import encoder_version
 from resizer.workers import State
@@ -198,6 +202,7 @@ class App:
                 self._clock, f"halftone-{self._chance.getrandbits(96):024x}", config.name
             )
             shelf = Shelf(memory, self._threads)
+            marks = Marks(self._clock, self._threads)
             derivatives = Derivatives(
                 sources=sources,
                 store=store,
@@ -207,6 +212,7 @@ class App:
                 encoder=encoder_version(),
                 clock=self._clock,
                 disk_threads=self._threads,
+                marks=marks,
             )
             ladders = Ladders(sources, derivatives, pool)
             stack.push_async_callback(ladders.stop)
@@ -217,6 +223,7 @@ class App:
                 shelf=shelf,
                 lifetimes=lifetimes,
                 deliverer=deliverer,
+                marks=marks,
                 clock=self._clock,
             )
             upgrades = Upgrades(derivatives.prepare, time.monotonic)
@@ -230,6 +237,7 @@ class App:
                 renewal=renewal,
                 lifetimes=lifetimes,
                 deliverer=deliverer,
+                marks=marks,
                 access=access,
                 clock=self._clock,
                 chance=self._chance,
@@ -537,6 +545,27 @@ def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:
             widths=section.steps,
         ),
         has_ladders=section.ladder is LadderWhen.ON_FIRST_MISS,
+        looks=_build_looks(section.pictures),
+    )
+
+
+# In the order of the formats' names, as Qualities has them.
+QUALITY_FIELDS: Final = (
+    (Format.AVIF, "quality_avif"),
+    (Format.JPEG, "quality_jpeg"),
+    (Format.WEBP, "quality_webp"),
+)
+INPUTS: Final = {Input.TIFF: InputOnly.TIFF, Input.JPEG2000: InputOnly.JPEG2000}
+
+
+def _build_looks(section: Pictures) -> Looks:
+    asked = ((name, getattr(section, field)) for name, field in QUALITY_FIELDS)
+    return Looks(
+        sharpen=section.sharpen,
+        progressive=section.progressive,
+        qualities=Qualities(tuple((name, most) for name, most in asked if most is not None)),
+        inputs=tuple(INPUTS[name] for name in section.inputs),
+        marks=section.watermarks,
     )
 
 
@@ -620,7 +649,7 @@ def metric_rows(
     garbage: Garbage,
 ) -> Iterator[Row]:
     """Which number of which part stands under which name."""
-    own, rendered = handler.stats, handler.derivatives.stats
+    own, rendered, marks = handler.stats, handler.derivatives.stats, handler.marks.stats
 
     def origin_results() -> Samples:
         pools = {id(site.origin): site.origin for site in sites.all() if site.origin is not None}
@@ -632,6 +661,12 @@ def metric_rows(
             for name, count in totals.items():
                 yield (origin.name, name), count
 
+    yield Counter(
+        "halftone_watermark_reads",
+        "Files of watermarks that were read, anew or for the first time, or could not be.",
+        ("result",),
+        lambda: ((("read",), marks.read), (("failed",), marks.failed)),
+    )
     yield Counter(
         "halftone_requests",
         "Responses on the public listeners, by status.",

@@ -367,6 +367,7 @@ class _Loading:
         preflight.check_origin_names(names, report)
         preflight.check_sites(config.sites, names, report)
         preflight.check_roots(config.sites, config.cache, report)
+        preflight.check_watermarks(config.sites, report)
         preflight.check_cache(config.cache, report)
         preflight.check_log(config.log, report)
 

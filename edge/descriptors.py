@@ -36,8 +36,9 @@ def reserve(config: Config, cores: int) -> int:
     """Descriptors that are for other things than clients."""
     hosts = sum(len(origin.hosts) for origin in config.origins)
     roots = sum(site.root is not None for site in config.sites)
+    marks = sum(len(site.pictures.watermarks) for site in config.sites)
     resizers = config.resizer.processes or cores
-    return RESERVE + PER_RESIZER * resizers + PER_HOST * hosts + roots
+    return RESERVE + PER_RESIZER * resizers + PER_HOST * hosts + roots + marks
 
 
 def fit(config: Config, allowed: int, cores: int, slots: int = 1) -> Config:

@@ -27,6 +27,7 @@ from resizer.errors import (
     CorruptPicture,
     DeadlineExceeded,
     ImpossibleTransform,
+    MarkUnusable,
     PictureBarred,
     PictureTooLarge,
     QueueFull,
@@ -51,6 +52,10 @@ class MethodNotAllowed(RequestError):
 
 class WidthNotAllowed(RequestError):
     """The width is no step of this site."""
+
+
+class UnknownMark(RequestError):
+    """The site has no watermark of this name."""
 
 
 class UnknownHost(RequestError):
@@ -94,6 +99,7 @@ REFUSALS: Final[dict[type[BaseException], Refusal]] = {
     WidthNotAllowed: _refusal(
         400, "off-step", "This width is not served here; ask for one of the site's steps."
     ),
+    UnknownMark: _refusal(400, "unknown-mark", "This site has no watermark of this name."),
     UnknownHost: _refusal(404, "unknown-host", "No site of this name is served here."),
     NotFound: _refusal(404, "not-found", "There is no picture at this address."),
     MethodNotAllowed: _refusal(405, "method", "This method is not allowed here."),
@@ -110,6 +116,9 @@ REFUSALS: Final[dict[type[BaseException], Refusal]] = {
         503, "deadline", "Making this picture took too long; try again.", logging.WARNING
     ),
     WorkerCrashed: _refusal(500, "crash", "Making this picture failed.", logging.ERROR),
+    MarkUnusable: _refusal(
+        503, "mark", "This picture cannot be marked at the moment; try again.", logging.ERROR
+    ),
     ResizerUnavailable: _refusal(
         503, "resizer", "No picture can be made at the moment; try again.", logging.ERROR
     ),

@@ -30,17 +30,18 @@ from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, is_plain_target
 from edge.ladders import Ladders
 from edge.lifetimes import NO_LIMIT, Lifetimes
+from edge.marks import Mark, Marks, variant_of
 from edge.policy.forwarded import TrustedProxies
 from edge.ready import ReadyResponse
-from edge.rendering import Derivatives
+from edge.rendering import Derivatives, Terms
 from edge.renewal import Renewal
 from edge.representation import Facts, Representation
 from edge.route import Route, Routes
 from edge.shelf import Shelf
+from edge.site import Site
 from edge.source import Found, Passed, Source, Sources, Way, raise_for_status
 from edge.upgrades import QUICK_S, Upgrades
 from edge.urls.derivative import BadUrl
-from edge.urls.ending import resolve
 from resizer.transform import BadTransform
 
 log = logging.getLogger("halftone.handler")
@@ -79,6 +80,7 @@ class Handler:
         renewal: Renewal,
         lifetimes: Lifetimes,
         deliverer: Deliverer,
+        marks: Marks,
         access: AccessLog | None,
         clock: Clock,
         chance: random.Random,
@@ -96,6 +98,7 @@ class Handler:
         self._renewal = renewal
         self._lifetimes = lifetimes
         self._deliverer = deliverer
+        self.marks = marks
         self._access = access
         self._clock = clock
         self._chance = chance
@@ -169,6 +172,8 @@ class Handler:
         route = self._routes.known(request) or self._look_now(request)
         if route is None or route.source is None or route.key is None:
             return None
+        if route.mark is not None and not self.marks.is_current(route.mark):
+            return None
         source = route.source
         if self._clock.wall >= source.fresh_until and not self._sources.recheck(route.site, source):
             return None
@@ -190,7 +195,7 @@ class Handler:
             route = self._routes.find(request)
         except (RequestError, BadUrl, BadTransform):
             return None  # serve() says what is wrong
-        if not route.redirect and not route.derivative.extensions:
+        if not route.redirect and not route.derivative.extensions and not route.mark_path:
             route.source = self._sources.look_now(route.site, route.derivative.source)
             if route.source is not None:
                 route.key = Key(route.source.id, route.found.transform.canonical())
@@ -232,7 +237,7 @@ class Handler:
 
     async def serve(self, request: Request, peer: Peer) -> Response:
         try:
-            return await self._serve(request)
+            return await self._serve(request, peer)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the top of a task
@@ -260,14 +265,18 @@ class Handler:
             took = 0.0
             if started:
                 took = (asyncio.get_running_loop().time() - started) * 1000
-            address = peer.address
-            if request is not None and peer.clients is not None:
-                address = self._trusted.client_of(
-                    address, request.field(b"x-forwarded-for"), request.field(b"forwarded")
-                )
+            address = self._address_of(request, peer)
             self._access.append(
                 Record(self._clock.wall, address, request, status, sent, response.cache, took)
             )
+
+    def _address_of(self, request: Request | None, peer: Peer) -> str:
+        """The client's: the peer's, or whom a trusted proxy names."""
+        if request is None or peer.clients is None:
+            return peer.address
+        return self._trusted.client_of(
+            peer.address, request.field(b"x-forwarded-for"), request.field(b"forwarded")
+        )
 
     # receive
 
@@ -280,33 +289,41 @@ class Handler:
             close=not request.keep_alive,
         )
 
-    async def _serve(self, request: Request) -> Response:
+    async def _serve(self, request: Request, peer: Peer) -> Response:
         route = self._routes.find(request)
         if route.redirect:
             status = build_forward(self._name, Forward.BYPASS, detail="step")
             return self._deliverer.redirect(route.redirect, status)
         try:
-            return await self._answer(request, route)
+            return await self._answer(request, peer, route)
         except OriginChanged:
-            return await self._answer(request, route)
+            return await self._answer(request, peer, route)
 
-    async def _answer(self, request: Request, route: Route) -> Response:
+    async def _answer(self, request: Request, peer: Peer, route: Route) -> Response:
         found = await self._find(route)
-        if isinstance(found.answer, Passed):
-            return await self._pass(request, route, found.answer, found.collapsed)
-        source = route.source = found.answer
         transform = route.found.transform
-        key = route.key = Key(source.id, transform.canonical())
+        mark = await self.marks.open(route.mark_path) if route.mark_path else None
+        if isinstance(found.answer, Passed):
+            terms = self._terms(request, peer, route.site, mark)
+            return await self._pass(request, route, found.answer, found.collapsed, terms)
+        # Together: a key names the bytes of its mark.
+        source = route.source = found.answer
+        route.mark = mark
+        key = route.key = Key(source.id, variant_of(transform, mark))
         if transform.is_identity:
             return await self._serve_original(request, route, found, source, key)
-        return await self._serve_derivative(request, route, source, key)
+        terms = self._terms(request, peer, route.site, mark)
+        return await self._serve_derivative(request, route, source, key, terms)
+
+    def _terms(self, request: Request, peer: Peer, site: Site, mark: Mark | None) -> Terms:
+        return Terms(self._address_of(request, peer), site.looks.inputs, mark)
 
     async def _find(self, route: Route) -> Found:
         """The source, trying the endings of a grammar that names originals without one."""
         derivative, site = route.derivative, route.site
         if not derivative.extensions:
             return await self._sources.open(site, derivative.source, route.query)
-        endings = [resolve(derivative, extension) for extension in derivative.extensions]
+        endings = route.endings()
         if route.source is not None:
             # Found before: it is asked first, and the others only when it is gone.
             endings.sort(key=lambda resolved: resolved != route.found)
@@ -383,7 +400,7 @@ class Handler:
         return self._deliverer.deliver(request, representation, facts, cache=word)
 
     async def _pass(
-        self, request: Request, route: Route, passed: Passed, collapsed: bool
+        self, request: Request, route: Route, passed: Passed, collapsed: bool, terms: Terms
     ) -> Response:
         """An origin's answer that is not kept: as it is, or rendered for this request alone."""
         status = build_forward(
@@ -401,7 +418,7 @@ class Handler:
         # What is not kept would take its time for every request.
         found = self._routes.quick(request, route).found if route.is_slow else route.found
         result, body = await self.derivatives.render_unstored(
-            passed.body, found.transform, passed.body_digest
+            passed.body, found.transform, passed.body_digest, terms
         )
         representation = Representation(
             validator="",
@@ -426,7 +443,13 @@ class Handler:
         return self._deliverer.deliver(request, representation, facts, cache="HIT")
 
     async def _serve_derivative(
-        self, request: Request, route: Route, source: Source, key: Key, most_s: int = NO_LIMIT
+        self,
+        request: Request,
+        route: Route,
+        source: Source,
+        key: Key,
+        terms: Terms,
+        most_s: int = NO_LIMIT,
     ) -> Response:
         site, transform = route.site, route.found.transform
         response = self._from_memory(request, route, source, key, most_s)
@@ -436,11 +459,13 @@ class Handler:
         if route.is_slow:
             hit = await self.derivatives.lookup(source, key)
             if hit is None:
-                self.upgrades.ask(site, source, key, transform)
+                self.upgrades.ask(site, source, key, transform, terms)
                 quick, quick_key = self._quick(request, route, source)
-                return await self._serve_derivative(request, quick, source, quick_key, QUICK_S)
+                return await self._serve_derivative(
+                    request, quick, source, quick_key, terms, QUICK_S
+                )
             return self._deliver_from_disk(request, route, source, hit, most_s)
-        landing = await self.derivatives.get(site, source, key, transform)
+        landing = await self.derivatives.get(site, source, key, transform, terms)
         made = landing.value
         if made.is_hit:
             return self._deliver_from_disk(request, route, source, made.representation, most_s)
@@ -467,8 +492,8 @@ class Handler:
         """What to send in place of a slow variant that is not there."""
         quick = self._routes.quick(request, route)
         assert not quick.is_slow
-        quick.source = source
-        quick.key = Key(source.id, quick.found.transform.canonical())
+        quick.source, quick.mark = source, route.mark
+        quick.key = Key(source.id, variant_of(quick.found.transform, quick.mark))
         return quick, quick.key
 
     def answer_error(

@@ -174,6 +174,7 @@ class Ladders:
             return
         missing: list[tuple[Key, Transform]] = []
         for transform in ladder.rungs:
+            # rungs() gives none with a watermark, whose bytes would stand in the key.
             key = Key(source.id, transform.canonical())
             if await self._derivatives.is_held(source, key):
                 self.stats.held += 1
@@ -189,12 +190,14 @@ class Ladders:
                     draft = self._derivatives.draft(key, token, original.record)
                     fill = fills.enter_context(await self._derivatives.reserve(draft))
                     reserved.append(Rung(key, transform, draft, fill))
-                await self._render(source, original, reserved)
+                await self._render(site, source, original, reserved)
             finally:
                 done = self.stats.kept + self.stats.held - kept_before
                 self.stats.lost += len(missing) - done
 
-    async def _render(self, source: Source, original: Original, reserved: list[Rung]) -> None:
+    async def _render(
+        self, site: Site, source: Source, original: Original, reserved: list[Rung]
+    ) -> None:
         """Each rung is published as it comes, beside the rendering of the next."""
         outcomes: asyncio.Queue[tuple[Rung, Outcome]] = asyncio.Queue(len(reserved))
         keeping = asyncio.get_running_loop().create_task(
@@ -218,6 +221,7 @@ class Ladders:
                 on_result=take,
                 offset=body.start,
                 length=len(body),
+                inputs=site.looks.inputs,
             )
             await keeping
         except _Ended:

@@ -9,7 +9,8 @@ direct renders at 17 megapixels, 0.5 where they are progressive, 0.8 at 4 to 15.
 what ladder.may_derive() bounds: 0.002 of SSIM against a full resampling, in the mean. Below these
 sizes that buys too little.
 
-A parent is a plain width of the site's steps, JPEG of a JPEG, and a direct render: its tag says so.
+A parent is a width of the site's steps in the site's looks, JPEG of a JPEG, and a direct render:
+its tag says so. Where these looks sharpen or set a quality there is none (ladder.may_derive).
 """
 
 from collections import OrderedDict
@@ -102,7 +103,7 @@ class Parents:
     def _candidates(self, site: Site, facts: Facts, wanted: Transform) -> list[Encoded]:
         steps = site.steps.widths or STEPS
         every = (
-            Encoded(Transform(width=width), Format.JPEG, USUAL_JPEG_QUALITY)
+            Encoded(site.looks.apply(Transform(width=width)), Format.JPEG, USUAL_JPEG_QUALITY)
             for width in steps
             # As wide as the original, it may be the original's own file.
             if width < facts.upright[0]

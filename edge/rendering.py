@@ -27,6 +27,7 @@ from cache.stored import StoredFile
 from edge.clock import Clock
 from edge.http.body import Descriptor, FileSlice
 from edge.http.etag import derivative_etag, is_of_derivative, lineage_etag
+from edge.marks import Mark, Marks
 from edge.parents import Found, Parents
 from edge.representation import Representation
 from edge.shelf import Shelf, read_exactly, read_now
@@ -39,6 +40,7 @@ from resizer.errors import (
     ResizeError,
     TransferFailed,
 )
+from resizer.formats import InputOnly
 from resizer.job import Result
 from resizer.pool import Pool
 from resizer.transform import Transform
@@ -82,6 +84,26 @@ class Made:
     result: Result | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a render goes by beside picture and transform: who asks (of a flight, who leads it),
+    which formats that are only read are switched on, and the watermark."""
+
+    client: str = ""
+    inputs: tuple[InputOnly, ...] = ()
+    mark: Mark | None = None
+
+    @property
+    def mark_fd(self) -> int | None:
+        return None if self.mark is None else self.mark.file.fd
+
+    def barred_as(self, digest: bytes) -> bytes:
+        """What the resizer bars: a mark that kills a decoder must not bar the bare picture."""
+        if self.mark is None:
+            return digest
+        return xxhash.xxh3_128_digest(digest + self.mark.digest.encode())
+
+
 class Derivatives:
     """encoder is the version that stands in every derivative's ETag."""
 
@@ -96,6 +118,7 @@ class Derivatives:
         encoder: str,
         clock: Clock,
         disk_threads: Executor,
+        marks: Marks,
     ) -> None:
         self._sources = sources
         self._store = store
@@ -105,6 +128,7 @@ class Derivatives:
         self._encoder = encoder
         self._clock = clock
         self._threads = disk_threads
+        self._marks = marks
         max_pixels = pool.settings.limits.max_pixels
         self._parents = Parents(sources, self._stored, encoder, max_pixels)
         self.stats = Stats()
@@ -152,19 +176,24 @@ class Derivatives:
         return stored
 
     async def get(
-        self, site: Site, source: Source, key: Key, transform: Transform
+        self, site: Site, source: Source, key: Key, transform: Transform, terms: Terms
     ) -> Landing[Made]:
         """Once for all who ask meanwhile."""
         return await self._flights.do(
-            key.digest, source.opened.token, lambda: self._miss(site, source, key, transform)
+            key.digest,
+            source.opened.token,
+            lambda: self._miss(site, source, key, transform, terms),
         )
 
-    async def _miss(self, site: Site, source: Source, key: Key, transform: Transform) -> Made:
+    async def _miss(
+        self, site: Site, source: Source, key: Key, transform: Transform, terms: Terms
+    ) -> Made:
         """Inside a flight, as is the look-up: whoever comes while one is made finds it made."""
         hit = await self.lookup(source, key)
         if hit is not None:
             return Made(hit, True, True, 0.0, 0.0, 0.0)
         self.stats.misses += 1
+        self._check(terms)
         loop = asyncio.get_running_loop()
         began = loop.time()
         # Before any bytes: what comes of those from before a purge must not be kept after it.
@@ -172,7 +201,7 @@ class Derivatives:
         found = await self._parents.maybe_find(site, source, transform)
         if found is not None:
             try:
-                return await self._render_kept(token, key, transform, found.file, 0.0, found)
+                return await self._render_kept(token, key, transform, terms, found.file, 0.0, found)
             except (BadPicture, ImpossibleTransform) as error:
                 # Damaged, most likely; the original says what is wrong with the picture itself.
                 log.warning("%a of %a is no parent: %s", found.variant, source.id.path, error)
@@ -182,13 +211,19 @@ class Derivatives:
                 f"{len(original.body)} bytes, the site's limit {site.max_source_bytes}"
             )
         source_ms = (loop.time() - began) * 1000
-        return await self._render_kept(token, key, transform, original, source_ms)
+        return await self._render_kept(token, key, transform, terms, original, source_ms)
+
+    def _check(self, terms: Terms) -> None:
+        """Before a render, and not before a look-up: a hit needs no mark. Raises MarkUnusable."""
+        if terms.mark is not None:
+            self._marks.check(terms.mark)
 
     async def _render_kept(
         self,
         token: Token,
         key: Key,
         transform: Transform,
+        terms: Terms,
         original: Original,
         source_ms: float,
         found: Found | None = None,
@@ -204,13 +239,13 @@ class Derivatives:
         except NotStored as error:
             log.warning("%a is served without being stored: %s", key.source.path, error)
             result, body = await self.render_unstored(
-                original.body, transform, version_digest(draft), found
+                original.body, transform, version_digest(draft), terms, found
             )
             stored = False
         else:
             with fill:
                 result, body, stored = await self._render_into(
-                    fill, draft, original, transform, found
+                    fill, draft, original, transform, terms, found
                 )
         render_ms = result.decode_ms + result.render_ms
         queue_ms = max((loop.time() - began) * 1000 - render_ms, 0.0)
@@ -252,19 +287,22 @@ class Derivatives:
         draft: Entry,
         original: Original,
         transform: Transform,
+        terms: Terms,
         found: Found | None,
     ) -> tuple[Result, bytes, bool]:
         """Render into a file of the store and publish it; True when it was published."""
         digest = version_digest(draft)
         try:
-            result = await self._render(original.body, fill.fd, transform, digest, found)
+            result = await self._render(original.body, fill.fd, transform, digest, terms, found)
         except TransferFailed as error:
             # Most likely the disk is full, and only a write of our own tells the store so: it then
             # makes room for the next fill.
             log.warning("%a is served without being stored: %s", draft.key.source.path, error)
             with contextlib.suppress(NotStored):
                 await self._in_thread(lambda: fill.write(bytes(EXPECTED_BYTES)))
-            result, body = await self.render_unstored(original.body, transform, digest, found)
+            result, body = await self.render_unstored(
+                original.body, transform, digest, terms, found
+            )
             return result, body, False
         body, stored = await self.publish(fill, draft, result)
         return result, body, stored
@@ -306,6 +344,7 @@ class Derivatives:
         sink_fd: int,
         transform: Transform,
         digest: bytes,
+        terms: Terms,
         found: Found | None,
     ) -> Result:
         return await self._pool.run(
@@ -313,9 +352,14 @@ class Derivatives:
             sink_fd,
             transform,
             # A parent that kills a resizer is nothing against its original.
-            digest=digest if found is None else xxhash.xxh3_128_digest(digest + found.digest),
+            digest=terms.barred_as(
+                digest if found is None else xxhash.xxh3_128_digest(digest + found.digest)
+            ),
             offset=original.start,
             length=len(original),
+            client=terms.client,
+            mark_fd=terms.mark_fd,
+            inputs=terms.inputs,
             parent=None if found is None else found.parent,
         )
 
@@ -324,16 +368,20 @@ class Derivatives:
         original: FileSlice,
         transform: Transform,
         digest: bytes,
+        terms: Terms,
         found: Found | None = None,
     ) -> tuple[Result, bytes]:
         """Render for the requests at hand, into memory."""
+        self._check(terms)
         sink = Descriptor(os.memfd_create("derivative", os.MFD_CLOEXEC))
-        result = await self._render(original, sink.fd, transform, digest, found)
+        result = await self._render(original, sink.fd, transform, digest, terms, found)
         return result, read_exactly(sink.fd, 0, result.length)
 
     # In idle time
 
-    async def prepare(self, site: Site, source: Source, key: Key, transform: Transform) -> None:
+    async def prepare(
+        self, site: Site, source: Source, key: Key, transform: Transform, terms: Terms
+    ) -> None:
         """Render and keep a derivative while the resizer has nothing else to do.
 
         No flight: whoever asks for this key meanwhile must not wait for idle time, and renders it
@@ -344,6 +392,7 @@ class Derivatives:
         token = source.opened.token
         if await self.lookup(source, key) is not None:
             return
+        self._check(terms)
         original = await self._sources.open_body(site, source)
         if len(original.body) > site.max_source_bytes:
             raise PictureTooLarge(
@@ -351,12 +400,17 @@ class Derivatives:
             )
         draft = self.draft(key, token, original.record)
         with await self.reserve(draft) as fill:
-            result = await self._render_idly(original.body, fill.fd, transform, draft)
+            result = await self._render_idly(original.body, fill.fd, transform, draft, terms)
             self.stats.count((result.decode_ms + result.render_ms) / 1000)
             await self.publish(fill, draft, result)
 
     async def _render_idly(
-        self, original: FileSlice, sink_fd: int, transform: Transform, draft: Entry
+        self,
+        original: FileSlice,
+        sink_fd: int,
+        transform: Transform,
+        draft: Entry,
+        terms: Terms,
     ) -> Result:
         results: list[Result] = []
 
@@ -369,10 +423,12 @@ class Derivatives:
             original.file.fd,
             [sink_fd],
             [transform],
-            digest=version_digest(draft),
+            digest=terms.barred_as(version_digest(draft)),
             on_result=keep,
             offset=original.start,
             length=len(original),
+            mark_fd=terms.mark_fd,
+            inputs=terms.inputs,
         )
         return results[0]
 

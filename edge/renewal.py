@@ -8,6 +8,7 @@ from edge.deliver import Deliverer
 from edge.http.body import FileSlice
 from edge.http.messages import Request, Response
 from edge.lifetimes import Lifetimes
+from edge.marks import Marks
 from edge.ready import MAX_WIRE_BYTES, Ready, ReadyAnswers
 from edge.representation import Representation
 from edge.route import Route
@@ -32,6 +33,7 @@ class Renewal:
         shelf: Shelf,
         lifetimes: Lifetimes,
         deliverer: Deliverer,
+        marks: Marks,
         clock: Clock,
     ) -> None:
         self._access = access
@@ -39,6 +41,7 @@ class Renewal:
         self._shelf = shelf
         self._lifetimes = lifetimes
         self._deliverer = deliverer
+        self._marks = marks
         self._clock = clock
         self.answers = ReadyAnswers(limit_bytes, access, self._renew, self._read)
 
@@ -65,6 +68,8 @@ class Renewal:
         assert isinstance(route, Route)
         source, key = route.source, route.key
         if source is None or key is None:
+            return False
+        if route.mark is not None and not self._marks.is_current(route.mark):
             return False
         if self._clock.wall >= source.fresh_until and not (
             # What is read for every answer is looked at then.

@@ -4,13 +4,15 @@ import dataclasses
 from typing import Final, TypeAlias
 
 from cache.key import Key
-from edge.errors import NotFound, WidthNotAllowed
+from edge.errors import NotFound, UnknownMark, WidthNotAllowed
 from edge.http.messages import Request
+from edge.marks import Mark
 from edge.policy.negotiation import Variant
 from edge.policy.steps import Allowed, Redirect, Rejected, Rounded, apply
 from edge.site import Site, Sites
 from edge.source import Source
-from edge.urls.derivative import Derivative
+from edge.urls.derivative import Derivative, NoPicture
+from edge.urls.ending import resolve
 from edge.urls.grammars import build_target, claim_target
 from edge.urls.path import split_target
 from resizer.transform import Transform
@@ -22,14 +24,14 @@ MAX_ROUTE_BYTES: Final = 256
 
 
 class Route:
-    """What a target asks for. source and key are filled in when the source has been found.
+    """What a target asks for. source, mark and key are filled in when they have been found.
 
     variant None: the same for everybody. vary: the lines that say what else was looked at.
     """
 
     __slots__ = (
-        "asked", "derivative", "found", "key", "query", "redirect", "site", "source", "variant",
-        "vary",
+        "asked", "derivative", "found", "key", "mark", "mark_path", "query", "redirect", "site",
+        "source", "variant", "vary",
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +40,7 @@ class Route:
         derivative: Derivative,
         query: str,
         redirect: str,
+        mark_path: str,
         variant: Variant | None = None,
     ) -> None:
         self.site = site
@@ -45,11 +48,19 @@ class Route:
         self.query = query  # of a target that no grammar claims: an origin may mean something by it
         self.redirect = redirect
         self.asked = 0  # times, by heads that a ready answer could have met
-        self.found = derivative  # with the ending that was found, where the grammar leaves it open
+        # In the site's looks, and with the ending that was found where the grammar leaves it open.
+        self.found = _dressed(site, derivative)
+        self.mark_path = mark_path  # of the site's watermark; "" for none
         self.source: Source | None = None
+        self.mark: Mark | None = None  # as it was when the key was made
         self.key: Key | None = None
         self.variant = variant
         self.vary = "" if variant is None else site.negotiation.answer_lines
+
+    def endings(self) -> list[Derivative]:
+        """The derivative under each ending that its source may have."""
+        derivative = self.derivative
+        return [_dressed(self.site, resolve(derivative, each)) for each in derivative.extensions]
 
     @property
     def is_slow(self) -> bool:
@@ -59,24 +70,45 @@ class Route:
 
 class Fork:
     """A target with a Route for each variant. asked is what the URL says, stepped its transform
-    after the site's steps."""
+    after the site's steps, both in the site's looks: the format of a variant then settles which
+    quality of theirs it has, and Save-Data never raises one."""
 
-    __slots__ = ("asked", "query", "site", "stepped")
+    __slots__ = ("asked", "mark_path", "query", "site", "stepped")
 
-    def __init__(self, site: Site, asked: Derivative, stepped: Transform, query: str) -> None:
+    def __init__(
+        self, site: Site, asked: Derivative, stepped: Transform, query: str, mark_path: str
+    ) -> None:
         self.site = site
-        self.asked = asked
-        self.stepped = stepped
+        self.asked = _dressed(site, asked)
+        self.stepped = site.looks.apply(stepped)
         self.query = query
+        self.mark_path = mark_path
 
     def route(self, variant: Variant) -> Route:
         transform = self.site.negotiation.adapt(self.asked, self.stepped, variant)
         derivative = dataclasses.replace(self.asked, transform=transform)
-        return Route(self.site, derivative, self.query, "", variant)
+        return Route(self.site, derivative, self.query, "", self.mark_path, variant)
 
 
 # By host and target; a variant of a Fork by these and what tells it from the others.
 _Memo: TypeAlias = tuple[bytes, bytes] | tuple[bytes, bytes, Variant]
+
+
+def _mark_path(site: Site, derivative: Derivative) -> str:
+    watermark = derivative.transform.watermark
+    if watermark is None:
+        return ""
+    path = site.looks.maybe_mark(watermark.name)
+    if path is None:
+        raise UnknownMark(f"no watermark {watermark.name}")
+    return path
+
+
+def _dressed(site: Site, derivative: Derivative) -> Derivative:
+    # Not before the ending is known: it settles the format, and with that the quality.
+    if derivative.extensions:
+        return derivative
+    return dataclasses.replace(derivative, transform=site.looks.apply(derivative.transform))
 
 
 class Routes:
@@ -93,7 +125,7 @@ class Routes:
         return self._variant(request, route, route.site.negotiation.variant_of(request.fields))
 
     def find(self, request: Request) -> Route:
-        """Raises BadUrl, BadTransform, NotFound, WidthNotAllowed."""
+        """Raises BadUrl, BadTransform, NotFound, UnknownMark, WidthNotAllowed."""
         known = self.known(request)
         if known is not None:
             return known
@@ -136,6 +168,9 @@ class Routes:
         if claim is None:
             raise NotFound("outside of the site's prefix")
         derivative, redirect = claim.derivative, ""
+        if not derivative.transform.is_identity and not site.looks.may_read(derivative.source):
+            raise NoPicture("of a format that is switched off")
+        mark_path = _mark_path(site, derivative)
         if derivative.extensions:
             derivative = dataclasses.replace(derivative, extensions=site.extensions)
         asked = derivative
@@ -153,5 +188,5 @@ class Routes:
                     raise WidthNotAllowed(f"nearest step is {nearest}")
         query = target.query if claim.grammar is None else ""
         if not redirect and site.negotiation.concerns(asked):
-            return Fork(site, asked, derivative.transform, query)
-        return Route(site, derivative, query, redirect)
+            return Fork(site, asked, derivative.transform, query, mark_path)
+        return Route(site, derivative, query, redirect, mark_path)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from edge.errors import UnknownHost
 from edge.origin.files import Docroot
 from edge.origin.pool import OriginPool
+from edge.policy.looks import PLAIN, Looks
 from edge.policy.negotiation import NO_NEGOTIATION, Negotiation
 from edge.policy.steps import Steps
 from edge.urls.grammar import Grammar
@@ -27,6 +28,7 @@ class Site:
     max_source_bytes: int
     negotiation: Negotiation = NO_NEGOTIATION
     has_ladders: bool = False  # a first miss brings the other steps along
+    looks: Looks = PLAIN
 
 
 @dataclass(frozen=True, slots=True)

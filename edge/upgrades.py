@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cache.key import Key
+from edge.rendering import Terms
 from edge.site import Site
 from edge.source import Source
 from resizer.transform import Transform
@@ -49,6 +50,7 @@ class _Job:
     source: Source
     key: Key
     transform: Transform
+    terms: Terms
 
 
 class Upgrades:
@@ -59,7 +61,7 @@ class Upgrades:
 
     def __init__(
         self,
-        prepare: Callable[[Site, Source, Key, Transform], Awaitable[None]],
+        prepare: Callable[[Site, Source, Key, Transform, Terms], Awaitable[None]],
         now: Callable[[], float],
         limit: int = MAX_WAITING,
     ) -> None:
@@ -86,7 +88,7 @@ class Upgrades:
         self._task.cancel()
         await asyncio.wait({self._task})
 
-    def ask(self, site: Site, source: Source, key: Key, transform: Transform) -> None:
+    def ask(self, site: Site, source: Source, key: Key, transform: Transform, terms: Terms) -> None:
         """Have a variant prepared, unless it cannot be just now."""
         self.stats.asked += 1
         if key.digest in self._waiting:
@@ -96,7 +98,7 @@ class Upgrades:
             self.stats.held_down += 1
             return
         try:
-            self._jobs.put_nowait(_Job(site, source, key, transform))
+            self._jobs.put_nowait(_Job(site, source, key, transform, terms))
         except asyncio.QueueFull:
             self.stats.refused += 1
             return
@@ -111,7 +113,7 @@ class Upgrades:
         while True:
             job = await self._jobs.get()
             try:
-                await self._prepare(job.site, job.source, job.key, job.transform)
+                await self._prepare(job.site, job.source, job.key, job.transform, job.terms)
             except Exception as error:  # noqa: BLE001 - the top of a task; the quick one still goes out
                 self.stats.failed += 1
                 self._hold_down(job.key)

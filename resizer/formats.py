@@ -49,6 +49,13 @@ EXTENSIONS: dict[str, Format] = {
     "gif": Format.GIF,
 }
 
+# Endings of what is only read; no URL can ask for such a picture.
+INPUT_EXTENSIONS: dict[str, InputOnly] = {
+    "tif": InputOnly.TIFF,
+    "tiff": InputOnly.TIFF,
+    "jp2": InputOnly.JPEG2000,
+}
+
 # Enough of a file's first bytes for sniff() to decide.
 SNIFF_BYTES = 32
 

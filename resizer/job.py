@@ -38,6 +38,9 @@ from resizer.transform import Transform
 
 MIB: Final = 1 << 20
 
+# A watermark is a logo, not a photograph.
+MAX_MARK_BYTES: Final = 2 * MIB
+
 # Longest message of a worker: a head, and a body whose only long part is a text of TEXT_CHARS.
 MAX_MESSAGE_BYTES: Final = 2048
 TEXT_CHARS: Final = 300

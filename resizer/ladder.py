@@ -57,7 +57,7 @@ _LOSSLESS: Final = frozenset({Format.PNG, Format.GIF})
 _PLAIN: Final = frozenset(
     {
         *("width", "height", "fit", "gravity", "enlarge", "format", "quality", "background"),
-        *("crisp", "progressive"),
+        *("qualities", "crisp", "progressive"),
     }
 )
 
@@ -276,6 +276,8 @@ def may_derive(parent: Encoded, wanted: Transform, source: Source, max_pixels: i
         return False
     if wanted.quality is not None and wanted.quality > parent.quality:
         return False
+    if wanted.qualities.by_format or parent.transform.qualities.by_format:
+        return False  # which of them counts is settled by the bytes
     if not is_plain(parent.transform) or not is_plain(wanted):
         return False
     if parent.transform.crisp:

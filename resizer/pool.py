@@ -42,6 +42,7 @@ from resizer.errors import (
     WorkerCrashed,
 )
 from resizer.evidence import Evidence
+from resizer.formats import InputOnly
 from resizer.job import (
     MAX_TRANSFORMS,
     Failure,
@@ -201,6 +202,7 @@ class Pool:
         length: int | None = None,
         client: str = "",
         mark_fd: int | None = None,
+        inputs: tuple[InputOnly, ...] = (),
         parent: Parent | None = None,
     ) -> Result:
         """Render the source (length bytes from offset on; None: to its end) into the sink, where
@@ -208,9 +210,9 @@ class Pool:
 
         All descriptors stay the caller's and must stay open until this returns or raises. digest
         identifies the source's bytes, for the bar; client who asks, for fairness; mark_fd is the
-        site's watermark; parent says that the source is no original but a derivative of one. After
-        any error the sink holds nothing of use; after a cancellation a worker may still be writing
-        to it.
+        site's watermark; inputs are the formats that are only read and are switched on; parent says
+        that the source is no original but a derivative of one. After any error the sink holds
+        nothing of use; after a cancellation a worker may still be writing to it.
         """
         self.stats.calls += 1
         now = self._clock()
@@ -246,6 +248,7 @@ class Pool:
             length,
             now,
             future=future,
+            inputs=inputs,
             parent=parent,
         )
         self.stats.admitted += 1
@@ -290,6 +293,7 @@ class Pool:
         length: int | None = None,
         client: str = "",
         mark_fd: int | None = None,
+        inputs: tuple[InputOnly, ...] = (),
     ) -> None:
         """Render several transforms of one source, in order, each into its sink, while nobody else
         waits. on_result(i, Result or ResizeError) is called for each as it is done, from here.
@@ -314,6 +318,7 @@ class Pool:
                 length,
                 self._clock(),
                 outcomes=asyncio.Queue(len(transforms)),
+                inputs=inputs,
             )
         )
         assert ticket.outcomes is not None

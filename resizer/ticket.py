@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from resizer.cost import Header, Lane
 from resizer.errors import ResizeError
+from resizer.formats import InputOnly
 from resizer.job import Job, Limits, Result
 from resizer.ladder import Parent
 from resizer.transform import Transform
@@ -32,6 +33,7 @@ class Ticket:
     arrived: float
     future: "asyncio.Future[Result] | None" = None
     outcomes: "asyncio.Queue[Outcome] | None" = None
+    inputs: tuple[InputOnly, ...] = ()
     step: int = 0  # transforms that have come to an end
     timer: asyncio.TimerHandle | None = None
     begun: float | None = None  # the step in hand, on a worker; None while it waits
@@ -65,6 +67,7 @@ class Ticket:
             self.length,
             tuple(further),
             has_mark=self.mark is not None,
+            inputs=self.inputs,
             parent=self.parent,
         )
 

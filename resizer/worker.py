@@ -27,6 +27,7 @@ from resizer.errors import (
 from resizer.job import (
     MAX_DESCRIPTORS,
     MAX_JOB_BYTES,
+    MAX_MARK_BYTES,
     MIB,
     Failure,
     Hello,
@@ -61,9 +62,8 @@ NICENESS: Final = 5
 # The kernel should take a worker long before an edge process.
 OOM_SCORE: Final = 500
 
-# A logo, not a photograph: it is decoded whole with every job that asks for it, in the memory that
-# is spare.
-MARK_LIMITS: Final = Limits(max_bytes=2 * MIB, max_pixels=4_000_000, max_side=4096)
+# It is decoded whole with every job that asks for it, in the memory that is spare.
+MARK_LIMITS: Final = Limits(max_bytes=MAX_MARK_BYTES, max_pixels=4_000_000, max_side=4096)
 
 
 Work = Callable[[Source, Sequence[Transform]], Iterator[Outcome]]

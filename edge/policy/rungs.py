@@ -1,7 +1,8 @@
 """What a first miss brings along: the other sizes that a page is likely to ask for.
 
 The rungs are of the kind that was asked for, a width with a format and a quality, or the names of
-the youtube grammar; whatever else a transform may ask for is rare, and comes alone.
+the youtube grammar, each in the looks of the one that was asked for; whatever else a transform may
+ask for is rare, or has a watermark, and comes alone.
 
     a width          the site's steps, else STEPS
     a named size     the grammar's other names in this format
@@ -16,6 +17,7 @@ from typing import Final
 
 from edge.urls import youtube
 from resizer.job import MAX_TRANSFORMS
+from resizer.qualities import NO_QUALITIES
 from resizer.transform import Transform
 
 # What Wikipedia's pages ask for, at one, one and a half and two device pixels.
@@ -30,7 +32,7 @@ def rungs(
     is_named: a grammar's own name was asked for. steps: the site's, in any order.
     """
     if is_named:
-        named = youtube.named_sizes(wanted)
+        named = tuple(_dressed(each, wanted) for each in youtube.named_sizes(_bare(wanted)))
     elif wanted.width is None or wanted != plain(wanted.width, wanted):
         return ()
     else:
@@ -42,8 +44,22 @@ def rungs(
 
 
 def plain(width: int, like: Transform) -> Transform:
-    """A width, in the format and the quality of another transform."""
-    return Transform(width=width, format=like.format, quality=like.quality)
+    """A width, in the format, the quality and the looks of another transform."""
+    return _dressed(Transform(width=width, format=like.format), like)
+
+
+def _dressed(size: Transform, like: Transform) -> Transform:
+    return replace(
+        size,
+        quality=like.quality,
+        qualities=like.qualities,
+        crisp=like.crisp,
+        progressive=like.progressive,
+    )
+
+
+def _bare(transform: Transform) -> Transform:
+    return replace(transform, quality=None, qualities=NO_QUALITIES, crisp=False, progressive=False)
 
 
 def kind(transform: Transform) -> Transform:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from edge.settings.document import Path
-from edge.settings.kinds import Kind
+from edge.settings.kinds import BadItem, Kind
 from edge.settings.units import BadValue
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def read_table(cls: type[S], raw: Mapping[str, object], path: Path, report: Repo
         try:
             values[name] = declared.kind.parse(raw[toml])
         except BadValue as error:
-            report(where, str(error))
+            report((*where, error.name) if isinstance(error, BadItem) else where, str(error))
             is_whole = is_whole and not declared.is_required
     return cls(**values) if is_whole else None
 

@@ -260,6 +260,57 @@ class Several(Kind[tuple[T, ...]]):
         return [self.item.from_text(item) for item in items]
 
 
+class BadItem(BadValue):
+    """One value of a table cannot be what it is; name is its key."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class Named(Kind[tuple[tuple[str, T], ...]]):
+    """A table: names, each with a value. In the environment: NAME=VALUE separated by commas, or a
+    TOML table. read_name raises BadValue, and lets through what needs no quotes as a key."""
+
+    read_name: Callable[[str], str]
+    item: Kind[T]
+    most: int
+
+    @property
+    def described(self) -> str:
+        return f"a table of names, with {self.item.described} each"
+
+    def parse(self, raw: object) -> tuple[tuple[str, T], ...]:
+        if not isinstance(raw, dict):
+            raise BadValue(f"must be {self.described}, in curly brackets, not {_echo(raw)}")
+        if len(raw) > self.most:
+            raise BadValue(f"must have {self.most} items at most, not {len(raw)}")
+        return tuple(self._parse_item(name, value) for name, value in raw.items())
+
+    def _parse_item(self, name: str, raw: object) -> tuple[str, T]:
+        try:
+            return self.read_name(name), self.item.parse(raw)
+        except BadValue as error:
+            raise BadItem(name, str(error)) from error
+
+    def write(self, value: tuple[tuple[str, T], ...]) -> str:
+        items = ", ".join(f"{name} = {self.item.write(held)}" for name, held in value)
+        return f"{{ {items} }}" if items else "{}"
+
+    def from_text(self, text: str) -> object:
+        if text.lstrip().startswith("{"):
+            try:
+                values: Mapping[str, object] = tomllib.loads(f"table = {text}")
+            except (ValueError, RecursionError):
+                return text
+            return values["table"] if len(values) == 1 else text
+        pairs = [pair.partition("=") for pair in text.split(",")] if text.strip() else []
+        if not all(sign for _, sign, _ in pairs):
+            return text
+        return {name.strip(): self.item.from_text(held.strip()) for name, _, held in pairs}
+
+
 def _echo(raw: object) -> str:
     """A rejected value, short and printable."""
     if isinstance(raw, list | dict):

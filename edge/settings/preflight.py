@@ -8,12 +8,14 @@ the caller's duty, who knows what was reported.
 import grp
 import os
 import pwd
+import stat
 from collections.abc import Collection, Sequence
 
 from edge.settings.addresses import Address, EmbeddedIndex, IndexAddress, TcpAddress
 from edge.settings.declare import Report
 from edge.settings.document import Path
 from edge.settings.sections import Cache, Log, Site
+from resizer.job import MAX_MARK_BYTES
 
 
 def check_workers(workers: int, index: IndexAddress, report: Report) -> None:
@@ -96,6 +98,30 @@ def check_roots(sites: Sequence[Site], cache: Cache, report: Report) -> None:
         elif _is_inside(site.root, cache.path):
             # What lies in the cache folder may be deleted, and fsck removes what it does not know.
             report(where, f"{site.root} lies inside the cache, {cache.path}")
+
+
+def check_watermarks(sites: Sequence[Site], report: Report) -> None:
+    for number, site in enumerate(sites):
+        for name, path in site.pictures.watermarks:
+            fault = _fault_of_mark(path)
+            if fault:
+                report(("site", number, "pictures", "watermarks", name), f"{path} {fault}")
+
+
+def _fault_of_mark(path: str) -> str:
+    try:
+        found = os.lstat(path)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if stat.S_ISLNK(found.st_mode):
+        return "is a symbolic link"
+    if not stat.S_ISREG(found.st_mode):
+        return "is not a file"
+    if found.st_size > MAX_MARK_BYTES:
+        return f"has {found.st_size} bytes, {MAX_MARK_BYTES} are the most"
+    if not os.access(path, os.R_OK):
+        return f"cannot be read by this user (uid {os.geteuid()})"
+    return ""
 
 
 def _is_inside(path: str, folder: str) -> bool:

@@ -26,15 +26,28 @@ from edge.settings.addresses import (
     parse_site_host,
 )
 from edge.settings.declare import optional, required, section, setting
-from edge.settings.kinds import Auto, Choice, Duration, Number, Several, Size, Switch, Written
+from edge.settings.kinds import (
+    Auto,
+    Choice,
+    Duration,
+    Named,
+    Number,
+    Several,
+    Size,
+    Switch,
+    Written,
+)
 from edge.settings.units import BadValue
-from resizer.transform import MAX_SIDE
+from resizer.transform import MAX_SIDE, QUALITIES, BadTransform
+from resizer.watermark import Watermark
 
 GIB: Final = 2**30
 DAY: Final = 86_400.0
 _NAME_CHARACTERS: Final = frozenset(string.ascii_letters + string.digits + "-._")
 # Short enough for a test, too short for a network: below it is a slip of the unit.
 SHORTEST_S: Final = 0.01
+# Each is kept in memory, 2 MiB at the most, and holds a file open.
+MAX_WATERMARKS: Final = 32
 
 
 def _parse_path(text: str) -> str:
@@ -98,6 +111,13 @@ def _parse_extension(text: str) -> str:
     if not (text.isascii() and text.isalnum() and len(text) <= 8):
         raise BadValue(f'must be a file name ending without its dot, like "jpg", not {text!r}')
     return text
+
+
+def _parse_mark_name(text: str) -> str:
+    try:
+        return Watermark(text).name
+    except BadTransform:
+        raise BadValue(f"must be named by 1 to 32 of a-z, 0-9 and -, not {text!r:.60}") from None
 
 
 def _show_index(index: IndexAddress) -> str:
@@ -365,6 +385,55 @@ class Limits:
     )
 
 
+class Input(enum.StrEnum):
+    """Formats that are read where a site switches them on, and never written."""
+
+    TIFF = "tiff"
+    JPEG2000 = "jpeg2000"
+
+
+_QUALITY: Final = Auto(Number(QUALITIES[0], QUALITIES[-1]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """How this site's derivatives look, and what they may be made from. A change makes them anew,
+    as they are asked for."""
+
+    sharpen: bool = setting(
+        Switch(),
+        False,
+        "Give back the sharpness that a reduction takes, wherever a URL asks for neither blur nor"
+        " sharpening of its own. Costs a fifth of a render of 1280 pixels, and 2 % of a thumbnail.",
+    )
+    progressive: bool = setting(
+        Switch(),
+        False,
+        "Write JPEG in passes from coarse to fine: it shows sooner on a slow line, weighs a little"
+        " less and takes longer to make.",
+    )
+    quality_jpeg: int | None = setting(
+        _QUALITY, "auto", "Quality where a URL names none; auto is halftone's own choice."
+    )
+    quality_webp: int | None = setting(_QUALITY, "auto", "Likewise.")
+    quality_avif: int | None = setting(_QUALITY, "auto", "Likewise.")
+    inputs: tuple[Input, ...] = setting(
+        Several(Choice(Input)),
+        [],
+        "Formats that only originals have. Derivatives of them are JPEG, or PNG with transparency,"
+        " where a URL names no format. Off: 415; the originals themselves are always served.",
+        example='["tiff"]',
+    )
+    watermarks: tuple[tuple[str, str], ...] = setting(
+        Named(_parse_mark_name, PATH, MAX_WATERMARKS),
+        {},
+        "Pictures that a URL may lay over a derivative, by the names that URLs call them: a PNG,"
+        " WebP or another picture of ours, a regular file and no link, at most 2 MiB and 4"
+        " megapixels. A file that is replaced is seen within a second.",
+        example='{ logo = "/etc/halftone/logo.png" }',
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Negotiate:
     """Which variant of a derivative a client gets, where its URL leaves the format open. Every
@@ -466,6 +535,7 @@ class Site:
     expire: Expire = section(Expire, "expire")
     limits: Limits = section(Limits, "limits")
     negotiate: Negotiate = section(Negotiate, "negotiate")
+    pictures: Pictures = section(Pictures, "pictures")
 
     @property
     def name(self) -> str:

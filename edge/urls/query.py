@@ -38,7 +38,7 @@ from edge.urls.ending import ENDINGS, extension, output_format, own_format
 from edge.urls.number import hundredths, integer
 from edge.urls.path import Target, build_path, decode
 from edge.urls.query_looks import PARAMETERS, read_looks, write_looks
-from resizer.formats import EXTENSIONS, Format
+from resizer.formats import EXTENSIONS, INPUT_EXTENSIONS, Format
 from resizer.transform import IDENTITY, MAX_SIDE, QUALITIES, BadTransform, Fit, Transform, at_ratio
 
 DEFAULT_IGNORED: Final = ("utm_*",)
@@ -48,7 +48,7 @@ _PARAMETERS: Final = PARAMETERS | {"w", "h", "dpr", "fit", "crop", "up", "fm", "
 # in another size is a mistake that deserves an answer. What may be a program is not here.
 _OTHER_FILES: Final = frozenset(
     [
-        *("txt", "md", "csv", "pdf", "svg", "tif", "tiff", "bmp", "ico", "jp2", "jxl", "heic"),
+        *("txt", "md", "csv", "pdf", "svg", "bmp", "ico", "jxl", "heic"),
         *("psd", "mp4", "mov", "webm", "ogv", "mp3", "wav", "zip", "gz", "tar"),
     ]
 )
@@ -135,7 +135,9 @@ class Query:
 
 
 def _may_be_picture(source: str) -> bool:
-    return own_format(source) is not None or not extension(source)
+    ending = extension(source).lower()
+    # Whether a site reads the latter is for its looks to say.
+    return not ending or ending in EXTENSIONS or ending in INPUT_EXTENSIONS
 
 
 def _read(source: str, values: dict[str, str]) -> Transform:

@@ -560,7 +560,7 @@ def _toml_any(value: object) -> str:
 
 
 def test_each_setting_reports_under_its_own_name(tmp_path: Path) -> None:
-    """A table is the wrong type for every setting: as many problems as there are settings."""
+    """A date is the wrong type for every setting: as many problems as there are settings."""
     names, table = [], ""
     for line in default_text().splitlines():
         bare = line.removeprefix("#")
@@ -573,7 +573,7 @@ def test_each_setting_reports_under_its_own_name(tmp_path: Path) -> None:
     lines = [line.removeprefix("#") for line in default_text().splitlines() if line[:2] != "# "]
     file = tmp_path / "halftone.toml"
     file.write_text(
-        "\n".join(f"{line.split(' = ')[0]} = {{}}" if "=" in line else line for line in lines)
+        "\n".join(f"{line.split(' = ')[0]} = 1979-05-27" if "=" in line else line for line in lines)
     )
     with pytest.raises(ConfigError) as caught:
         load(str(file), {}, {})
@@ -596,3 +596,105 @@ def test_negotiation(place: Place) -> None:
     )
     for wrong in ("formats = ['jpeg']", "formats = 'avif'", "save_data = 'on'", "format = []"):
         assert place.problems(f"{place.site}[site.negotiate]\n{wrong}\n")
+
+
+def pictures(place: Place, text: str) -> str:
+    return f"{place.site}[site.pictures]\n{text}"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        # wrong types and limits
+        ("sharpen = 1", "F:6: site.pictures.sharpen: must be true or false, without quotes, not 1"),
+        ("quality_jpeg = 0", "F:6: site.pictures.quality_jpeg: must be 1 to 100, not 0"),
+        ("quality_png = 9",
+         'F:6: site.pictures.quality_png: unknown setting; did you mean "quality_jpeg"?'),
+        ("inputs = ['heic']",
+         "F:6: site.pictures.inputs: must be \"tiff\" or \"jpeg2000\", not 'heic'"),
+        ("watermarks = ['/logo.png']",
+         ("F:6: site.pictures.watermarks: must be a table of names, with an absolute path each, in"
+         " curly brackets, not a list")),
+        # each on the line of its own name
+        ("watermarks = { logo = 'logo.png' }",
+         "F:6: site.pictures.watermarks.logo: must be an absolute path, not 'logo.png'"),
+        ("[site.pictures.watermarks]\nlogo = '{mark}'\n\nseal = '/none/seal.png'",
+         ("F:9: site.pictures.watermarks.seal: /none/seal.png cannot be read: No such file or"
+         " directory")),
+        ("[site.pictures.watermarks]\nlogo = '{mark}'\nLogo = '{mark}'",
+         ("F:8: site.pictures.watermarks.Logo: must be named by 1 to 32 of a-z, 0-9 and -,"
+         " not 'Logo'")),
+        ("watermarks.logo = 3",
+         "F:6: site.pictures.watermarks.logo: must be an absolute path, in quotes"),
+        ("watermarks.logo = '{folder}'",
+         "F:6: site.pictures.watermarks.logo: {folder} is not a file"),
+        ("watermarks.logo = '{link}'",
+         "F:6: site.pictures.watermarks.logo: {link} is a symbolic link"),
+        ("watermarks.logo = '{large}'",
+         "F:6: site.pictures.watermarks.logo: {large} has 2097153 bytes, 2097152 are the most"),
+    ],
+)  # fmt: skip
+def test_problems_of_looks(place: Place, text: str, problem: str) -> None:
+    names = {"mark": "mark.png", "link": "link.png", "large": "large.png", "folder": "originals"}
+    paths = {name: str(place.folder / file) for name, file in names.items()}
+    Path(paths["mark"]).write_bytes(b"")
+    Path(paths["link"]).symlink_to(paths["mark"])
+    Path(paths["large"]).write_bytes(bytes(2**21 + 1))
+    for name, path in paths.items():
+        text, problem = text.replace(f"{{{name}}}", path), problem.replace(f"{{{name}}}", path)
+    assert place.problems(pictures(place, text)) == [problem]
+
+
+def test_too_many_watermarks(place: Place) -> None:
+    items = ", ".join(f"m{number} = '/m'" for number in range(33))
+    assert place.problems(pictures(place, f"watermarks = {{ {items} }}")) == [
+        "F:6: site.pictures.watermarks: must have 32 items at most, not 33"
+    ]
+
+
+def test_looks_read_back(place: Place) -> None:
+    mark = place.folder / 'a "mark", of ours.png'
+    mark.write_bytes(b"")
+    config = place.load(
+        pictures(
+            place,
+            f"sharpen = true\nprogressive = true\nquality_avif = 44\ninputs = ['jpeg2000', 'tiff']"
+            f"\nwatermarks = {{ logo = {json.dumps(str(mark))}, 2-nd = '/dev/../{mark}' }}",
+        )
+    )
+    found = config.sites[0].pictures
+    assert (found.sharpen, found.progressive, found.inputs) == (True, True, ("jpeg2000", "tiff"))
+    assert (found.quality_avif, found.quality_jpeg, found.quality_webp) == (44, None, None)
+    assert [name for name, _ in found.watermarks] == ["logo", "2-nd"]
+    place.head = ""
+    assert place.load(config.toml()) == config
+    bare = place.load(place.site)
+    assert place.load(bare.toml()) == bare
+    assert bare.sites[0].pictures.watermarks == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("logo={mark}", ["logo"]),
+        (" logo = {mark} , seal={mark}", ["logo", "seal"]),
+        ('{ logo = "{mark}" }', ["logo"]),
+        ("", []),
+        ("{}", []),
+        ("logo", None),
+        ("{ logo", None),
+        ("{}\nx = 1", None),
+        ("logo=mark.png", None),
+    ],
+)
+def test_watermarks_from_the_environment(
+    place: Place, text: str, expected: list[str] | None
+) -> None:
+    mark = place.folder / "mark.png"
+    mark.write_bytes(b"")
+    environ = {"HALFTONE__SITE__0__PICTURES__WATERMARKS": text.replace("{mark}", str(mark))}
+    if expected is None:
+        assert place.problems(place.site, environ)[0].startswith("environment ")
+        return
+    found = place.load(place.site, environ).sites[0].pictures.watermarks
+    assert found == tuple((name, str(mark)) for name in expected)

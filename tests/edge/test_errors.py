@@ -49,6 +49,7 @@ def test_every_error_has_a_row(kind):
         (cache.errors.DamagedEntry, 503),
         (resizer.errors.TransferFailed, 503),
         (resizer.errors.ResizerStopped, 503),
+        (resizer.errors.MarkUnusable, 503),
         (resizer.errors.WorkerCrashed, 500),
         (resizer.errors.CorruptPicture, 422),
         (edge.origin.errors.OriginTruncated, 502),
@@ -56,6 +57,7 @@ def test_every_error_has_a_row(kind):
         (edge.origin.errors.DocrootFailed, 503),
         (edge.urls.derivative.NoPicture, 415),
         (edge.urls.derivative.BadUrl, 400),
+        (edge.errors.UnknownMark, 400),
         (KeyError, 500),
     ],
 )

@@ -1,6 +1,7 @@
 """edge/ladders.py with a real store and a resizer that does what the test says."""
 
 import asyncio
+import dataclasses
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,19 +19,22 @@ from cache.memory import Memory
 from cache.store import Store
 from edge.clock import Clock
 from edge.ladders import Ladders
+from edge.marks import Marks
 from edge.origin.files import Docroot
+from edge.policy.looks import Looks
 from edge.policy.steps import Steps
-from edge.rendering import Derivatives, Made
+from edge.rendering import Derivatives, Made, Terms
 from edge.representation import Representation
 from edge.shelf import Shelf
 from edge.site import Site
 from edge.source import Node, Source, Sources
 from edge.spool import Spool
 from resizer.errors import CorruptPicture, QueueFull, ResizeError, ResizerStopped, TransferFailed
-from resizer.formats import Format
+from resizer.formats import Format, InputOnly
 from resizer.job import Result
 from resizer.ladder import Parent
 from resizer.pool import PoolSettings
+from resizer.qualities import Qualities
 from resizer.transform import Transform
 
 STEPS = (100, 200, 300, 400)
@@ -50,6 +54,7 @@ class Resizer:
         self.derived_error: ResizeError | None = None
         self.live: list[int] = []
         self.ladders: list[list[int]] = []
+        self.asked: list[tuple[tuple[Transform, ...], tuple[InputOnly, ...]]] = []
         self.errors: dict[int, ResizeError] = {}
         self.refusal: ResizeError | None = None
         self.gate: asyncio.Event | None = None  # before each step of a ladder
@@ -86,9 +91,11 @@ class Resizer:
         transforms: Sequence[Transform],
         *,
         on_result: Callable[[int, Any], None],
+        inputs: tuple[InputOnly, ...] = (),
         **_: object,
     ) -> None:
         self.ladders.append([each.width or 0 for each in transforms])
+        self.asked.append((tuple(transforms), inputs))
         async with self.stepped:
             self.stepped.notify_all()
         if self.refusal is not None:
@@ -133,6 +140,7 @@ class Bench:
             encoder="e",
             clock=self.clock,
             disk_threads=self.threads,
+            marks=Marks(self.clock, self.threads),
         )
         self.ladders = Ladders(self.sources, self.derivatives, self.pool, limit)  # type: ignore[arg-type]
         self.site = Site(
@@ -162,7 +170,7 @@ class Bench:
         """As the handler answers it."""
         source = await self.source(name)
         key = Key(source.id, transform.canonical())
-        landing = await self.derivatives.make(self.site, source, key, transform)
+        landing = await self.derivatives.get(self.site, source, key, transform, Terms())
         self.ladders.offer(self.site, source, transform, landing.value, is_named=False)
         return source
 
@@ -236,7 +244,7 @@ def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
     async def test(bench: Bench) -> None:
         source = await bench.source()
         key = Key(source.id, Transform(width=300).canonical())
-        await bench.derivatives.make(bench.site, source, key, Transform(width=300))
+        await bench.derivatives.get(bench.site, source, key, Transform(width=300), Terms())
         await bench.miss()
         await bench.over()
         assert bench.pool.ladders == [[400, 100]]
@@ -379,3 +387,26 @@ def test_stop_does_not_wait(tmp_path: Path) -> None:
         bench.threads.shutdown()
 
     asyncio.run(main())
+
+
+def test_rungs_have_the_looks_and_inputs_of_their_site(tmp_path: Path) -> None:
+    looks = Looks(
+        sharpen=True,
+        progressive=True,
+        qualities=Qualities(((Format.JPEG, 40),)),
+        inputs=(InputOnly.TIFF,),
+    )
+
+    async def test(bench: Bench) -> None:
+        bench.site = dataclasses.replace(bench.site, looks=looks)
+        source = await bench.miss(transform=looks.apply(ASKED))
+        await bench.over()
+        ((transforms, inputs),) = bench.pool.asked
+        assert inputs == looks.inputs
+        assert len(transforms) == len(STEPS) - 1
+        for each in transforms:
+            assert looks.apply(Transform(width=each.width)) == each
+            key = Key(source.id, each.canonical())
+            assert await bench.derivatives.lookup(source, key) is not None
+
+    run(tmp_path, test)

@@ -9,10 +9,13 @@ import pytest
 from cache.index.interface import SourceRecord
 from cache.key import Key
 from edge.parents import FAR_PIXELS, LARGE_PIXELS, MAX_LOOKED_FOR, Found, Parents
+from edge.policy.looks import Looks
+from edge.rendering import Terms
 from edge.source import Home, Source
 from resizer.errors import CorruptPicture, PictureBarred, ResizeError, UnsupportedFormat
 from resizer.formats import Format, InputOnly, SourceFormat
 from resizer.job import Result
+from resizer.qualities import Qualities
 from resizer.transform import Transform, parse
 from tests.edge.test_ladders import Bench, run
 
@@ -32,7 +35,7 @@ async def store(bench: Bench, source: Source, *widths: int) -> None:
     for width in widths:
         transform = Transform(width=width)
         key = Key(source.id, transform.canonical())
-        await bench.derivatives.make(bench.site, source, key, transform)
+        await bench.derivatives.get(bench.site, source, key, transform, Terms())
 
 
 @pytest.mark.parametrize(
@@ -110,6 +113,33 @@ def test_an_original_that_is_not_here_is_not_fetched(
         source.home = Home.ORIGIN
         found = await known.maybe_find(bench.site, source, Transform(width=100))
         assert (found is not None) is is_found
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("looks", "found"),
+    [
+        (Looks(progressive=True), "w=400,pr=1"),
+        (Looks(sharpen=True), None),
+        (Looks(qualities=Qualities(((Format.JPEG, 50),))), None),
+    ],
+)
+def test_a_parent_has_the_looks_of_its_site(
+    tmp_path: Path, looks: Looks, found: str | None
+) -> None:
+    async def test(bench: Bench) -> None:
+        source = await bench.source()
+        await store(bench, source, 300)  # from before the looks were set
+        site = dataclasses.replace(bench.site, looks=looks)
+        dressed = looks.apply(Transform(width=400))
+        key = Key(source.id, dressed.canonical())
+        await bench.derivatives.get(site, source, key, dressed, Terms())
+        known = parents(bench)
+        known.learn(source.id, source.record.validator, told(6000, 4000))
+        wanted = looks.apply(Transform(width=100))
+        parent = await known.maybe_find(site, source, wanted)
+        assert (None if parent is None else parent.variant) == found
 
     run(tmp_path, test)
 

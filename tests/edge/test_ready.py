@@ -183,7 +183,7 @@ def test_classes_of_accept_are_never_mixed():
         for _ in range(2):
             answers = [shop.ask(accept) for accept in CLASSES]
             assert answers == [b"for a", b"for a", b"for b", b"for all"]
-        shop.answers.next_turn()
+        shop.answers.expire()
     assert shop.answers._count == 3
     assert shop.answers._used == len("for a" + "for b" + "for all")
 
@@ -193,10 +193,10 @@ def test_what_no_longer_stands_leaves_the_others():
     shop.put("for a", b"Accept: a")
     shop.put("for b", b"Accept: b")
     shop.gone = {"for a"}
-    shop.answers.next_turn()
+    shop.answers.expire()
     assert [shop.ask(accept) for accept in CLASSES] == [None, None, b"for b", None]
     shop.gone = {"for a", "for b"}
-    shop.answers.next_turn()
+    shop.answers.expire()
     assert [shop.ask(accept) for accept in CLASSES] == [None] * 4
     assert (shop.answers._count, shop.answers._used) == (0, 0)
     assert shop.answers.stats.dropped == 2

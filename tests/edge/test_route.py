@@ -4,14 +4,16 @@ import dataclasses
 
 import pytest
 
-from edge.errors import WidthNotAllowed
+from edge.errors import UnknownMark, WidthNotAllowed
 from edge.http.messages import Request
+from edge.policy.looks import Looks
 from edge.policy.negotiation import Negotiation
 from edge.policy.steps import OffStep, Steps
 from edge.route import Fork, Routes
 from edge.site import Site, Sites
 from edge.urls.grammars import GRAMMARS, make_grammars
 from resizer.formats import Format
+from resizer.qualities import Qualities
 
 CHROME = b"image/avif,image/webp,*/*"
 CLIENTS = {CHROME: "w=250,f=avif", b"image/webp": "w=250,f=webp", b"*/*": "w=250"}
@@ -122,3 +124,47 @@ def test_hints_are_neither_redirected_nor_refused():
         assert (hinted.redirect, hinted.found.transform.width) == ("", 500)
     with pytest.raises(WidthNotAllowed):
         table.find(request("/a.jpg?w=220", dpr=b"2"))
+
+
+LOOKS = Looks(
+    sharpen=True,
+    progressive=True,
+    qualities=Qualities(((Format.AVIF, 44), (Format.JPEG, 30), (Format.WEBP, 55))),
+    marks=(("logo", "/logo.png"),),
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "fields", "variant"),
+    [
+        ("/a.jpg?w=220", {"accept": CHROME}, "w=250,f=avif,q=44,crisp=1"),
+        ("/a.jpg?w=220", {"accept": b"image/webp"}, "w=250,f=webp,q=55,crisp=1"),
+        ("/a.jpg?w=220", {}, "w=250,qf=avif:44:jpeg:30:webp:55,crisp=1,pr=1"),
+        # the URL's quality stands, its sharpening takes the place of the site's
+        ("/a.jpg?w=220&q=70", {"accept": CHROME}, "w=250,f=avif,q=70,crisp=1"),
+        ("/a.jpg?w=220&sharp=20", {"accept": CHROME}, "w=250,f=avif,q=44,sh=20"),
+        # less where data are to be saved, and never more
+        ("/a.jpg?w=220", {"accept": CHROME, "save_data": b"on"}, "w=250,f=avif,q=40,crisp=1"),
+        ("/a.jpg?w=220", {"save_data": b"on"}, "w=250,q=30,crisp=1,pr=1"),
+        ("/a?w=220", {"save_data": b"on"}, "w=250,qf=avif:40:jpeg:30:webp:50,crisp=1,pr=1"),
+        ("/a.jpg?w=220", {"save_data": b"on", "width": b"90"}, "w=100,q=30,crisp=1,pr=1"),
+        # a hint reduces what the URL does not
+        ("/a.jpg?q=70", {"width": b"200"}, "w=250,q=70,crisp=1,pr=1"),
+    ],
+)
+def test_variants_have_the_looks_of_their_site(target, fields, variant):
+    negotiation = dataclasses.replace(SITE.negotiation, save_data=True)
+    table = Routes(Sites({}, dataclasses.replace(SITE, looks=LOOKS, negotiation=negotiation)))
+    assert table.find(request(target, **fields)).found.transform.canonical() == variant
+
+
+def test_variants_have_the_mark_of_their_target():
+    table = Routes(Sites({}, dataclasses.replace(SITE, looks=LOOKS)))
+    for accept in CLIENTS:
+        asked = request("/a.jpg?w=220&mark=logo", accept=accept)
+        assert table.find(asked).mark_path == "/logo.png"
+    slow = table.find(request("/a.jpg?w=220&mark=logo", accept=CHROME))
+    assert slow.is_slow
+    assert table.quick(request("/a.jpg?w=220&mark=logo", accept=CHROME), slow).mark_path
+    with pytest.raises(UnknownMark):
+        table.find(request("/a.jpg?w=220&mark=other", accept=CHROME))

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from cache.key import Key, SourceId
+from edge.rendering import Terms
 from edge.upgrades import FAILED_S, MAX_FAILED, Upgrades
 from resizer.transform import Transform
 
@@ -26,7 +27,7 @@ class Farm:
         self.error: Exception | None = None
         self.upgrades = Upgrades(self.prepare, lambda: self.now, limit)
 
-    async def prepare(self, site, source, key, transform) -> None:
+    async def prepare(self, site, source, key, transform, terms) -> None:
         self.begun.set()
         await self.may.wait()
         if self.error is not None:
@@ -35,7 +36,7 @@ class Farm:
 
     def ask(self, *names: str) -> None:
         for name in names:
-            self.upgrades.ask(None, None, key(name), AVIF)  # type: ignore[arg-type]
+            self.upgrades.ask(None, None, key(name), AVIF, Terms())  # type: ignore[arg-type]
 
     async def rest(self) -> None:
         """Until nothing waits."""

@@ -18,7 +18,7 @@ from resizer.cost import (
     lane_of,
     maybe_header,
 )
-from resizer.formats import Format
+from resizer.formats import Format, InputOnly, SourceFormat
 from resizer.transform import Transform, parse
 from tests.resizer.pictures import noise, quarters, saved
 
@@ -49,11 +49,16 @@ PICTURES = [
     (Format.WEBP, written("WEBP", (300, 200), alpha=True)),
     (Format.AVIF, written("AVIF", (300, 200))),
     (Format.AVIF, written("AVIF", (300, 200), alpha=True)),
+    (InputOnly.TIFF, written("TIFF", (300, 200))),
+    (InputOnly.TIFF, written("TIFF", (300, 200), compression="tiff_lzw")),  # directory at the end
+    (InputOnly.TIFF, written("TIFF", (300, 200), big_endian=True)),
+    (InputOnly.JPEG2000, written("JPEG2000", (300, 200))),
+    (InputOnly.JPEG2000, written("JPEG2000", (300, 200), no_jp2=True)),  # a bare codestream
 ]
 
 
 @pytest.mark.parametrize(("kind", "data"), PICTURES)
-def test_real_pictures(kind: Format, data: bytes) -> None:
+def test_real_pictures(kind: SourceFormat, data: bytes) -> None:
     assert header(data) == Header(kind, 300, 200)
     # Cut anywhere: the same, or nothing; never an exception, never other sides.
     for end in [*range(64), *range(64, min(len(data), 5000), 97)]:
@@ -184,3 +189,58 @@ def test_learning_follows_the_machine_and_only_so_far() -> None:
 def test_the_pool_s_own_pictures_are_cheap() -> None:
     for data in (noise(300), saved(quarters(64), Format.WEBP)):
         assert estimate_ms(header(data), len(data), Transform()) < DEAR_MS
+
+
+def moving(frames: int, side: int = 300) -> bytes:
+    pictures = [Image.effect_noise((side, side), 128).convert("P") for _ in range(frames)]
+    return saved(pictures[0], Format.GIF, save_all=True, append_images=pictures[1:], loop=0)
+
+
+def test_a_gif_that_moves_costs_by_its_frames() -> None:
+    still, data = saved(Image.effect_noise((300, 300), 128), Format.GIF), moving(20)
+    assert header(still) == Header(Format.GIF, 300, 300)
+    found = header(data)
+    assert found == Header(Format.GIF, 300, 300, moves=True)
+
+    def estimate(text: str) -> float:
+        return estimate_ms(found, len(data), parse(text))
+
+    one = estimate_ms(header(still), len(still), parse("w=100"))
+    assert estimate("w=100") > 10 * one
+    assert estimate("w=100,f=webp") > 10 * one
+    # What stands still is not multiplied: one frame is decoded.
+    assert estimate("w=100,f=jpeg") < estimate("w=100") / 3
+    assert estimate("w=100,fr=1") < estimate("w=100") / 3
+    assert estimate("w=100,ph=thumbhash") < estimate("w=100") / 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"II*\0\xff\xff\xff\xff",  # a directory far behind the file
+        b"II*\0\x08\0\0\0\xff\xff" + bytes(4000),
+        b"MM\0*\0\0\0\x08\0\0",
+        b"\0\0\0\x0cjP  \r\n\x87\n" + b"ihdr",
+        b"\xff\x4f\xff\x51" + bytes(36),
+        b"\xff\x4f\xff\x51\0\x29\0\0"
+        + b"\0\0\0\x01" * 2
+        + b"\0\0\0\x02" * 2,  # ends before it begins
+    ],
+)
+def test_hostile_headers_of_what_is_only_read(data: bytes) -> None:
+    assert header(data) is None
+
+
+@pytest.mark.parametrize(
+    # Measured: 12 megapixels at 220 and 1280 px, to JPEG.
+    ("found", "size", "text", "true_ms"),
+    [
+        (Header(InputOnly.JPEG2000, 4000, 3000), 18 * MIB // 10, "w=220", 67),
+        (Header(InputOnly.JPEG2000, 4000, 3000), 18 * MIB // 10, "w=1280", 315),
+        (Header(InputOnly.TIFF, 4000, 3000), 45 * MIB, "w=220", 96),
+        (Header(InputOnly.TIFF, 4000, 3000), 45 * MIB, "w=1280", 122),
+        (Header(InputOnly.TIFF, 4000, 3000), 36 * MIB, "w=1280", 44),
+    ],
+)
+def test_what_is_only_read(found: Header, size: int, text: str, true_ms: float) -> None:
+    assert 0.4 < estimate_ms(found, size, parse(text)) / true_ms < 2.5

@@ -288,6 +288,8 @@ DERIVATIONS = [
     (PHOTO, "w=1280", Format.JPEG, 80, "w=220,q=81", False),
     (PHOTO, "w=1280", Format.JPEG, 80, "w=220,q=80", True),
     (PHOTO, "w=1280", Format.JPEG, 80, "w=220,f=png", False),
+    (PHOTO, "w=1280", Format.JPEG, 80, "w=220,qf=jpeg:90", False),
+    (PHOTO, "w=1280,qf=jpeg:40", Format.JPEG, 80, "w=220", False),
     (PHOTO, "w=1280,f=webp", Format.WEBP, 100, "w=20", False),
     (PHOTO, "w=1280,f=avif", Format.AVIF, 100, "w=20", False),
     (PHOTO, "w=1280,f=gif", Format.GIF, 100, "w=20", False),

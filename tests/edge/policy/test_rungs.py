@@ -11,12 +11,16 @@ from edge.policy.rungs import STEPS, kind, rungs
 from edge.urls.youtube import named_sizes
 from resizer.formats import Format
 from resizer.job import MAX_TRANSFORMS
+from resizer.qualities import Qualities
 from resizer.transform import Fit, Transform
+from resizer.watermark import Watermark
+from resizer.words import Keep
 
 HQ = Transform(
     width=480, height=360, fit=Fit.LETTERBOX, enlarge=True, format=Format.WEBP, background="000000"
 )
 W250 = Transform(width=250)
+LOW = Qualities(((Format.JPEG, 40),))
 WEBP = Transform(width=250, format=Format.WEBP, quality=40)
 
 
@@ -34,13 +38,17 @@ WEBP = Transform(width=250, format=Format.WEBP, quality=40)
         (W250, (300, 500), 200, []),
         (Transform(width=333), (100, 250), 4000, [250, 100]),  # above the largest step
         (W250, range(1, 101), 4000, [*range(100, 100 - MAX_TRANSFORMS, -1)]),
+        # in a site's looks
+        (Transform(width=250, crisp=True), (100, 250, 500), 4000, [500, 100]),
+        (Transform(width=250, progressive=True, qualities=LOW), (100, 250), 4000, [100]),
         # no plain widths
         (Transform(), (100, 250), 4000, []),
         (Transform(height=250), (100, 250), 4000, []),
         (Transform(width=250, height=250), (100, 250), 4000, []),
         (Transform(width=250, enlarge=True), (100, 250), 4000, []),
         (Transform(width=250, blur=10), (100, 250), 4000, []),
-        (Transform(width=250, crisp=True), (100, 250), 4000, []),
+        (Transform(width=250, watermark=Watermark("logo")), (100, 250), 4000, []),
+        (Transform(width=250, keep=Keep.COPYRIGHT), (100, 250), 4000, []),
         (HQ, (100, 250), 4000, []),  # by the query grammar
     ],
 )
@@ -60,6 +68,8 @@ def test_widths(
         (dataclasses.replace(HQ, format=None), 4000, [1280, 640, 320, 120]),
         (HQ, 500, [320, 120]),
         (HQ, 100, []),
+        (dataclasses.replace(HQ, crisp=True, quality=40), 4000, [1280, 640, 320, 120]),
+        (dataclasses.replace(HQ, format=None, qualities=LOW), 500, [320, 120]),
         # what no name stands for
         (dataclasses.replace(HQ, width=481), 4000, []),
         (dataclasses.replace(HQ, background="ffffff"), 4000, []),
@@ -69,7 +79,9 @@ def test_widths(
 def test_names(wanted: Transform, source_width: int, widths: list[int]) -> None:
     made = rungs(wanted, is_named=True, steps=(100, 250), source_width=source_width)
     assert [each.width for each in made] == widths
-    assert {each.format for each in made} <= {wanted.format}
+    for each in made:
+        sides = {"width": each.width, "height": each.height}
+        assert dataclasses.replace(wanted, **sides) == each
 
 
 @given(st.sampled_from([WEBP, W250, HQ]), st.integers(1, 5000))

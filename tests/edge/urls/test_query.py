@@ -354,3 +354,14 @@ def test_every_url_that_is_built_is_read(derivative: Derivative) -> None:
     except NotExpressible:
         return
     assert parse_target(split_target(url.encode()), (Query(),)) == derivative
+
+
+@pytest.mark.parametrize("name", ["Scan.tif", "Scan.TIFF", "Scan.jp2"])
+def test_what_is_only_read_is_claimed_and_never_written(name: str) -> None:
+    # Whether the site reads it is not the grammar's business.
+    for query, wanted in (("w=9", None), ("w=9&fm=jpg", Format.JPEG)):
+        found = Query().parse(split_target(f"/{name}?{query}".encode()))
+        assert found is not None
+        assert (found.source, found.transform.format) == (f"/{name}", wanted)
+    with pytest.raises(BadUrl):
+        Query().parse(split_target(f"/{name}?w=9&fm=tif".encode()))
