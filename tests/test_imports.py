@@ -106,9 +106,9 @@ def why_not(module: str, name: str) -> str:
     rooms = LIBRARY_ROOMS.get(top)
     if rooms is not None and module not in rooms:
         return f"only {', '.join(sorted(rooms))} may know it"
-    if name in COMPOSED and module != "edge.app" and not module.startswith(name):
-        return "only edge.app knows concrete parts"
-    if name == "edge.metrics" and module not in {"edge.app", "edge.admin"}:
+    if name in COMPOSED and module not in {"edge.app", "edge.rows"} and not module.startswith(name):
+        return "only edge.app and edge.rows know concrete parts"
+    if name == "edge.metrics" and module not in {"edge.app", "edge.admin", "edge.rows"}:
         return "parts count, nobody imports metrics"
     if not is_pure(module) or (module, name) in EXCEPTIONS:
         return ""

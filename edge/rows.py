@@ -1,0 +1,384 @@
+"""Which number of which part stands under which name on /metrics.
+
+Parts count into Stats of their own and know no names; here they get them. Beside app.py the only
+module that knows concrete parts, and it only reads.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from cache.flight import Flights
+from cache.index.interface import Index
+from cache.memory import Memory
+from cache.store import Store
+from edge.access import AccessLog
+from edge.garbage import Garbage
+from edge.handler import Handler as SiteHandler
+from edge.health import DEGRADED, WORKERS
+from edge.ladders import Ladders
+from edge.listener import Listener
+from edge.metrics import Counter, Gauge, Histogram, Row, Samples, cumulative, single
+from edge.rendering import RENDER_BUCKETS_S, Made
+from edge.representation import Representation
+from edge.residency import Residency
+from edge.seat import Bulletin
+from edge.site import Sites
+from edge.upgrades import Upgrades
+from resizer.cost import Lane
+from resizer.pool import Pool
+from resizer.workers import State
+
+# Counters of the resizer's Stats that halftone_renders_total tells apart.
+RENDER_RESULTS: Final = (
+    "rendered", "unsupported", "corrupt", "too_large", "impossible", "transfer_failed", "late",
+    "mark_unusable", "crashed", "withdrawn", "displaced", "stopped", "refused_full",
+    "refused_barred", "refused_stopped",
+)  # fmt: skip
+RESTART_CAUSES: Final = ("crash", "deadline", "garbage", "start", "jobs", "memory")
+
+
+def bulletin_rows(bulletin: Bulletin) -> Sequence[Row]:
+    """What the master knows; any worker may be asked."""
+    return (
+        Gauge(
+            "halftone_config_last_reload_successful",
+            "1 when the configuration that was read last is in effect, 0 when it was refused.",
+            (),
+            single(lambda: int(bulletin.last_reload_successful)),
+        ),
+        Gauge(
+            "halftone_config_last_reload_success_timestamp_seconds",
+            "When a configuration was last put into effect.",
+            (),
+            single(lambda: bulletin.last_reload_at),
+        ),
+        Gauge(
+            "halftone_start_time_seconds",
+            "When this run of the program began; counters start anew with it.",
+            (),
+            single(lambda: bulletin.started_at),
+        ),
+        Counter(
+            "halftone_worker_restarts",
+            "Workers that took the place of one that died.",
+            (),
+            single(lambda: bulletin.restarts),
+        ),
+    )
+
+
+def worker_rows(index: Index, is_leaving: Callable[[], bool]) -> Sequence[Row]:
+    """What a worker is; their sums say how the node is."""
+    return (
+        Gauge(
+            WORKERS,
+            "Processes that serve, and those that finish what they have before they end.",
+            ("state",),
+            lambda: (
+                (("serving",), int(not is_leaving())),
+                (("leaving",), int(is_leaving())),
+            ),
+        ),
+        Gauge(
+            DEGRADED,
+            "Workers that decide without the index, because it did not answer.",
+            (),
+            single(lambda: int(index.is_degraded)),
+        ),
+    )
+
+
+def metric_rows(
+    handler: SiteHandler,
+    memory: Memory[Representation],
+    pool: Pool,
+    flights: Flights[Made],
+    listeners: list[Listener],
+    sites: Sites,
+    store: Store,
+    access: AccessLog | None,
+    residency: Residency,
+    garbage: Garbage,
+) -> Iterator[Row]:
+    """Which number of which part stands under which name."""
+    own, rendered, marks = handler.stats, handler.derivatives.stats, handler.marks.stats
+
+    def origin_results() -> Samples:
+        pools = {id(site.origin): site.origin for site in sites.all() if site.origin is not None}
+        for origin in pools.values():
+            totals: dict[str, int] = {}
+            for host in origin.hosts:
+                for result, count in host.stats.results.items():
+                    totals[result.value] = totals.get(result.value, 0) + count
+            for name, count in totals.items():
+                yield (origin.name, name), count
+
+    yield Counter(
+        "halftone_watermark_reads",
+        "Files of watermarks that were read, anew or for the first time, or could not be.",
+        ("result",),
+        lambda: ((("read",), marks.read), (("failed",), marks.failed)),
+    )
+    yield Counter(
+        "halftone_requests",
+        "Responses on the public listeners, by status.",
+        ("status",),
+        lambda: (((str(status),), count) for status, count in handler.requests().items()),
+    )
+    yield Counter(
+        "halftone_response_body_bytes",
+        "Body bytes sent on the public listeners.",
+        (),
+        single(lambda: own.sent_bytes + handler.ready.stats.body_bytes),
+    )
+    yield Counter(
+        "halftone_cache_hits",
+        "Answers from what was kept, by tier.",
+        ("tier",),
+        lambda: (
+            (("memory",), own.hits_memory + handler.ready.stats.hits),
+            (("disk",), own.hits_disk + handler.ready.stats.file_hits),
+        ),
+    )
+    yield Counter(
+        "halftone_cache_misses",
+        "Derivatives that had to be made, or waited for.",
+        (),
+        single(lambda: own.misses + rendered.misses),
+    )
+    yield Counter(
+        "halftone_flight_joins",
+        "Requests that waited for another's render of the same picture.",
+        (),
+        single(lambda: flights.stats.joined),
+    )
+    yield Counter(
+        "halftone_renders",
+        "Jobs of the resizer, by result.",
+        ("result",),
+        lambda: (((name,), getattr(pool.stats, name)) for name in RENDER_RESULTS),
+    )
+    yield Histogram(
+        "halftone_render_seconds",
+        "Decoding, resizing and encoding of a derivative, in its resizer.",
+        lambda: cumulative(rendered.counts, RENDER_BUCKETS_S, rendered.seconds),
+    )
+    yield Gauge(
+        "halftone_resize_queue_depth",
+        "Renders that wait for a resizer.",
+        (),
+        single(lambda: pool.stats.waiting),
+    )
+    yield Counter(
+        "halftone_renders_derived",
+        "Renders from a stored larger derivative in place of a large original.",
+        (),
+        single(lambda: rendered.derived),
+    )
+    yield from resizer_rows(pool)
+    yield from upgrade_rows(handler.upgrades)
+    yield from ladder_rows(handler.ladders)
+    yield Counter(
+        "halftone_origin_fetches",
+        "Exchanges with origins, by name and result.",
+        ("origin", "result"),
+        origin_results,
+    )
+    yield Gauge(
+        "halftone_connections",
+        "Open client connections.",
+        (),
+        single(lambda: sum(one.stats.open for one in listeners)),
+    )
+    yield Counter(
+        "halftone_connections_closed_early",
+        "Connections cut, or turned away, by reason.",
+        ("reason",),
+        lambda: (
+            ((reason,), sum(getattr(one.stats, reason) for one in listeners))
+            for reason in ("refused", "timed_out", "shed", "aborted", "no_preamble")
+        ),
+    )
+    yield Counter(
+        "halftone_disk_loads",
+        "Stretches of large files that a disk thread had to read before they were sent.",
+        (),
+        single(lambda: residency.loads),
+    )
+    yield Counter(
+        "halftone_full_collections",
+        "Full garbage collections, each in a quiet second.",
+        (),
+        single(lambda: garbage.full),
+    )
+    yield Counter(
+        "halftone_access_log_dropped",
+        "Access lines that the log's sink did not take.",
+        (),
+        single(lambda: access.stats.dropped if access is not None else 0),
+    )
+    index_stats = store.index.stats
+    yield Counter(
+        "halftone_index_failures",
+        "Questions to the index without answer; refused: its breaker was open, its queue full.",
+        ("kind",),
+        lambda: (
+            (("failed",), index_stats.failed),
+            (("refused",), index_stats.refused),
+            (("late",), index_stats.late),
+        ),
+    )
+    yield Gauge(
+        "halftone_cache_memory_bytes", "Memory tier, in bytes.", (), single(lambda: memory.used)
+    )
+
+
+def upgrade_rows(upgrades: Upgrades) -> Sequence[Row]:
+    """Slow formats that are prepared in idle time."""
+    stats = upgrades.stats
+    return (
+        Counter(
+            "halftone_upgrades",
+            "Requests for a slow format that was not there yet, by what became of it; joined: it"
+            " waits already, held_down: it has just failed, refused: too many wait.",
+            ("result",),
+            lambda: (
+                ((name,), getattr(stats, name))
+                for name in ("joined", "held_down", "refused", "done", "failed")
+            ),
+        ),
+        Gauge(
+            "halftone_upgrade_queue_depth",
+            "Slow formats that wait for idle time.",
+            (),
+            single(lambda: upgrades.depth),
+        ),
+    )
+
+
+def ladder_rows(ladders: Ladders) -> Sequence[Row]:
+    """What first misses bring along; how the resizer does it is in resizer_rows()."""
+    stats = ladders.stats
+    return (
+        Gauge(
+            "halftone_ladders_waiting",
+            "Ladders that wait until the one before has ended.",
+            (),
+            single(lambda: ladders.waiting),
+        ),
+        Counter(
+            "halftone_ladders_dropped",
+            "Ladders that were not made, because too many waited.",
+            (),
+            single(lambda: stats.dropped),
+        ),
+        Counter(
+            "halftone_ladder_rungs",
+            "Derivatives of ladders; held: somebody had made them, lost: not rendered or stored.",
+            ("result",),
+            lambda: (
+                (("kept",), stats.kept),
+                (("held",), stats.held),
+                (("lost",), stats.lost),
+            ),
+        ),
+    )
+
+
+def resizer_rows(pool: Pool) -> Sequence[Row]:
+    """Lanes, bar, workers and ladders of the resizer."""
+    stats = pool.stats
+    return (
+        Gauge(
+            "halftone_resize_lane_depth",
+            "Jobs that wait for a resizer, by lane; idle: ladders.",
+            ("lane",),
+            lambda: (((lane.value,), pool.depth(lane)) for lane in Lane),
+        ),
+        Counter(
+            "halftone_resize_jobs",
+            "Jobs admitted, by lane; idle: ladders.",
+            ("lane",),
+            lambda: (
+                (("cheap",), stats.cheap),
+                (("dear",), stats.dear),
+                (("idle",), stats.ladders - stats.ladders_refused),
+            ),
+        ),
+        Counter(
+            "halftone_resize_wait_seconds",
+            "Time that jobs waited for a resizer.",
+            (),
+            single(lambda: stats.queue_wait_us / 1e6),
+        ),
+        Gauge(
+            "halftone_resize_cost_correction",
+            "Learned ratio of true to estimated cost, by the source's format.",
+            ("format",),
+            lambda: (
+                (("unknown" if found is None else found.value,), ratio)
+                for found, ratio in pool.costs.corrections.items()
+            ),
+        ),
+        Gauge(
+            "halftone_resizer_processes",
+            "Resizer processes, by what they do.",
+            ("state",),
+            lambda: (((state.value,), pool.workers.count(state)) for state in State),
+        ),
+        Counter(
+            "halftone_resizer_restarts",
+            "Resizer processes that were replaced, by cause; jobs and memory: recycled.",
+            ("cause",),
+            lambda: (((cause,), getattr(stats, f"restarts_{cause}")) for cause in RESTART_CAUSES),
+        ),
+        Counter(
+            "halftone_resize_retries",
+            "Jobs given to a second process, because the first ended before it took them.",
+            (),
+            single(lambda: stats.retried),
+        ),
+        Counter(
+            "halftone_resize_strikes",
+            "Jobs that ended a process and are held against their picture.",
+            (),
+            single(lambda: stats.strikes),
+        ),
+        Gauge(
+            "halftone_resize_suspects",
+            "Pictures with a strike or more that is not forgotten yet.",
+            (),
+            single(lambda: pool.suspects),
+        ),
+        Counter(
+            "halftone_resize_barred",
+            "Pictures that were barred; kept, not_kept: for a report.",
+            ("copy",),
+            lambda: (
+                (("kept",), stats.kept),
+                (("not_kept",), stats.barred - stats.kept),
+            ),
+        ),
+        Counter(
+            "halftone_ladders",
+            "Ladders, by how they ended.",
+            ("result",),
+            lambda: (
+                (("ended",), stats.ladders_ended),
+                (("withdrawn",), stats.ladders_withdrawn),
+                (("refused",), stats.ladders_refused),
+            ),
+        ),
+        Counter(
+            "halftone_ladder_steps",
+            "Transforms of ladders, by result.",
+            ("result",),
+            lambda: ((("rendered",), stats.steps_rendered), (("failed",), stats.steps_failed)),
+        ),
+        Counter(
+            "halftone_ladder_pauses",
+            "Ladders that made way for a render that somebody waited for.",
+            (),
+            single(lambda: stats.ladders_paused),
+        ),
+    )
