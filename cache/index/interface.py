@@ -7,10 +7,12 @@ token before it touches the source and publishes only if the token is still curr
 the generation in one step. tests/contract runs one suite on both homes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from cache.key import SourceId
+from cache.orders import Order, Scope
 
 EPOCH_DIGITS = 16
 MAX_GENERATION = 2**53 - 1  # Lua's numbers are doubles; milliseconds reach this in 287,000 years
@@ -19,6 +21,12 @@ _HEXADECIMAL = frozenset("0123456789abcdef")
 # One purge answers this many digests at most, so that a script never runs long. Members are a
 # hint for early removal; what is not listed is made unreachable by its token all the same.
 MAX_MEMBERS = 64
+# Failures of a source's derivatives that are remembered; beyond it a new one is not.
+MAX_FAILURES = 64
+# URLs that are remembered for one source, for the caches in front; beyond it a new one is not.
+MAX_SPELLINGS = 256
+# What may be handed from the leader of a flight to those who wait on other nodes.
+MAX_PARCEL_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,9 @@ class SourceRecord:
 
     validator is opaque text that changes when the bytes change; etag is what clients are told.
     Times are whole seconds since 1970; until stale_until the original may be used when its origin
-    fails. width and height in pixels, 0 when not known yet.
+    fails, until revalidate_until while it is asked. width and height in pixels, 0 when not known
+    yet. seen is the newest order (cache/orders.py) known when the origin was asked: a later soft
+    purge that concerns the source makes the record stale.
     """
 
     validator: str
@@ -61,17 +71,65 @@ class SourceRecord:
     width: int = 0
     height: int = 0
     tags: tuple[str, ...] = ()
+    revalidate_until: int = 0
+    seen: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a derivative or an original could not be made, until when (seconds since 1970) nobody
+    need try again. kind is a word of the caller's; detail is for logs, at most 200 characters."""
+
+    kind: str
+    until: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What open_source() found: the token, the record stored under it, the newest order that the
+    generation was raised for, and the failures known under this token, by the digest given to put_failure()."""
+
+    token: Token
+    record: SourceRecord | None
+    applied: int = 0
+    failures: Mapping[bytes, Failure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Purged:
     """Outcome of a purge: the new token, and digests of entries that it made unreachable.
 
-    At most MAX_MEMBERS digests are listed; the token rules out the others.
+    At most MAX_MEMBERS digests are listed; the token rules out the others. replicas: how many
+    further servers have acknowledged it.
     """
 
     token: Token
     digests: tuple[bytes, ...]
+    replicas: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPage:
+    """The part of the log after some seq, oldest first.
+
+    head: seq of the newest order of the log, 0 for none. horizon: seq of the newest that the log
+    has dropped for want of room. epoch: another one than before means that the log was lost.
+    """
+
+    orders: tuple[Order, ...]
+    head: int
+    horizon: int
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How a flight elsewhere stands: is_led while somebody holds its lease; parcel is what the
+    leader left for those who wait."""
+
+    is_led: bool
+    parcel: bytes | None = None
 
 
 class IndexStats(Protocol):
@@ -108,8 +166,13 @@ class Index(Protocol):
 
     async def stop(self) -> None: ...
 
-    async def open_source(self, source: SourceId) -> tuple[Token, SourceRecord | None]:
-        """The current token (made on first sight) and the record, if one is stored under it."""
+    async def open_source(self, source: SourceId, *, barrier: int = 0, head: int = 0) -> Sight:
+        """The current token (made on first sight), and what is stored under it.
+
+        barrier is the newest order that concerns the source: where it is newer than the last one
+        applied, the generation is raised and record, members and failures are dropped in the same
+        step, as by purge(). A source seen first has applied head: nothing of it is older.
+        """
 
     async def put_source(self, source: SourceId, token: Token, record: SourceRecord) -> bool:
         """Store the record if token is still current; True when stored. Raises DoesNotFit."""
@@ -128,3 +191,57 @@ class Index(Protocol):
 
     async def purge(self, source: SourceId) -> Purged:
         """Raise the generation, durably, and drop record and members in the same step."""
+
+    async def put_failure(
+        self, source: SourceId, token: Token, digest: bytes, failure: Failure
+    ) -> bool:
+        """Remember a failure until its time is over or the source is purged; True when stored,
+        False when the token is old. digest is of the key and of the source's version, so a changed
+        source has none. Of a source's failures the first MAX_FAILURES are kept; the answer is the
+        same."""
+
+    # The log of orders. Also for callers that hear of nothing: see on_news.
+
+    on_news: Callable[[], None]
+    """Called in the loop's thread when the log may have grown, by whomever. Nothing may be lost
+    for want of it: who sets it polls orders() as well."""
+
+    async def announce(self, order: Order) -> int:
+        """Append to the log, durably; its seq. A take-down stands until it is lifted, even when
+        the log has forgotten the order. Raises IndexUnavailable as purge() does."""
+
+    async def orders(self, after: int) -> OrderPage: ...
+
+    async def takedowns(self) -> frozenset[SourceId]: ...
+
+    # Leases: one flight for a key in the whole farm. A lease is named by a source and the digest
+    # of a key and its token, so that the token is its fence: what an overtaken leader publishes is
+    # refused like any old fill. owner is a name that nobody else has.
+
+    async def lease(self, source: SourceId, name: bytes, owner: str, ttl_s: float) -> bool:
+        """True: the caller leads, for ttl_s or until it renews. False: another one does, and has
+        been told that somebody waits."""
+
+    async def renew_lease(self, source: SourceId, name: bytes, owner: str, ttl_s: float) -> bool:
+        """False: it was lost, and somebody else may lead by now."""
+
+    async def end_lease(self, source: SourceId, name: bytes, owner: str) -> bool:
+        """Give it back, where it is still the owner's. True when somebody elsewhere waits."""
+
+    async def put_parcel(self, source: SourceId, name: bytes, parcel: bytes, ttl_s: float) -> None:
+        """Leave the outcome of a flight for those who wait. Raises DoesNotFit."""
+
+    async def delivery(self, source: SourceId, name: bytes) -> Delivery: ...
+
+    # URLs under which a source was handed out, for the caches in front of this node.
+
+    async def add_spellings(self, source: SourceId, urls: Sequence[str]) -> None:
+        """Of a source's URLs the first MAX_SPELLINGS are kept."""
+
+    async def spellings(self, source: SourceId) -> tuple[str, ...]: ...
+
+    async def sources_of(
+        self, scope: Scope, site: str, value: str, limit: int
+    ) -> tuple[SourceId, ...]:
+        """Up to limit sources with spellings, or with a record that has tags, by the start of
+        their path or by a tag."""

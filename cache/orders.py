@@ -1,0 +1,169 @@
+"""Orders: what every worker of every node must obey, kept in one log by the index. Pure.
+
+A purge of one source raises that source's generation (index/interface.py); its order only tells
+those who remember the source. A purge by tag or prefix concerns sources that nobody can list in one
+step. Its order is kept in a table like this one, and each source is compared with it when it is
+opened: where an order is newer than the last one that the source's generation was raised for
+(applied), the generation is raised then, and everything older is unreachable. So such a purge costs
+the same for ten pictures and for ten million.
+
+seq grows by at least one with every order; it has milliseconds since 1970 in it, so that a log that
+was lost goes on above what was there. What the log has forgotten for want of room is behind its
+horizon: whoever has not applied anything since then is purged once, for safety's sake.
+"""
+
+import enum
+from bisect import insort
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from cache.key import SourceId
+
+# Orders that a log keeps: at 200 bytes each 2 MB; beyond it the horizon moves.
+MAX_ORDERS: Final = 10_000
+# A tag as Fastly's Surrogate-Key has them, and a path as the parser lets through.
+MAX_TAG_BYTES: Final = 1024
+MAX_VALUE_BYTES: Final = 16_384
+
+
+class Act(enum.StrEnum):
+    PURGE = "purge"  # what is older is never used again
+    SOFTEN = "soften"  # soft purge: what is older is stale, to be validated before or while used
+    TAKE_DOWN = "take-down"  # purged, and refused with 451 until lifted; of sources only
+    LIFT = "lift"
+
+
+class Scope(enum.StrEnum):
+    SOURCE = "source"
+    PREFIX = "prefix"  # of source paths
+    TAG = "tag"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """site is a site's name; value a source path, the start of one, or a tag.
+
+    seq is 0 until the index has recorded it. Raises ValueError for what no index could keep.
+    """
+
+    act: Act
+    scope: Scope
+    site: str
+    value: str
+    seq: int = 0
+
+    def __post_init__(self) -> None:
+        size = len(self.value.encode())
+        most = MAX_TAG_BYTES if self.scope is Scope.TAG else MAX_VALUE_BYTES
+        if not 0 < size <= most:
+            raise ValueError(f"{self.scope} of {size} bytes, from 1 to {most} are kept")
+        if self.act in (Act.TAKE_DOWN, Act.LIFT) and self.scope is not Scope.SOURCE:
+            raise ValueError(f"{self.act} is of a source, not of a {self.scope}")
+
+    @property
+    def source(self) -> SourceId:
+        assert self.scope is Scope.SOURCE
+        return SourceId(self.site, self.value)
+
+    def concerns(self, source: SourceId, tags: Iterable[str]) -> bool:
+        """Whether it is about this source, whose record has these tags."""
+        if self.site != source.site:
+            return False
+        match self.scope:
+            case Scope.SOURCE:
+                return self.value == source.path
+            case Scope.PREFIX:
+                return source.path.startswith(self.value)
+            case Scope.TAG:
+                return self.value in tags
+
+
+class _Newest:
+    """The newest order of one act for every tag and prefix. Ask for a source: one dictionary
+    look-up a tag, and one for each length that a prefix has."""
+
+    def __init__(self) -> None:
+        self._tags: dict[tuple[str, str], int] = {}
+        self._prefixes: dict[tuple[str, str], int] = {}
+        self._lengths: list[int] = []
+
+    def add(self, order: Order) -> None:
+        by_value = self._tags if order.scope is Scope.TAG else self._prefixes
+        name = (order.site, order.value)
+        by_value[name] = max(by_value.get(name, 0), order.seq)
+        if order.scope is Scope.PREFIX and len(order.value) not in self._lengths:
+            insort(self._lengths, len(order.value))
+
+    def of(self, source: SourceId, tags: Iterable[str]) -> int:
+        site, path = source.site, source.path
+        found = 0
+        for tag in tags:
+            found = max(found, self._tags.get((site, tag), 0))
+        for length in self._lengths:
+            if length > len(path):
+                break
+            found = max(found, self._prefixes.get((site, path[:length]), 0))
+        return found
+
+
+class Orders:
+    """The orders of a log that are for tags and prefixes, and what is taken down.
+
+    head is the seq of the newest order that was heard of, horizon that of the newest one forgotten.
+    """
+
+    def __init__(self) -> None:
+        self.head = 0
+        self.horizon = 0
+        self.taken_down: set[SourceId] = set()
+        self._kept: list[Order] = []
+        self._hard = _Newest()
+        self._soft = _Newest()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, order: Order) -> bool:
+        """Take in an order that the index has recorded; False when it was known already."""
+        assert order.seq > 0
+        is_news = order.seq > self.head
+        match order.act:
+            case Act.TAKE_DOWN if is_news:
+                self.taken_down.add(order.source)
+            case Act.LIFT if is_news:
+                self.taken_down.discard(order.source)
+            case _:
+                pass
+        self.head = max(self.head, order.seq)
+        if is_news and order.scope is not Scope.SOURCE:
+            self._kept.append(order)
+            self._newest(order).add(order)
+            if len(self._kept) > MAX_ORDERS:
+                self.forget(self._kept[MAX_ORDERS // 10].seq)
+        return is_news
+
+    def forget(self, horizon: int) -> None:
+        """Drop orders up to this seq: what was applied before it counts as purged."""
+        if horizon <= self.horizon:
+            return
+        self.horizon = horizon
+        self.head = max(self.head, horizon)
+        kept, self._kept = self._kept, []
+        self._hard, self._soft = _Newest(), _Newest()
+        for order in kept:
+            if order.seq > horizon:
+                self._kept.append(order)
+                self._newest(order).add(order)
+
+    def barrier(self, source: SourceId, tags: Iterable[str] = ()) -> int:
+        """The newest order by which what is older of this source is purged. What was applied, or
+        seen when a fill began, is good from this seq on."""
+        return max(self._hard.of(source, tags), self.horizon)
+
+    def softened(self, source: SourceId, tags: Iterable[str] = ()) -> int:
+        """Likewise of soft purges: a record that had seen less is stale."""
+        return max(self._soft.of(source, tags), self.horizon)
+
+    def _newest(self, order: Order) -> _Newest:
+        return self._soft if order.act is Act.SOFTEN else self._hard
