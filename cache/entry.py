@@ -79,6 +79,8 @@ class Entry:
     stored_at: int = 0
     fresh_until: int = 0
     stale_until: int = 0
+    revalidate_until: int = 0
+    seen: int = 0
     cost_ms: int = 0
     tags: tuple[str, ...] = ()
     width: int = 0

@@ -31,19 +31,20 @@ Eviction: forget in the index, then unlink. Purge: raise, then unlink.
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from cache.disk import Disk
 from cache.entry import Entry
 from cache.errors import IndexUnavailable, StaleToken, StoreBusy
 from cache.fill import Fill
-from cache.index.interface import UNKNOWN_TOKEN, Index, Purged, SourceRecord, Token
+from cache.index.interface import UNKNOWN_TOKEN, Failure, Index, Purged, SourceRecord, Token
 from cache.key import Key, SourceId
 from cache.stored import StoredFile
 from cache.threads import DiskThreads
@@ -79,6 +80,7 @@ class Opened:
     token: Token
     current: Token | None
     record: SourceRecord | None
+    failures: Mapping[bytes, Failure] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -173,6 +175,13 @@ class Store:
         else:
             self._doubt(source)
         return is_stored
+
+    async def put_failure(
+        self, source: SourceId, token: Token, digest: bytes, failure: Failure
+    ) -> None:
+        """Let others know of a failure. Never raises for an index that is down."""
+        with contextlib.suppress(IndexUnavailable):
+            await self.index.put_failure(source, token, digest, failure)
 
     # Entries
 

@@ -38,6 +38,7 @@ from edge.config import Config
 from edge.connection import ConnectionSettings, Handler
 from edge.deliver import Deliverer
 from edge.drain import accept_rest, drain, stop_accepting
+from edge.failures import Failures, TimesToLive
 from edge.garbage import Garbage
 from edge.handler import Handler as SiteHandler
 from edge.health import Health
@@ -60,14 +61,16 @@ from edge.policy.looks import Looks
 from edge.policy.negotiation import Negotiation
 from edge.policy.steps import OffStep, Steps
 from edge.ready import TURN_S
+from edge.refresh import Refreshes
 from edge.rendering import Derivatives, Made
 from edge.renewal import Renewal
 from edge.representation import Representation
 from edge.residency import Residency
 from edge.route import Routes
-from edge.rows import bulletin_rows, metric_rows, worker_rows
+from edge.rows import bulletin_rows, metric_rows, staleness_rows, worker_rows
 from edge.seat import Message, Seat, Word
 from edge.settings import addresses
+from edge.settings.sections import Failures as FailuresSection
 from edge.settings.sections import Input, Pictures
 from edge.settings.sections import Ladder as LadderWhen
 from edge.settings.sections import Origin as OriginSection
@@ -185,7 +188,24 @@ class App:
             half = config.cache.memory // 2
             memory: Memory[Representation] = Memory(half, MEMORY_CUT_OFF)
             spool = Spool(config.cache.path)
-            sources = Sources(store, self._clock, self._threads, source_flights, node, spool)
+            failures = Failures(
+                store.put_failure,
+                self._clock,
+                self._chance.random,
+                _times_to_live(config.cache.failures),
+            )
+            refreshes: Refreshes[Found] = Refreshes()
+            stack.push_async_callback(refreshes.stop)
+            sources = Sources(
+                store,
+                self._clock,
+                self._threads,
+                source_flights,
+                node,
+                spool,
+                failures,
+                refreshes,
+            )
             sites = self._build_sites()
             trusted = TrustedProxies(config.trusted_proxies, config.forwarded)
             lifetimes = Lifetimes(config.name, self._clock)
@@ -204,6 +224,7 @@ class App:
                 clock=self._clock,
                 disk_threads=self._threads,
                 marks=marks,
+                failures=failures,
             )
             ladders = Ladders(sources, derivatives, pool)
             stack.push_async_callback(ladders.stop)
@@ -253,6 +274,7 @@ class App:
                     self._garbage,
                 )
             )
+            rows += staleness_rows(lifetimes, refreshes, failures)
             rows += worker_rows(index, self._stopping.is_set)
             page = self._seat.page
             shared = bulletin_rows(self._seat.bulletin)
@@ -537,6 +559,16 @@ def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:
         ),
         has_ladders=section.ladder is LadderWhen.ON_FIRST_MISS,
         looks=_build_looks(section.pictures),
+    )
+
+
+def _times_to_live(section: FailuresSection) -> TimesToLive:
+    return TimesToLive(
+        not_found=section.not_found,
+        corrupt=section.corrupt,
+        too_large=section.too_large,
+        timeout=section.timeout,
+        crashed=section.crashed,
     )
 
 

@@ -46,6 +46,10 @@ class NotFound(RequestError):
     """Neither docroot nor origin has the original."""
 
 
+class Gone(NotFound):
+    """The origin says that it is gone for good."""
+
+
 class MethodNotAllowed(RequestError):
     pass
 
@@ -102,6 +106,7 @@ REFUSALS: Final[dict[type[BaseException], Refusal]] = {
     UnknownMark: _refusal(400, "unknown-mark", "This site has no watermark of this name."),
     UnknownHost: _refusal(404, "unknown-host", "No site of this name is served here."),
     NotFound: _refusal(404, "not-found", "There is no picture at this address."),
+    Gone: _refusal(410, "gone", "There is no picture at this address any more."),
     MethodNotAllowed: _refusal(405, "method", "This method is not allowed here."),
     NotAllowed: _refusal(403, "forbidden", "This file may not be read."),
     OriginSaidNo: _refusal(403, "forbidden", "The original may not be read."),

@@ -24,7 +24,8 @@ from edge.access import AccessLog, Peer, Record
 from edge.clock import Clock
 from edge.deliver import Deliverer
 from edge.errors import MethodNotAllowed, NotFound, OriginChanged, RequestError, refusal_of
-from edge.http.cache_status import Forward, build_forward
+from edge.failures import Remembered
+from edge.http.cache_status import Forward, build_forward, build_hit
 from edge.http.familiar import Familiar, Head
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, is_plain_target
@@ -155,6 +156,7 @@ class Handler:
 
     def tick(self) -> None:
         """Once a second, after the clock."""
+        self._sources.tick()
         self._familiar.next_turn()
         self._lessons = LESSONS_PER_TURN
         if self._access is not None:
@@ -211,6 +213,7 @@ class Handler:
         if representation is None:
             return None
         self.stats.hits_disk += 1
+        self._lifetimes.count_hit(source)
         facts = self._lifetimes.facts_of_hit(route.site, source, source.home.value, route.vary)
         return self._deliverer.deliver(request, representation, facts, cache="HIT")
 
@@ -348,6 +351,7 @@ class Handler:
         if representation is None:
             return None
         self.stats.hits_memory += 1
+        self._lifetimes.count_hit(source)
         facts = self._lifetimes.facts_of_hit
         if most_s != NO_LIMIT:
             brief = facts(route.site, source, "memory", route.vary, most_s)
@@ -383,6 +387,7 @@ class Handler:
         await self._shelf.remember(key, representation)
         if found.way is Way.KNOWN:
             self.stats.hits_disk += 1
+            self._lifetimes.count_hit(source)
             facts = self._lifetimes.facts_of_hit(site, source, source.home.value)
             return self._deliverer.deliver(request, representation, facts, cache="HIT")
         self.stats.misses += 1
@@ -439,6 +444,7 @@ class Handler:
         most_s: int,
     ) -> Response:
         self.stats.hits_disk += 1
+        self._lifetimes.count_hit(source)
         facts = self._lifetimes.facts_of_hit(route.site, source, "disk", route.vary, most_s)
         return self._deliverer.deliver(request, representation, facts, cache="HIT")
 
@@ -503,8 +509,9 @@ class Handler:
         self._ids += 1
         request_id = f"{self._id_prefix}{self._ids:06x}"
         kind = type(error).__name__
+        is_remembered = isinstance(error, Remembered)  # then it has been told once
         log.log(
-            refusal.level,
+            min(refusal.level, logging.INFO) if is_remembered else refusal.level,
             "%s: %d %s: %s: %s",
             request_id,
             refusal.status,
@@ -514,11 +521,14 @@ class Handler:
             exc_info=error if refusal.status == 500 and refusal.detail == "bug" else None,
         )
         retry_after_s = getattr(error, "retry_after_s", 0) or self._chance.randint(1, 3)
+        status = build_forward(self._name, Forward.MISS, detail=refusal.detail)
+        if isinstance(error, Remembered):
+            status = build_hit(self._name, error.retry_after_s, refusal.detail)
         return self._deliverer.refuse(
             request,
             refusal,
             request_id,
-            build_forward(self._name, Forward.MISS, detail=refusal.detail),
+            status,
             retry_after_s=retry_after_s,
             allow=ALLOW if refusal.status == 405 else "",
             close=close,

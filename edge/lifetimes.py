@@ -2,11 +2,14 @@
 
 from typing import Final
 
+from cache.index.interface import NO_OTHER
 from edge.clock import Clock
 from edge.http.cache_status import build_hit
+from edge.ready import Tally
+from edge.record import stale_limit
 from edge.representation import Facts
 from edge.site import Site
-from edge.source import RETRY_ORIGIN_S, Home, Source
+from edge.source import RETRY_ORIGIN_S, Home, Source, Stale
 
 # Of a lifetime: as long as the site or the origin says.
 NO_LIMIT: Final = -1
@@ -19,6 +22,8 @@ class Lifetimes:
         self._name = name
         self._clock = clock
         self._docroot_hits: dict[tuple[str, str, str, int], Facts] = {}
+        # Answers from what was kept though its lifetime was over, by why.
+        self.stale = {why: Tally() for why in Stale}
 
     def facts(
         self,
@@ -42,13 +47,24 @@ class Lifetimes:
             # The caches in front shall soon ask again, whatever lifetime it once had.
             return Facts(f"max-age={RETRY_ORIGIN_S}", cache_status, age_s, timing, vary)
         span = max(record.fresh_until - record.stored_at, 0)
+        browsers_s = span if record.max_age == NO_OTHER else record.max_age
         if most_s != NO_LIMIT:
-            span = min(span, age_s + most_s)
-        control = f"public, max-age={span}"
-        if record.stale_until <= record.fresh_until:
+            span, browsers_s = min(span, age_s + most_s), min(browsers_s, age_s + most_s)
+        control = f"public, max-age={browsers_s}"
+        if browsers_s != span:
+            control += f", s-maxage={span}"
+        if stale_limit(record) <= record.fresh_until:
             # What the origin forbids us, it forbids the caches in front of us.
             control += ", must-revalidate"
         return Facts(control, cache_status, age_s, timing, vary)
+
+    def tally(self, source: Source) -> Tally | None:
+        """Where answers from this source are counted, if it is stale."""
+        return None if source.stale is None else self.stale[source.stale]
+
+    def count_hit(self, source: Source) -> None:
+        if source.stale is not None:
+            self.stale[source.stale].count += 1
 
     def facts_of_hit(
         self, site: Site, source: Source, detail: str, vary: str = "", most_s: int = NO_LIMIT
@@ -61,8 +77,8 @@ class Lifetimes:
                 known = self.facts(site, source, status, vary=vary, most_s=most_s)
                 self._docroot_hits[site.name, detail, vary, most_s] = known
             return known
-        if source.is_stale:
-            detail = "stale-if-error"
+        if source.stale is not None:
+            detail = source.stale.value
         ttl = source.record.fresh_until - self._clock.wall
         if most_s != NO_LIMIT:
             ttl = min(ttl, most_s)

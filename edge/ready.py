@@ -37,11 +37,21 @@ MAX_ANSWERS: Final = 131_072
 Fold = Callable[[bytes], object]
 
 
+class Tally:
+    """How many answers of some sort have been given."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Ready:
     """One answer. owner is what the handler needs to renew it."""
 
     __slots__ = (
-        "head", "is_asked_again", "is_small_file", "line", "owner", "rest", "tail", "turn", "wire",
+        "head", "is_asked_again", "is_small_file", "line", "owner", "rest", "tail", "tally", "turn",
+        "wire",
     )  # fmt: skip
 
     def __init__(self, owner: object, line: bytes) -> None:
@@ -54,6 +64,7 @@ class Ready:
         self.is_asked_again = False  # since it was renewed
         self.turn = 0  # in which it was renewed
         self.tail = 0  # bytes of the body
+        self.tally: Tally | None = None  # where its answers are counted once more
 
 
 class Variants(Ready):
@@ -157,6 +168,8 @@ class ReadyAnswers:
                 ready.wire = wire
                 self._used += len(wire)
         self.stats.body_bytes += ready.tail
+        if ready.tally is not None:
+            ready.tally.count += 1
         access = self._access
         if access is not None:
             access.append_ready(peer, ready.line, head[2], head[3])
@@ -170,6 +183,8 @@ class ReadyAnswers:
         else:
             self.stats.file_hits += 1
         self.stats.body_bytes += ready.tail
+        if ready.tally is not None:
+            ready.tally.count += 1
         if self._access is not None:
             self._access.append_ready(peer, ready.line, response.asked[2], response.asked[3])
 

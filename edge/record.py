@@ -16,11 +16,16 @@ import dataclasses
 from typing import Final
 
 from cache.entry import Entry
-from cache.index.interface import SourceRecord
+from cache.index.interface import NO_OTHER, SourceRecord
 from edge.http.date import format_date, parse_date
-from edge.http.directives import effective_control
+from edge.http.directives import (
+    CacheControl,
+    Fields,
+    effective_control,
+    parse_cache_control,
+)
 from edge.http.etag import original_etag, parse_entity_tags
-from edge.http.freshness import StaleWindows, initial_age, lifetime, stale_windows
+from edge.http.freshness import NO_STALE, StaleWindows, initial_age, lifetime, stale_windows
 from edge.http.media_types import media_type_of
 from edge.origin.files import FileStatus, OpenedFile
 from edge.origin.messages import Headers, OriginResponse
@@ -44,6 +49,8 @@ REPLAYED: Final = frozenset(
 OWN: Final = frozenset(
     ("accept-ranges", "cache-status", "content-length", "date", "server", "x-content-type-options")
 )
+# A record from further ahead was made before the clock was set back: what it says of time is over.
+MAX_AHEAD_S: Final = 60
 # Stands for the hash until the last byte is there; a draft's head then has room for the real one.
 _NO_HASH: Final = "0" * 32
 
@@ -111,13 +118,15 @@ def completed(record: SourceRecord, length: int, digest: bytes) -> SourceRecord:
 
 
 def record_of_response(
-    path: str, response: OriginResponse, asked_at: int, answered_at: int
+    path: str, response: OriginResponse, asked_at: int, answered_at: int, *, seen: int = 0
 ) -> SourceRecord:
     """The record but for what is known with the last byte only: see completed()."""
     fields = folded(response.headers)
     control = effective_control(fields)
     stored_at = answered_at - initial_age(fields, asked_at, answered_at)
-    fresh_until = stored_at + lifetime(response.status, fields, control, answered_at)
+    span = lifetime(response.status, fields, control, answered_at)
+    fresh_until = stored_at + span
+    windows = stale_windows(control, STALE_DEFAULT)
     modified = fields.get("last-modified", [])
     last_modified = parse_date(modified[0], answered_at) if len(modified) == 1 else None
     types = fields.get("content-type", [])
@@ -130,12 +139,20 @@ def record_of_response(
         last_modified=min(last_modified, answered_at) if last_modified is not None else stored_at,
         stored_at=stored_at,
         fresh_until=fresh_until,
-        stale_until=fresh_until + stale_windows(control, STALE_DEFAULT).if_error_s,
+        stale_until=fresh_until + windows.if_error_s,
+        revalidate_until=fresh_until + windows.while_revalidate_s,
+        seen=seen,
+        max_age=_max_age(response.status, fields, control, span, answered_at),
     )
 
 
 def refreshed(
-    record: SourceRecord, response: OriginResponse, asked_at: int, answered_at: int
+    record: SourceRecord,
+    response: OriginResponse,
+    asked_at: int,
+    answered_at: int,
+    *,
+    seen: int = 0,
 ) -> SourceRecord:
     """RFC 9111 section 4.3.4: a 304 brings a new lifetime to the stored response."""
     fields = folded(response.headers)
@@ -144,20 +161,69 @@ def refreshed(
     if not {"cache-control", "expires", "cdn-cache-control"} & fields.keys():
         # Section 3.2: fields that the 304 does not have stay as they were stored.
         span = max(record.fresh_until - record.stored_at, 0)
-        stale_span = max(record.stale_until - record.fresh_until, 0)
+        windows = StaleWindows(
+            max(record.revalidate_until - record.fresh_until, 0),
+            max(record.stale_until - record.fresh_until, 0),
+        )
+        max_age = record.max_age
     elif control.no_store or control.private:
         # True for those who wait for this answer, and for nobody later.
-        span = stale_span = 0
+        span, windows, max_age = 0, NO_STALE, NO_OTHER
     else:
         span = lifetime(200, fields, control, answered_at)
-        stale_span = stale_windows(control, STALE_DEFAULT).if_error_s
+        windows = stale_windows(control, STALE_DEFAULT)
+        max_age = _max_age(200, fields, control, span, answered_at)
     fresh_until = stored_at + span
     return dataclasses.replace(
         record,
         stored_at=stored_at,
         fresh_until=fresh_until,
-        stale_until=fresh_until + stale_span,
+        stale_until=fresh_until + windows.if_error_s,
+        revalidate_until=fresh_until + windows.while_revalidate_s,
+        seen=max(seen, record.seen),
+        max_age=max_age,
     )
+
+
+def _max_age(
+    status: int, fields: Fields, control: CacheControl, span: int, answered_at: int
+) -> int:
+    """What the origin grants browsers, where it names another lifetime, span, for shared caches
+    (s-maxage) or for us alone (CDN-Cache-Control)."""
+    own = parse_cache_control(fields.get("cache-control", ())) if control.targeted else control
+    if control.targeted and (own.no_store or own.private or own.no_cache):
+        return 0
+    if not control.targeted and control.s_maxage is None:
+        return NO_OTHER
+    if own.max_age is None and not fields.get("expires"):
+        return NO_OTHER
+    granted = lifetime(status, fields, dataclasses.replace(own, s_maxage=None), answered_at)
+    return NO_OTHER if granted == span else granted
+
+
+def is_fresh(record: SourceRecord, now: int) -> bool:
+    return now < record.fresh_until and record.stored_at <= now + MAX_AHEAD_S
+
+
+def ended(record: SourceRecord) -> SourceRecord:
+    """Of an original that its origin has taken away, or keeps to itself from now on."""
+    return dataclasses.replace(record, fresh_until=0, stale_until=0, revalidate_until=0)
+
+
+def is_ended(record: SourceRecord) -> bool:
+    return record.fresh_until == 0
+
+
+def may_use_meanwhile(record: SourceRecord, now: int) -> bool:
+    """May it be used while its origin is asked? RFC 5861 section 3."""
+    return record.fresh_until < record.revalidate_until and now < record.revalidate_until
+
+
+def stale_limit(record: SourceRecord) -> int:
+    """The end of all permission: until then it may be used in one way or the other."""
+    if record.fresh_until < record.revalidate_until:
+        return max(record.stale_until, record.revalidate_until)
+    return record.stale_until
 
 
 def record_of_entry(entry: Entry) -> SourceRecord:
@@ -170,6 +236,8 @@ def record_of_entry(entry: Entry) -> SourceRecord:
         stored_at=entry.stored_at,
         fresh_until=entry.fresh_until,
         stale_until=entry.stale_until,
+        revalidate_until=entry.revalidate_until,
+        seen=entry.seen,
         width=entry.width,
         height=entry.height,
         tags=entry.tags,

@@ -25,6 +25,7 @@ from cache.key import Key
 from cache.store import Store
 from cache.stored import StoredFile
 from edge.clock import Clock
+from edge.failures import Failures, failure_digest
 from edge.http.body import Descriptor, FileSlice
 from edge.http.etag import derivative_etag, is_of_derivative, lineage_etag
 from edge.marks import Mark, Marks
@@ -35,6 +36,7 @@ from edge.site import Site
 from edge.source import Original, Source, Sources, slice_of
 from resizer.errors import (
     BadPicture,
+    DeadlineExceeded,
     ImpossibleTransform,
     PictureTooLarge,
     ResizeError,
@@ -119,6 +121,7 @@ class Derivatives:
         clock: Clock,
         disk_threads: Executor,
         marks: Marks,
+        failures: Failures,
     ) -> None:
         self._sources = sources
         self._store = store
@@ -129,6 +132,7 @@ class Derivatives:
         self._clock = clock
         self._threads = disk_threads
         self._marks = marks
+        self._failures = failures
         max_pixels = pool.settings.limits.max_pixels
         self._parents = Parents(sources, self._stored, encoder, max_pixels)
         self.stats = Stats()
@@ -192,26 +196,40 @@ class Derivatives:
         hit = await self.lookup(source, key)
         if hit is not None:
             return Made(hit, True, True, 0.0, 0.0, 0.0)
+        validator = source.record.validator
+        self._failures.check(source.id, failure_digest(key.digest, validator), source.opened)
         self.stats.misses += 1
         self._check(terms)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
         # Before any bytes: what comes of those from before a purge must not be kept after it.
         token = source.opened.token
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         found = await self._parents.maybe_find(site, source, transform)
         if found is not None:
             try:
                 return await self._render_kept(token, key, transform, terms, found.file, 0.0, found)
+            except DeadlineExceeded as error:
+                await self._remember(token, key, validator, error)
+                raise
             except (BadPicture, ImpossibleTransform) as error:
                 # Damaged, most likely; the original says what is wrong with the picture itself.
                 log.warning("%a of %a is no parent: %s", found.variant, source.id.path, error)
         original = await self._sources.open_body(site, source)
-        if len(original.body) > site.max_source_bytes:
-            raise PictureTooLarge(
-                f"{len(original.body)} bytes, the site's limit {site.max_source_bytes}"
-            )
         source_ms = (loop.time() - began) * 1000
-        return await self._render_kept(token, key, transform, terms, original, source_ms)
+        try:
+            if len(original.body) > site.max_source_bytes:
+                raise PictureTooLarge(
+                    f"{len(original.body)} bytes, the site's limit {site.max_source_bytes}"
+                )
+            return await self._render_kept(token, key, transform, terms, original, source_ms)
+        except ResizeError as error:
+            await self._remember(token, key, original.record.validator, error)
+            raise
+
+    async def _remember(self, token: Token, key: Key, validator: str, error: ResizeError) -> None:
+        """validator is that of the bytes that it was tried with."""
+        digest = failure_digest(key.digest, validator)
+        await self._failures.remember(key.source, token, digest, error)
 
     def _check(self, terms: Terms) -> None:
         """Before a render, and not before a look-up: a hit needs no mark. Raises MarkUnusable."""
@@ -392,6 +410,8 @@ class Derivatives:
         token = source.opened.token
         if await self.lookup(source, key) is not None:
             return
+        name = failure_digest(key.digest, source.record.validator)
+        self._failures.check(source.id, name, source.opened)
         self._check(terms)
         original = await self._sources.open_body(site, source)
         if len(original.body) > site.max_source_bytes:

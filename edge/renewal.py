@@ -77,6 +77,7 @@ class Renewal:
             or self._sources.recheck(route.site, source)
         ):
             return False
+        ready.tally = self._lifetimes.tally(source)
         representation = self._shelf.in_memory(source, key)
         if representation is not None:
             facts = self._lifetimes.facts_of_hit(route.site, source, "memory", route.vary)

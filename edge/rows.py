@@ -12,17 +12,21 @@ from cache.index.interface import Index
 from cache.memory import Memory
 from cache.store import Store
 from edge.access import AccessLog
+from edge.failures import Failures
 from edge.garbage import Garbage
 from edge.handler import Handler as SiteHandler
 from edge.health import DEGRADED, WORKERS
 from edge.ladders import Ladders
+from edge.lifetimes import Lifetimes
 from edge.listener import Listener
 from edge.metrics import Counter, Gauge, Histogram, Row, Samples, cumulative, single
+from edge.refresh import Refreshes
 from edge.rendering import RENDER_BUCKETS_S, Made
 from edge.representation import Representation
 from edge.residency import Residency
 from edge.seat import Bulletin
 from edge.site import Sites
+from edge.source import Found
 from edge.upgrades import Upgrades
 from resizer.cost import Lane
 from resizer.pool import Pool
@@ -230,6 +234,61 @@ def metric_rows(
     )
     yield Gauge(
         "halftone_cache_memory_bytes", "Memory tier, in bytes.", (), single(lambda: memory.used)
+    )
+
+
+def staleness_rows(
+    lifetimes: Lifetimes, refreshes: Refreshes[Found], failures: Failures
+) -> Sequence[Row]:
+    """What is served after its lifetime, and what is not tried again yet."""
+    stats, told = refreshes.stats, failures.stats
+    return (
+        Counter(
+            "halftone_stale_answers",
+            "Answers from what was kept after its lifetime, by what allowed it: the origin failed,"
+            " or was being asked.",
+            ("reason",),
+            lambda: (((why.value,), tally.count) for why, tally in lifetimes.stale.items()),
+        ),
+        Counter(
+            "halftone_refreshes",
+            "Questions to an origin behind a stale answer; refused: too many were under way, so the"
+            " next request asks once more.",
+            ("event",),
+            lambda: (
+                ((name,), getattr(stats, name)) for name in ("started", "done", "failed", "refused")
+            ),
+        ),
+        Gauge(
+            "halftone_refreshes_running",
+            "Origins that are being asked behind a stale answer.",
+            (),
+            single(lambda: len(refreshes)),
+        ),
+        Counter(
+            "halftone_failures_remembered",
+            "Failures that were met, and are not tried again for a time.",
+            ("kind",),
+            lambda: (((kind.value,), count) for kind, count in told.remembered.items()),
+        ),
+        Counter(
+            "halftone_failure_answers",
+            "Answers from remembered failures: neither an origin nor a resizer was asked.",
+            ("kind",),
+            lambda: (((kind.value,), count) for kind, count in told.answered.items()),
+        ),
+        Gauge(
+            "halftone_failures",
+            "Failures that workers remember at the moment.",
+            ("kind",),
+            lambda: (((kind.value,), count) for kind, count in failures.entries().items()),
+        ),
+        Counter(
+            "halftone_failures_crowded_out",
+            "Remembered failures that were forgotten before their time, for want of room.",
+            (),
+            single(lambda: told.crowded_out),
+        ),
     )
 
 

@@ -30,7 +30,8 @@ from cache.key import Key, SourceId
 from cache.store import Opened, Store
 from cache.stored import StoredFile
 from edge.clock import Clock
-from edge.errors import NotFound, OriginChanged, OriginSaidNo
+from edge.errors import Gone, NotFound, OriginChanged, OriginSaidNo
+from edge.failures import Failures, failure_digest
 from edge.http.body import Descriptor, FileSlice
 from edge.http.directives import effective_control
 from edge.http.freshness import Storability, may_store
@@ -45,16 +46,23 @@ from edge.origin.errors import (
 from edge.origin.files import Docroot, FileStatus
 from edge.origin.messages import Headers, OriginRequest, OriginResponse
 from edge.record import (
+    MAX_AHEAD_S,
     completed,
     conditional_fields,
+    ended,
     folded,
+    is_ended,
+    is_fresh,
+    may_use_meanwhile,
     passed_fields,
     record_of_entry,
     record_of_file,
     record_of_response,
     refreshed,
     replayed_fields,
+    stale_limit,
 )
+from edge.refresh import Refreshes
 from edge.site import Site
 from edge.spool import Spool
 from edge.urls.path import build_path
@@ -101,11 +109,18 @@ class Way(enum.Enum):
     FETCHED = "fetched"  # the origin sent it
 
 
+class Stale(enum.StrEnum):
+    """Why a source is used after its lifetime; the word of Cache-Status (RFC 5861)."""
+
+    IF_ERROR = "stale-if-error"  # the origin failed to answer
+    WHILE_REVALIDATE = "stale-while-revalidate"  # it is being asked
+
+
 class Source:
     """What this worker knows of one original; renewed in place, so that every variant sees it."""
 
     __slots__ = (
-        "file", "fresh_until", "home", "id", "is_stale", "opened", "record", "retry_at",
+        "file", "fresh_until", "home", "id", "opened", "record", "retry_at", "stale",
     )  # fmt: skip
 
     def __init__(self, source_id: SourceId, home: Home, opened: Opened, record: SourceRecord):
@@ -115,8 +130,12 @@ class Source:
         self.record = record
         self.file: FileStatus | None = None  # of a docroot file, when it was last looked at
         self.fresh_until = 0  # seconds since 1970; until then nobody is asked
-        self.is_stale = False  # the origin failed to answer; record is past its lifetime
+        self.stale: Stale | None = None  # why record is used past its lifetime
         self.retry_at = 0  # the origin that failed is left alone until then
+
+    @property
+    def is_stale(self) -> bool:
+        return self.stale is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +176,13 @@ class Original:
 
 @dataclass(slots=True)
 class Stats:
-    """known and opened are looks at a source; stale those answered for a failing origin, sick those
-    for a failing docroot."""
+    """known and opened are looks at a source; stale those answered for a failing origin, meanwhile
+    those answered while it was asked, sick those for a failing docroot."""
 
     known: int = 0
     opened: int = 0
     stale: int = 0
+    meanwhile: int = 0
     sick: int = 0
 
 
@@ -184,6 +204,8 @@ class Sources:
         flights: Flights[Found],
         node: Node,
         spool: Spool,
+        failures: Failures,
+        refreshes: Refreshes[Found],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -191,17 +213,31 @@ class Sources:
         self._flights = flights
         self._node = node
         self._spool = spool
+        self._failures = failures
+        self._refreshes = refreshes
+        self._ticked_at = clock.wall
         self._known: OrderedDict[SourceId, Source] = OrderedDict()
         self.stats = Stats()
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
+    def tick(self) -> None:
+        """Once a second, after the clock. Where that was set back, what was counted on its former
+        time is looked at again: 10 ms for a full table, once in years."""
+        if self._clock.wall < self._ticked_at - MAX_AHEAD_S:
+            log.warning("the clock was set back %d s", self._ticked_at - self._clock.wall)
+            for source in self._known.values():
+                source.fresh_until = source.retry_at = 0
+        self._ticked_at = self._clock.wall
+        self._failures.tick()
+
     async def open(self, site: Site, path: str, query: str = "") -> Found:
         """The source, fresh. Raises NotFound, NotAllowed, DocrootFailed, OriginError.
 
         query belongs to the question where an origin is asked; a docroot file has none. A failing
-        origin does not fail what it once gave: then the source is_stale.
+        origin does not fail what it once gave, and where it allows it nobody waits for it: then
+        the source is_stale.
         """
         source_id = source_id_of(site, path, query)
         known = self._known.get(source_id)
@@ -272,9 +308,11 @@ class Sources:
             self._known.pop(source_id, None)
             raise NotFound(f"not in the docroot: {path!a}")
         opened, maybe_record = await self._recall(source_id, known)
-        if maybe_record is not None and self._clock.wall < maybe_record.fresh_until:
+        if maybe_record is not None and is_fresh(maybe_record, self._clock.wall):
             source = self._remember(site, source_id, Home.ORIGIN, opened, maybe_record)
             return Found(source, Way.KNOWN)
+        if maybe_record is None or is_ended(maybe_record):
+            self._failures.check(source_id, failure_digest(source_id.digest), opened)
         return await self._ask_origin(site, source_id, opened, maybe_record)
 
     def look_now(self, site: Site, path: str) -> Source | None:
@@ -301,7 +339,7 @@ class Sources:
         """What is known serves while the docroot's disk is sick. Raises error where it may not."""
         if known is None:
             raise error
-        if known.home is Home.ORIGIN and self._clock.wall >= known.record.fresh_until:
+        if known.home is Home.ORIGIN and not is_fresh(known.record, self._clock.wall):
             raise error
         self.stats.sick += 1
         known.fresh_until = self._clock.wall + STAT_TTL_S
@@ -348,7 +386,7 @@ class Sources:
         source.home = home
         source.opened = opened
         source.record = record
-        source.is_stale = False
+        source.stale = None
         source.retry_at = 0
         source.fresh_until = record.fresh_until
         if opened.current is None or site.docroot is not None:
@@ -362,17 +400,26 @@ class Sources:
     async def _ask_origin(
         self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord | None
     ) -> Found:
-        if record is None or self._clock.wall >= record.stale_until:
-            return await self._fetch(site, source_id, opened, record)
+        if record is None:
+            return await self._ask(site, source_id, opened, record)
+        now = self._clock.wall
         known = self._known.get(source_id)
-        if known is not None and self._clock.wall < known.retry_at:
-            return self._stale(site, source_id, opened, record, known.retry_at)
+        if known is not None and now < known.retry_at and now < stale_limit(record):
+            is_error = now < record.stale_until
+            why = Stale.IF_ERROR if is_error else Stale.WHILE_REVALIDATE
+            return self._stale(site, source_id, opened, record, why, known.retry_at)
+        if may_use_meanwhile(record, now):
+            name = (source_id, opened.token)
+            self._refreshes.ask(name, lambda: self._refresh(site, source_id, opened, record))
+            return self._stale(site, source_id, opened, record, Stale.WHILE_REVALIDATE)
+        if now >= record.stale_until:
+            return await self._joined_or_asked(site, source_id, opened, record)
         try:
-            return await self._fetch(site, source_id, opened, record)
+            return await self._joined_or_asked(site, source_id, opened, record)
         except OriginError:
             # Losing the origin does not turn what can be served into an error (RFC 5861 section 4).
             retry_at = self._clock.wall + RETRY_ORIGIN_S
-            return self._stale(site, source_id, opened, record, retry_at)
+            return self._stale(site, source_id, opened, record, Stale.IF_ERROR, retry_at)
 
     def _stale(
         self,
@@ -380,16 +427,58 @@ class Sources:
         source_id: SourceId,
         opened: Opened,
         record: SourceRecord,
-        retry_at: int,
+        why: Stale,
+        retry_at: int = 0,
     ) -> Found:
-        self.stats.stale += 1
+        """retry_at: the origin has failed and is not asked before; else it is being asked, and how
+        that ended is looked at with the next turn."""
         source = self._remember(site, source_id, Home.ORIGIN, opened, record)
-        source.is_stale = True
+        source.stale = why
         source.retry_at = retry_at
-        source.fresh_until = min(retry_at, record.stale_until)
+        turn_ends = self._clock.wall + STAT_TTL_S
+        source.fresh_until = min(retry_at or turn_ends, stale_limit(record))
         if site.docroot is not None:
-            source.fresh_until = min(source.fresh_until, self._clock.wall + STAT_TTL_S)
+            source.fresh_until = min(source.fresh_until, turn_ends)
+        if why is Stale.IF_ERROR:
+            self.stats.stale += 1
+        else:
+            self.stats.meanwhile += 1
         return Found(source, Way.KNOWN)
+
+    async def _refresh(
+        self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord
+    ) -> Found:
+        """Behind what is served stale. What is known changes by an answer alone: after a failure
+        fresh_until stays as it is, since a purge may have come meanwhile."""
+        try:
+            return await self._ask(site, source_id, opened, record)
+        except Exception:
+            known = self._known.get(source_id)
+            if known is not None and known.home is Home.ORIGIN:
+                known.retry_at = self._clock.wall + RETRY_ORIGIN_S
+            raise
+
+    async def _joined_or_asked(
+        self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord
+    ) -> Found:
+        """A refresh may be under way, begun while the source could be served without it. One from
+        before a purge is not waited for."""
+        name = (source_id, opened.token)
+        if self._refreshes.is_running(name):
+            return await self._refreshes.join(name)
+        return await self._ask(site, source_id, opened, record)
+
+    async def _ask(
+        self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord | None
+    ) -> Found:
+        """_fetch(), and a missing original is remembered."""
+        found = await self._fetch(site, source_id, opened, record)
+        if isinstance(found.answer, Passed):
+            passed = found.answer
+            await self._failures.remember_missing(
+                source_id, opened.token, passed.status, folded(passed.fields), passed.storability
+            )
+        return found
 
     async def _fetch(
         self,
@@ -483,10 +572,9 @@ class Sources:
         if known is not None and known.home is Home.ORIGIN:
             record = known.record if record is None else record
             known.fresh_until = 0
-            known.record = dataclasses.replace(known.record, fresh_until=0, stale_until=0)
-        if record is not None and record.fresh_until:
-            ended = dataclasses.replace(record, fresh_until=0, stale_until=0)
-            await self._store.put_source(source_id, opened.token, ended)
+            known.record = ended(known.record)
+        if record is not None and not is_ended(record):
+            await self._store.put_source(source_id, opened.token, ended(record))
 
     async def _keep(
         self,
@@ -509,6 +597,8 @@ class Sources:
             stored_at=record.stored_at,
             fresh_until=record.fresh_until,
             stale_until=record.stale_until,
+            revalidate_until=record.revalidate_until,
+            seen=record.seen,
             headers=replayed_fields(response.headers),
         )
         try:
@@ -670,7 +760,9 @@ def slice_of(stored: StoredFile) -> FileSlice:
 
 def raise_for_status(passed: Passed) -> None:
     """The refusal that an origin's answer means for a derivative, if it means one."""
-    if passed.status in (404, 410):
-        raise NotFound(f"the origin answered {passed.status}")
+    if passed.status == 410:
+        raise Gone("the origin answered 410")
+    if passed.status == 404:
+        raise NotFound("the origin answered 404")
     if passed.status != 200:
         raise OriginSaidNo(f"the origin answered {passed.status}")

@@ -10,6 +10,7 @@ ResizeError
 `- ResizerUnavailable    our fault; trying again later may help
    |- QueueFull          admission refused it, or it gave way; carries retry_after_s
    |- DeadlineExceeded   the worker was killed at its deadline
+   |  `- WaitExceeded    no worker was free until then: says nothing of the picture
    |- WorkerCrashed      the worker died while it held the job
    |- TransferFailed     the source could not be read or the sink not written (disk full)
    |- MarkUnusable       the site's watermark is no picture, or too large a one
@@ -56,6 +57,10 @@ class QueueFull(ResizerUnavailable):
 
 
 class DeadlineExceeded(ResizerUnavailable):
+    pass
+
+
+class WaitExceeded(DeadlineExceeded):
     pass
 
 

@@ -39,6 +39,7 @@ from resizer.errors import (
     ResizeError,
     ResizerStopped,
     TransferFailed,
+    WaitExceeded,
     WorkerCrashed,
 )
 from resizer.evidence import Evidence
@@ -471,7 +472,7 @@ class Pool:
 
     def _expire(self, ticket: Ticket) -> None:
         if self._admission.withdraw(ticket):
-            self._give_up(ticket, DeadlineExceeded("waited for a worker until its deadline"))
+            self._give_up(ticket, WaitExceeded("waited for a worker until its deadline"))
             return
         for slot in self.workers.slots:
             if slot.ticket is ticket and slot.state is State.BUSY:

@@ -14,6 +14,7 @@ from resizer.errors import (
     ResizerStopped,
     TransferFailed,
     UnsupportedFormat,
+    WaitExceeded,
     WorkerCrashed,
 )
 
@@ -88,6 +89,7 @@ COUNTERS: Final[dict[type[ResizeError], str]] = {
     TransferFailed: "transfer_failed",
     MarkUnusable: "mark_unusable",
     DeadlineExceeded: "late",
+    WaitExceeded: "late",
     WorkerCrashed: "crashed",
     QueueFull: "displaced",
     ResizerStopped: "stopped",

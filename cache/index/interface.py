@@ -25,6 +25,8 @@ MAX_MEMBERS = 64
 MAX_FAILURES = 64
 # URLs that are remembered for one source, for the caches in front; beyond it a new one is not.
 MAX_SPELLINGS = 256
+# In place of a lifetime of their own for browsers.
+NO_OTHER = -1
 # What may be handed from the leader of a flight to those who wait on other nodes.
 MAX_PARCEL_BYTES = 1024 * 1024
 
@@ -57,7 +59,8 @@ class SourceRecord:
     Times are whole seconds since 1970; until stale_until the original may be used when its origin
     fails, until revalidate_until while it is asked. width and height in pixels, 0 when not known
     yet. seen is the newest order (cache/orders.py) known when the origin was asked: a later soft
-    purge that concerns the source makes the record stale.
+    purge that concerns the source makes the record stale. max_age is the lifetime in seconds that
+    the origin grants to browsers, NO_OTHER where they may have the same as we.
     """
 
     validator: str
@@ -73,6 +76,7 @@ class SourceRecord:
     tags: tuple[str, ...] = ()
     revalidate_until: int = 0
     seen: int = 0
+    max_age: int = NO_OTHER
 
 
 @dataclass(frozen=True, slots=True)

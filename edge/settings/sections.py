@@ -182,6 +182,35 @@ class Grammar(enum.StrEnum):
     QUERY = "query"
 
 
+_REMEMBERED: Final = Duration(0.0, DAY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failures:
+    """How long a failure is remembered, and the same question gets the same answer at once; each a
+    fifth more or less. "0s" remembers none of the kind. Whatever is purged or changed is tried
+    again at once; overload is never remembered."""
+
+    not_found: float = setting(
+        _REMEMBERED,
+        "10s",
+        "The origin answered 404 or 410. A lifetime of its own (max-age, Expires) counts in place"
+        " of this one, a day at the most; no-store is obeyed.",
+    )
+    corrupt: float = setting(
+        _REMEMBERED, "60s", "No picture that can be read, or a damaged one: 415 and 422."
+    )
+    too_large: float = setting(_REMEMBERED, "60s", "Over max_source_bytes or max_pixels: 413.")
+    timeout: float = setting(
+        _REMEMBERED, "5s", "Killed at the resizer's deadline: 503, with Retry-After."
+    )
+    crashed: float = setting(
+        _REMEMBERED,
+        "10m",
+        "Barred, having killed two resizer processes: 422. So other workers and nodes lose none.",
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cache:
     """What is kept, and where. All of it can be deleted while halftone is stopped."""
@@ -216,6 +245,7 @@ class Cache:
         " answers 503.",
         example='"redis://redis.internal:6379/0"',
     )
+    failures: Failures = section(Failures, "failures")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

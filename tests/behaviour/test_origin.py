@@ -83,7 +83,7 @@ def test_php_fpm_is_asked_once_for_each_original(tmp_path, originals):
 REFUSING = [
     # answer, status of the original, of a thumbnail
     (said("404 Not Found", b"no\n", "text/plain"), 404, 404),
-    (said("410 Gone", b"no\n", "text/plain"), 410, 404),
+    (said("410 Gone", b"no\n", "text/plain"), 410, 410),
     (said("403 Forbidden", b"no\n", "text/plain"), 403, 403),
     (said("401 Unauthorized", b"?", "text/plain", ["WWW-Authenticate: Basic"]), 401, 403),
     (said("302 Found", None, fields=["Location: /elsewhere.jpg"]), 302, 403),

@@ -14,15 +14,18 @@ import pytest
 from cache.disk import Disk
 from cache.flight import Flights
 from cache.index.embedded import EmbeddedIndex
-from cache.key import Key
+from cache.index.interface import Failure, Token
+from cache.key import Key, SourceId
 from cache.memory import Memory
 from cache.store import Store
 from edge.clock import Clock
+from edge.failures import Failures, TimesToLive
 from edge.ladders import Ladders
 from edge.marks import Marks
 from edge.origin.files import Docroot
 from edge.policy.looks import Looks
 from edge.policy.steps import Steps
+from edge.refresh import Refreshes
 from edge.rendering import Derivatives, Made, Terms
 from edge.representation import Representation
 from edge.shelf import Shelf
@@ -120,6 +123,13 @@ class Bench:
         disk = Disk(str(folder / "cache"), size=10_000_000, inodes=1000)
         self.store = Store(disk, index, lambda: 0, 2)
         self.threads = ThreadPoolExecutor(2)
+        self.told: list[Failure] = []
+
+        async def tell(_: SourceId, __: Token, ___: bytes, failure: Failure) -> None:
+            self.told.append(failure)
+
+        self.failures = Failures(tell, self.clock, lambda: 0.5, TimesToLive())
+        self.refreshes: Refreshes[Any] = Refreshes()
         self.sources = Sources(
             self.store,
             self.clock,
@@ -127,6 +137,8 @@ class Bench:
             Flights(),
             Node("edge1", "127.0.0.1", 80),
             Spool(str(folder / "cache"), 100_000),
+            self.failures,
+            self.refreshes,
         )
         self.pool = Resizer()
         memory: Memory[Representation] = Memory(0, 0)
@@ -141,6 +153,7 @@ class Bench:
             clock=self.clock,
             disk_threads=self.threads,
             marks=Marks(self.clock, self.threads),
+            failures=self.failures,
         )
         self.ladders = Ladders(self.sources, self.derivatives, self.pool, limit)  # type: ignore[arg-type]
         self.site = Site(

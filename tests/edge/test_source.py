@@ -16,9 +16,12 @@ from cache.disk import Disk
 from cache.errors import IndexUnavailable, NoSpace, StoreBusy
 from cache.flight import Flights
 from cache.index.embedded import EmbeddedIndex
+from cache.index.interface import Failure, Token
+from cache.key import SourceId
 from cache.store import Store
 from edge.clock import Clock
 from edge.errors import NotFound, OriginChanged
+from edge.failures import Failures, TimesToLive
 from edge.http.freshness import Storability
 from edge.origin.errors import (
     DocrootFailed,
@@ -32,6 +35,7 @@ from edge.origin.errors import (
 from edge.origin.files import Docroot
 from edge.origin.messages import OriginRequest
 from edge.policy.steps import OffStep, Steps
+from edge.refresh import Refreshes
 from edge.site import Site
 from edge.source import RETRY_ORIGIN_S, STAT_TTL_S, Node, Original, Passed, Source, Sources, Way
 from edge.spool import Spool
@@ -101,6 +105,13 @@ class Bench:
         self.threads = ThreadPoolExecutor(2)
         self.origin = Origin()
         self.flights: Flights[Any] = Flights()
+        self.told: list[tuple[SourceId, Token, bytes, Failure]] = []
+
+        async def tell(*failure: Any) -> None:
+            self.told.append(failure)
+
+        self.failures = Failures(tell, self.clock, lambda: 0.5, TimesToLive())
+        self.refreshes: Refreshes[Any] = Refreshes(2)
         self.sources = Sources(
             self.store,
             self.clock,
@@ -108,6 +119,8 @@ class Bench:
             self.flights,
             Node("edge1", "127.0.0.1", 80),
             Spool(str(folder / "cache"), 100_000),
+            self.failures,
+            self.refreshes,
         )
         self.site = Site(
             name="*",
@@ -126,6 +139,7 @@ class Bench:
     def later(self, seconds: int) -> None:
         self.now += seconds
         self.clock.tick()
+        self.sources.tick()
 
     async def source(self, path: str = "/a.jpg", query: str = "") -> Source:
         found = await self.sources.open(self.site, path, query)
@@ -153,6 +167,7 @@ def run(folder: Path, test: Callable[[Bench], Awaitable[None]], docroot: Any = N
         try:
             await test(bench)
         finally:
+            await bench.refreshes.stop()
             await bench.flights.stop(5)
             await bench.store.stop()
             bench.threads.shutdown()
@@ -245,6 +260,7 @@ def test_an_answer_that_is_not_kept(tmp_path, said, status, storability):
         assert read(passed) == body
         assert passed.body_digest == xxhash.xxh3_128_digest(body)
         assert (passed.record is not None) == (status == 200)
+        bench.later(60)  # a missing one is not asked for again at once
         bench.origin.say = lambda: answer(etag='"x"')
         assert isinstance(await bench.source(), Source)
 
@@ -324,6 +340,7 @@ def test_what_was_taken_away_is_not_stood_in_for(tmp_path, gone):
         bench.later(60)
         bench.origin.say = lambda: gone
         await bench.passed()
+        bench.later(60)
         bench.origin.fails(OriginRefused("dead"))
         with pytest.raises(OriginRefused):
             await bench.source()
