@@ -292,8 +292,9 @@ class Failures:
         """Once a second, after the clock: what is over its time makes room. Where the clock was
         set back, nobody knows what is."""
         now = self._clock.wall
-        if now < self._ticked_at:
+        if now < self._ticked_at - MAX_AHEAD_S:
             self._kept.clear()
+            self._ends.clear()
             self._entries = dict.fromkeys(Kind, 0)
         self._ticked_at = now
         while self._ends and self._ends[0][0] <= now:

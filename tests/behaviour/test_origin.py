@@ -47,7 +47,8 @@ def app(the_application):
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory, the_application):
     """One node for the whole file: every test has names of its own."""
-    configuration = the_application.configuration + SITE
+    forgetful = '[cache.failures]\nnot_found = "0s"\n'
+    configuration = the_application.configuration + SITE + forgetful
     with node(tmp_path_factory.mktemp("edge"), configuration) as started:
         yield started
 

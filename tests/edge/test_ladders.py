@@ -55,6 +55,7 @@ class Resizer:
         self.sides = (1000, 1000)
         self.parents: list[str] = []
         self.derived_error: ResizeError | None = None
+        self.live_error: ResizeError | None = None
         self.live: list[int] = []
         self.ladders: list[list[int]] = []
         self.asked: list[tuple[tuple[Transform, ...], tuple[InputOnly, ...]]] = []
@@ -80,6 +81,8 @@ class Resizer:
         **_: object,
     ) -> Result:
         self.live.append(transform.width or 0)
+        if self.live_error is not None:
+            raise self.live_error
         if parent is None:
             return self._render(sink, transform, "")
         self.parents.append(parent.made.transform.canonical())

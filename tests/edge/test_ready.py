@@ -3,7 +3,7 @@
 import pytest
 
 from edge.access import Peer
-from edge.ready import HOLDS, MAX_WIRE_BYTES, Ready, ReadyAnswers, ReadyResponse
+from edge.ready import HOLDS, MAX_WIRE_BYTES, Ready, ReadyAnswers, ReadyResponse, Tally
 
 HOST, LINE = b"Host: a", b"GET /a.jpg HTTP/1.1"
 HEAD = (LINE, HOST, b"-", b"", b"", b"")
@@ -217,3 +217,18 @@ def test_the_oldest_gives_way_one_class_at_a_time(monkeypatch):
     assert shop.ask(b"Accept: b") is None
     assert shop.ask(b"", b"GET /other HTTP/1.1") == b"other"
     assert shop.answers._count == 2
+
+
+@pytest.mark.parametrize("size", [4, MAX_WIRE_BYTES + 1])
+def test_answers_of_some_sort_are_counted_apart(size):
+    farm = Farm(body=bytes(size))
+    tally = Tally()
+    farm.second()
+    farm.ask()
+    ready = farm.answers._by_host[HOST][LINE]
+    ready.tally = tally
+    for _ in range(3):
+        found = farm.answers.find(HEAD, PEER)
+        if isinstance(found, ReadyResponse):
+            farm.answers.record(PEER, found)
+    assert tally.count == 3

@@ -5,18 +5,24 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cache.index.interface import SourceRecord
+from cache.index.interface import NO_OTHER, SourceRecord
 from edge.origin.files import FileStatus
 from edge.origin.messages import Headers
 from edge.record import (
+    MAX_AHEAD_S,
     STALE_DEFAULT,
     completed,
     conditional_fields,
+    ended,
+    is_ended,
+    is_fresh,
+    may_use_meanwhile,
     passed_fields,
     record_of_file,
     record_of_response,
     refreshed,
     replayed_fields,
+    stale_limit,
 )
 
 NOW = 1_700_000_000
@@ -109,6 +115,79 @@ def test_last_modified_is_not_later_than_the_answer():
 
 
 OLD = SourceRecord('etag "a"', '"a"', "image/jpeg", 5, NOW, NOW, NOW + 60, NOW + 60 + DAY)
+REVALIDATED = [
+    # fields, then seconds past the lifetime for revalidation, and for errors
+    ([("cache-control", "max-age=60, stale-while-revalidate=30")], 30, DAY),
+    ([("cache-control", "max-age=60, stale-while-revalidate=30, stale-if-error=5")], 30, 5),
+    ([("cache-control", "s-maxage=60, stale-while-revalidate=30")], 30, 0),
+    ([("cache-control", "max-age=60, stale-while-revalidate=30, must-revalidate")], 0, 0),
+    ([("cache-control", "max-age=60, stale-while-revalidate=30, no-cache")], 0, 0),
+    ([("cdn-cache-control", "max-age=9, stale-while-revalidate=7")], 7, DAY),
+    ([("cache-control", "max-age=60")], 0, DAY),
+]
+
+
+@pytest.mark.parametrize(("headers", "window", "limit"), REVALIDATED)
+def test_the_time_to_use_it_while_its_origin_is_asked(headers, window, limit):
+    found = record(*headers)
+    assert found.revalidate_until == found.fresh_until + window
+    ends = found.fresh_until
+    assert not is_fresh(found, ends)
+    assert is_fresh(found, ends - 1)
+    assert may_use_meanwhile(found, ends + window - 1) == bool(window)
+    assert not may_use_meanwhile(found, ends + window)
+    assert stale_limit(found) == ends + max(window, limit)
+    # A 304 without fields keeps the window, one with fields brings its own.
+    later = NOW + 1000
+    same = refreshed(found, Answer((), status=304), later, later)
+    assert same.revalidate_until == same.fresh_until + window
+    fields = (("cache-control", "max-age=5, stale-while-revalidate=3"),)
+    other = refreshed(found, Answer(fields, status=304), later, later)
+    assert other.revalidate_until == later + 8
+    taken = ended(found)
+    assert is_ended(taken)
+    assert not may_use_meanwhile(taken, 1)
+    assert stale_limit(taken) == 0
+
+
+def test_a_record_of_the_future_is_not_fresh():
+    found = record(("cache-control", "max-age=600"))
+    assert is_fresh(found, NOW - MAX_AHEAD_S)
+    assert not is_fresh(found, NOW - MAX_AHEAD_S - 1)
+
+
+BROWSERS = [
+    # fields, lifetime here, lifetime for browsers
+    ([("cache-control", "max-age=5, s-maxage=60")], 60, 5),
+    ([("cache-control", "max-age=60, s-maxage=5")], 5, 60),
+    ([("cache-control", "max-age=60, s-maxage=60")], 60, NO_OTHER),
+    ([("cache-control", "s-maxage=60")], 60, NO_OTHER),
+    ([("cache-control", "max-age=60")], 60, NO_OTHER),
+    ([("cache-control", "s-maxage=60"), ("date", DATE), ("expires", DATE)], 60, 0),
+    ([("cache-control", "s-maxage=60, max-age=5, no-cache")], 0, NO_OTHER),
+    ([("cdn-cache-control", "max-age=60"), ("cache-control", "max-age=5")], 60, 5),
+    ([("cdn-cache-control", "max-age=60"), ("cache-control", "max-age=5, s-maxage=9")], 60, 5),
+    ([("cdn-cache-control", "max-age=60"), ("cache-control", "no-store")], 60, 0),
+    ([("cdn-cache-control", "max-age=60"), ("cache-control", "private, max-age=9")], 60, 0),
+    ([("cdn-cache-control", "max-age=60")], 60, NO_OTHER),
+]
+
+
+@pytest.mark.parametrize(("headers", "here", "browsers"), BROWSERS)
+def test_browsers_may_have_another_lifetime(headers, here, browsers):
+    found = record(*headers)
+    assert (found.fresh_until - NOW, found.max_age) == (here, browsers)
+    later = NOW + 1000
+    assert refreshed(found, Answer((), status=304), later, later).max_age == browsers
+
+
+def test_the_newest_order_that_was_known_is_kept():
+    found = record_of_response("/a.jpg", Answer(()), NOW, NOW, seen=7)
+    assert found.seen == 7
+    assert refreshed(found, Answer((), status=304), NOW, NOW, seen=9).seen == 9
+    assert refreshed(found, Answer((), status=304), NOW, NOW).seen == 7
+
+
 CONFIRMED = [
     # stored windows (fresh, stale), fields of the 304, windows from now on
     ((60, DAY), [], (60, DAY)),
