@@ -40,7 +40,6 @@ from resizer.errors import (
     PictureBarred,
     PictureTooLarge,
     UnsupportedFormat,
-    WaitExceeded,
 )
 
 # Failures of this worker, at some 600 bytes each with its detail.
@@ -212,19 +211,20 @@ class Failures:
     def _raise_standing(self, row: _Row, failure: Failure) -> None:
         left_s = failure.until - self._clock.wall
         # What ends too far ahead was made before the clock was set back, or by one that is wrong.
-        most_s = MOST_S if row.kind is Kind.NOT_FOUND else self._most_s(row)
+        most_s: float = MOST_S
+        if row.kind is not Kind.NOT_FOUND:
+            most_s = self._times.of(row.kind) * (1 + JITTER) + MAX_AHEAD_S
         if not 0 < left_s <= most_s:
             return
         self.stats.answered[row.kind] += 1
-        raise row.again(f"remembered for {left_s} s more: {failure.detail}", left_s)
+        raise row.again(f"remembered for {left_s} s more: {failure.detail!a}", left_s)
 
     async def remember(
         self, source: SourceId, token: Token, digest: bytes, error: Exception
     ) -> None:
         """What a render met, if it is of a kind that is remembered. token was read before the bytes
         were touched, digest is of the version that they were of."""
-        if isinstance(error, WaitExceeded | Remembered):
-            return
+        # The very class: a wait for a worker in vain, and what was Remembered, are subclasses.
         row = _BY_CLASS.get(type(error))
         if row is not None and row.kind is not Kind.NOT_FOUND:
             await self._keep(source, token, digest, row, self._jittered(row), str(error))
@@ -260,9 +260,6 @@ class Failures:
         if seconds <= 0:
             return 0
         return max(round(seconds * (1 - JITTER + 2 * JITTER * self._chance())), 1)
-
-    def _most_s(self, row: _Row) -> float:
-        return self._times.of(row.kind) * (1 + JITTER) + MAX_AHEAD_S
 
     async def _keep(
         self, source: SourceId, token: Token, digest: bytes, row: _Row, seconds: int, detail: str

@@ -1,4 +1,4 @@
-"""Revalidation behind what is served stale: at most one a source, and so many at once.
+"""Revalidation behind what is served stale: at most one a source, and so many an origin.
 
     ask        a stale source was served: its origin is asked behind it, if there is room
     join       the time to serve it is over before the origin has answered: now it is waited for
@@ -10,6 +10,7 @@ questions at a time, and what is asked for most is asked about first.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -25,7 +26,8 @@ T = TypeVar("T")
 # With the token: what a purge has overtaken goes on for nobody.
 Name = tuple[SourceId, Token]
 
-# A quarter of what one host of an origin is asked at once (OriginPool): the rest is for misses.
+# For each origin, so that one that hangs holds up no other: a quarter of what one of its hosts is
+# asked at once (OriginPool), and the rest is for misses.
 MAX_REFRESHES: Final = 16
 
 log = logging.getLogger("halftone.refresh")
@@ -38,7 +40,7 @@ class Stats:
     started: int = 0
     done: int = 0
     failed: int = 0
-    refused: int = 0  # MAX_REFRESHES were under way
+    refused: int = 0  # MAX_REFRESHES of that origin were under way
 
 
 class Refreshes(Generic[T]):
@@ -46,22 +48,24 @@ class Refreshes(Generic[T]):
         self.stats = Stats()
         self._limit = limit
         self._tasks: dict[Name, asyncio.Task[T]] = {}
+        self._running: Counter[str] = Counter()  # by origin
         self._is_stopping = False
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def ask(self, name: Name, refresh: Callable[[], Awaitable[T]]) -> None:
+    def ask(self, origin: str, name: Name, refresh: Callable[[], Awaitable[T]]) -> None:
         """Have refresh() run, unless it runs for this source already, or cannot just now."""
         if name in self._tasks or self._is_stopping:
             return
-        if len(self._tasks) >= self._limit:
+        if self._running[origin] >= self._limit:
             self.stats.refused += 1
             return
         self.stats.started += 1
         task = asyncio.get_running_loop().create_task(self._run(name, refresh), name="refresh")
         self._tasks[name] = task
-        task.add_done_callback(lambda done: self._count(name, done))
+        self._running[origin] += 1
+        task.add_done_callback(lambda done: self._count(origin, name, done))
 
     def is_running(self, name: Name) -> bool:
         return name in self._tasks
@@ -90,7 +94,8 @@ class Refreshes(Generic[T]):
             # Before anyone is woken: who comes next must not join what is over.
             self._tasks.pop(name, None)
 
-    def _count(self, name: Name, task: "asyncio.Task[T]") -> None:
+    def _count(self, origin: str, name: Name, task: "asyncio.Task[T]") -> None:
+        self._running[origin] -= 1
         # A task that is cancelled before its first step never reaches _run's own last step.
         if self._tasks.get(name) is task:
             del self._tasks[name]

@@ -410,7 +410,10 @@ class Sources:
             return self._stale(site, source_id, opened, record, why, known.retry_at)
         if may_use_meanwhile(record, now):
             name = (source_id, opened.token)
-            self._refreshes.ask(name, lambda: self._refresh(site, source_id, opened, record))
+            assert site.origin is not None
+            self._refreshes.ask(
+                site.origin.name, name, lambda: self._refresh(site, source_id, opened, record)
+            )
             return self._stale(site, source_id, opened, record, Stale.WHILE_REVALIDATE)
         if now >= record.stale_until:
             return await self._joined_or_asked(site, source_id, opened, record)

@@ -314,15 +314,21 @@ def test_one_a_source_and_a_bound():
 
         names = [(SourceId("*", f"/{number}"), TOKEN) for number in range(3)]
         for name in names * 2:
-            refreshes.ask(name, refresh)
+            refreshes.ask("app", name, refresh)
         assert [refreshes.is_running(name) for name in names] == [True, True, False]
+        other = (SourceId("*", "/other"), TOKEN)
+        refreshes.ask("another", other, refresh)  # an origin that hangs holds up no other
+        assert refreshes.is_running(other)
         joined = asyncio.create_task(refreshes.join(names[0]))
         await asyncio.sleep(0)
         gate.set()
         assert await joined == 7
-        assert begun == 2
+        assert begun == 3
+        await asyncio.sleep(0)
         stats = refreshes.stats
-        assert (stats.started, stats.done, stats.failed, stats.refused) == (2, 2, 0, 2)
+        assert (stats.started, stats.done, stats.failed, stats.refused) == (3, 3, 0, 2)
+        refreshes.ask("app", names[2], refresh)  # there is room again
+        assert await refreshes.join(names[2]) == 7
 
     asyncio.run(test())
 
@@ -331,18 +337,18 @@ def test_a_stop_ends_what_is_under_way(caplog):
     async def test() -> None:
         refreshes: Refreshes[None] = Refreshes()
         name = (SourceId("*", "/a"), TOKEN)
-        refreshes.ask(name, lambda: asyncio.Event().wait())  # type: ignore[arg-type]
+        refreshes.ask("app", name, lambda: asyncio.Event().wait())  # type: ignore[arg-type]
         joined = asyncio.create_task(refreshes.join(name))
         await asyncio.sleep(0)
         await refreshes.stop()
         with pytest.raises(FlightLost):
             await joined
-        refreshes.ask(name, lambda: asyncio.Event().wait())  # type: ignore[arg-type]
+        refreshes.ask("app", name, lambda: asyncio.Event().wait())  # type: ignore[arg-type]
         assert len(refreshes) == 0
         assert (refreshes.stats.started, refreshes.stats.failed) == (1, 1)
         # One that never came to its first step.
         late: Refreshes[None] = Refreshes()
-        late.ask(name, lambda: asyncio.Event().wait())  # type: ignore[arg-type]
+        late.ask("app", name, lambda: asyncio.Event().wait())  # type: ignore[arg-type]
         await late.stop()
         assert len(late) == 0
 
@@ -356,7 +362,7 @@ def test_a_bug_behind_is_logged_with_its_place(caplog):
         async def refresh() -> None:
             raise ZeroDivisionError
 
-        refreshes.ask((SourceId("*", "/a"), TOKEN), refresh)
+        refreshes.ask("app", (SourceId("*", "/a"), TOKEN), refresh)
         while len(refreshes):
             await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -25,6 +25,7 @@ from resizer.errors import (
     ResizerStopped,
     TransferFailed,
     UnsupportedFormat,
+    WaitExceeded,
     WorkerCrashed,
 )
 from resizer.evidence import Evidence
@@ -79,7 +80,7 @@ def check_equations(stats: Stats) -> None:
         + stats.ladders_waiting
         + stats.ladders_busy
     )
-    ended = sum(getattr(stats, name) for name in COUNTERS.values())
+    ended = sum(getattr(stats, name) for name in set(COUNTERS.values()))
     assert stats.admitted == (stats.rendered + ended + stats.withdrawn + stats.waiting + stats.busy)
 
 
@@ -395,7 +396,7 @@ def test_the_wait_counts_towards_the_deadline() -> None:
             waiting = asyncio.ensure_future(render(pool, PICTURE))
             with pytest.raises(DeadlineExceeded, match="on a worker"):
                 await held.task
-            with pytest.raises(DeadlineExceeded, match="waited"):
+            with pytest.raises(WaitExceeded, match="waited"):
                 await waiting
             os.close(held.writing)
             held.close()
