@@ -85,6 +85,8 @@ class Entry:
     height: int = 0
     headers: tuple[tuple[str, str], ...] = ()
     body_hash: bytes = NO_HASH
+    revalidate_until: int = 0
+    seen: int = 0
 
     def __post_init__(self) -> None:
         # Written out, not looped over: this runs for every hit on disk.
