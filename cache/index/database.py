@@ -17,7 +17,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from cache.errors import IndexUnavailable
 from cache.index.interface import EPOCH_DIGITS, MAX_MEMBERS, Token
@@ -36,17 +36,27 @@ _SETTINGS: Final = (
     "PRAGMA synchronous = NORMAL",
     "PRAGMA temp_store = MEMORY",
 )
+# Raised with every change of the tables: a file of another layout starts anew, as a lost one does.
+_LAYOUT: Final = 2
+_TABLES: Final = ("meta", "source", "member")
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     """CREATE TABLE IF NOT EXISTS source (
         id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, generation INTEGER NOT NULL,
-        record BLOB)""",
+        applied INTEGER NOT NULL, record BLOB)""",
     """CREATE TABLE IF NOT EXISTS member (
         source INTEGER, digest BLOB, size INTEGER NOT NULL, PRIMARY KEY (source, digest)
         ) WITHOUT ROWID""",
 )
 
 _log = logging.getLogger(__name__)
+
+
+class _Row(NamedTuple):
+    id: int
+    generation: int
+    applied: int
+    record: bytes | None
 
 
 class Database:
@@ -89,12 +99,18 @@ class Database:
 
     # Steps, inside a transaction
 
-    def open_source(self, digest: bytes) -> tuple[Token, bytes | None]:
-        """The token, made on first sight, and the record's bytes."""
+    def open_source(
+        self, digest: bytes, barrier: int, head: int
+    ) -> tuple[Token, bytes | None, int]:
+        """The token, made on first sight; the record's bytes; the newest order applied."""
         row = self._find(digest)
+        # Whatever raises or makes a generation leaves nothing that is older than all of head.
+        head = max(barrier, head)
         if row is None:
-            return self._insert(digest), None
-        return Token(self._epoch, row[1]), row[2]
+            return self._insert(digest, head), None, head
+        if row.applied < barrier:
+            return self._raise(row, head), None, head
+        return Token(self._epoch, row.generation), row.record, row.applied
 
     def put_source(self, digest: bytes, token: Token, record: bytes) -> bool:
         source = self._maybe_current(digest, token)
@@ -119,45 +135,54 @@ class Database:
         row = self._find(digest)
         if row is not None:
             self._connection.execute(
-                "DELETE FROM member WHERE source = ? AND digest = ?", (row[0], entry)
+                "DELETE FROM member WHERE source = ? AND digest = ?", (row.id, entry)
             )
 
     def members(self, digest: bytes) -> tuple[bytes, ...]:
         row = self._find(digest)
         if row is None:
             return ()
-        rows = self._connection.execute("SELECT digest FROM member WHERE source = ?", (row[0],))
+        rows = self._connection.execute("SELECT digest FROM member WHERE source = ?", (row.id,))
         return tuple(entry for (entry,) in rows)
 
     def purge(self, digest: bytes) -> tuple[Token, tuple[bytes, ...]]:
         """Raise the generation; the new token, and the members that were dropped."""
         row = self._find(digest)
         if row is None:
-            return self._insert(digest), ()
-        db = self._connection
-        source, generation, _ = row
+            return self._insert(digest, 0), ()
         dropped = self.members(digest)
-        raised = max(generation + 1, self._now_ms())
-        db.execute("UPDATE source SET generation = ?, record = NULL WHERE id = ?", (raised, source))
-        db.execute("DELETE FROM member WHERE source = ?", (source,))
-        return Token(self._epoch, raised), dropped
+        return self._raise(row, row.applied), dropped
 
-    def _find(self, digest: bytes) -> tuple[int, int, bytes | None] | None:
-        row: tuple[int, int, bytes | None] | None = self._connection.execute(
-            "SELECT id, generation, record FROM source WHERE digest = ?", (digest,)
+    def _raise(self, row: _Row, applied: int) -> Token:
+        """A new generation, of which nothing is stored."""
+        db = self._connection
+        raised = max(row.generation + 1, self._now_ms())
+        db.execute(
+            "UPDATE source SET generation = ?, applied = ?, record = NULL WHERE id = ?",
+            (raised, applied, row.id),
+        )
+        db.execute("DELETE FROM member WHERE source = ?", (row.id,))
+        return Token(self._epoch, raised)
+
+    def _find(self, digest: bytes) -> _Row | None:
+        row = self._connection.execute(
+            "SELECT id, generation, applied, record FROM source WHERE digest = ?", (digest,)
         ).fetchone()
-        return row
+        return None if row is None else _Row(*row)
 
     def _maybe_current(self, digest: bytes, token: Token) -> int | None:
         row = self._find(digest)
-        if row is None or token != Token(self._epoch, row[1]):
+        if row is None or token != Token(self._epoch, row.generation):
             return None
-        return row[0]
+        return row.id
 
-    def _insert(self, digest: bytes) -> Token:
+    def _insert(self, digest: bytes, applied: int) -> Token:
         db = self._connection
         generation = max(self._now_ms(), self._floor + 1)
-        db.execute("INSERT INTO source (digest, generation) VALUES (?, ?)", (digest, generation))
+        db.execute(
+            "INSERT INTO source (digest, generation, applied) VALUES (?, ?, ?)",
+            (digest, generation, applied),
+        )
         # Ids are handed out in order and dropped in order, so this is their number.
         (first, last) = db.execute("SELECT min(id), max(id) FROM source").fetchone()
         if last - first >= self._max_sources:
@@ -216,7 +241,12 @@ class Database:
         if mode != "wal":
             # A network file system: locks and shared memory cannot be trusted there.
             raise sqlite3.OperationalError(f"journal mode is {mode}, not wal")
+        (layout,) = db.execute("PRAGMA user_version").fetchone()
         db.execute("BEGIN IMMEDIATE")
+        if layout != _LAYOUT:
+            for table in _TABLES:
+                db.execute(f"DROP TABLE IF EXISTS {table}")
+            db.execute(f"PRAGMA user_version = {_LAYOUT}")
         for statement in _SCHEMA:
             db.execute(statement)
         epoch = f"{self._random.getrandbits(4 * EPOCH_DIGITS):0{EPOCH_DIGITS}x}"

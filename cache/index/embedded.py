@@ -23,7 +23,7 @@ from typing import Final, TypeVar, cast
 
 from cache.errors import IndexUnavailable
 from cache.index.database import Database
-from cache.index.interface import Purged, SourceRecord, Token
+from cache.index.interface import Purged, Sight, SourceRecord, Token
 from cache.index.record import maybe_record, pack_record
 from cache.key import SourceId
 
@@ -116,9 +116,11 @@ class EmbeddedIndex:
         await asyncio.to_thread(self._queue.put, None)
         await asyncio.to_thread(thread.join)
 
-    async def open_source(self, source: SourceId) -> tuple[Token, SourceRecord | None]:
-        token, record = await self._call(lambda: self.database.open_source(source.digest))
-        return token, maybe_record(record)
+    async def open_source(self, source: SourceId, *, barrier: int = 0, head: int = 0) -> Sight:
+        token, record, applied = await self._call(
+            lambda: self.database.open_source(source.digest, barrier, head)
+        )
+        return Sight(token, maybe_record(record), applied)
 
     async def put_source(self, source: SourceId, token: Token, record: SourceRecord) -> bool:
         packed = pack_record(record)

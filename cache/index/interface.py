@@ -88,8 +88,8 @@ class Failure:
 @dataclass(frozen=True, slots=True)
 class Sight:
     """What open_source() found: the token, the record stored under it, the newest order that the
-    generation was raised for, and the failures known under this token, by the digests that
-    put_failure() was given."""
+    generation was raised for, and the failures known under this token, by the digest given to
+    put_failure()."""
 
     token: Token
     record: SourceRecord | None

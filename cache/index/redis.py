@@ -2,7 +2,7 @@
 
 For a source whose digest is D in hexadecimal, all in one hash slot:
 
-    halftone:{D}:gen      "EPOCH:GENERATION", compared as text
+    halftone:{D}:gen      "EPOCH:GENERATION:APPLIED"; the first two are the token, compared as text
     halftone:{D}:record   the source record
     halftone:{D}:keys     hash: digest of an entry -> its size
 
@@ -37,6 +37,7 @@ from cache.index.interface import (
     EPOCH_DIGITS,
     MAX_MEMBERS,
     Purged,
+    Sight,
     SourceRecord,
     Token,
 )
@@ -141,12 +142,16 @@ class RedisIndex:
         while self._idle:
             await _discard(self._idle.pop())
 
-    async def open_source(self, source: SourceId) -> tuple[Token, SourceRecord | None]:
-        first = f"{self._new_epoch()}:{self._now_ms()}"
-        reply = await self._script("open", _keys(source, "gen", "record", "keys"), first, KEEP_MS)
+    async def open_source(self, source: SourceId, *, barrier: int = 0, head: int = 0) -> Sight:
+        keys = _keys(source, "gen", "record", "keys")
+        now = self._now_ms()
+        first = f"{self._new_epoch()}:{now}"
+        # Whatever raises or makes a generation leaves nothing that is older than all of head.
+        head = max(barrier, head)
+        reply = await self._script("open", keys, first, now, barrier, head, KEEP_MS)
         match reply:
-            case [bytes() as token, (bytes() | None) as record]:
-                return _parse_token(token), maybe_record(record)
+            case [bytes() as token, bytes() as applied, (bytes() | None) as record]:
+                return Sight(_parse_token(token), maybe_record(record), int(applied))
         raise IndexUnavailable("redis answered open.lua with something else")
 
     async def put_source(self, source: SourceId, token: Token, record: SourceRecord) -> bool:
