@@ -134,12 +134,11 @@ class Store:
         threads: int,
         memory: Removable | None = None,
         orders: Orders | None = None,
-        follows: Callable[[], bool] = lambda: False,
     ) -> None:
         self.disk = disk
         self.index = index
         self.orders = Orders() if orders is None else orders
-        self.follows = follows
+        self.follows: Callable[[], bool] = _never
         self.stats = Stats()
         self.threads = DiskThreads(threads)
         self._clock = clock
@@ -293,6 +292,21 @@ class Store:
         self.stats.served += 1
         return stored
 
+    async def describe(self, key: Key, opened: Opened) -> Entry | None:
+        """What an entry says of itself, if it is current, or suspect: of another epoch. Then it
+        says with which validator to ask whether it still holds. Raises StoreBusy."""
+        return await self.threads.run(lambda: self._describe(key, opened))
+
+    def _describe(self, key: Key, opened: Opened) -> Entry | None:
+        stored = self.disk.open(key)
+        if stored is None:
+            return None
+        with stored:
+            entry = stored.entry
+            # Its own validator: as if somebody had asked, so that another epoch is let through.
+            token, applied = opened.current, opened.applied
+            return entry if self._is_current(entry, token, entry.validator, applied) else None
+
     async def reserve(self, draft: Entry, expected_bytes: int) -> Fill:
         """A temp file for a body. Raises NotStored, StoreBusy. Use it as a context manager."""
         return await self.threads.run(
@@ -316,7 +330,7 @@ class Store:
     async def _commit(self, fill: Fill, entry: Entry) -> StoredFile:
         source, token = entry.key.source, entry.token
         digest = entry.key.digest
-        if self.orders.newest(source, entry.tags) > entry.seen:
+        if self.orders.newest(source, entry.tags) > max(entry.seen, self._applied(source, token)):
             # Tags are known with the answer only: they were purged since it was asked for.
             self._doubt(source)
             raise self._too_old(entry)
@@ -414,6 +428,10 @@ class Store:
     def _floor(self, source: SourceId) -> Token:
         known = self._known.get(source.digest)
         return UNKNOWN_TOKEN if known is None else known.token
+
+    def _applied(self, source: SourceId, token: Token) -> int:
+        known = self._known.get(source.digest)
+        return known.applied if known is not None and known.token == token else 0
 
     def _is_outdated(self, source: SourceId, token: Token) -> bool:
         return token.is_older_than(self._floor(source))
@@ -519,6 +537,10 @@ def soft(record: SourceRecord, now: int) -> SourceRecord:
 def _as_opened(sight: Sight, seen: int) -> Opened:
     token = sight.token
     return Opened(token, token, sight.record, sight.applied, seen, sight.failures)
+
+
+def _never() -> bool:
+    return False
 
 
 def _close_found(stored: StoredFile | None) -> None:

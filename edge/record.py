@@ -42,13 +42,23 @@ REPLAYED: Final = frozenset(
 )
 # Fields of an answer that is passed on which are ours to write, or which we do not make true.
 OWN: Final = frozenset(
-    ("accept-ranges", "cache-status", "content-length", "date", "server", "x-content-type-options")
+    (
+        "accept-ranges",
+        "cache-status",
+        "content-length",
+        "date",
+        "server",
+        "surrogate-key",
+        "x-content-type-options",
+    )
 )
 # Stands for the hash until the last byte is there; a draft's head then has room for the real one.
 _NO_HASH: Final = "0" * 32
 
 
-def record_of_file(status: FileStatus | OpenedFile, path: str) -> SourceRecord:
+def record_of_file(
+    status: FileStatus | OpenedFile, path: str, tags: tuple[str, ...] = ()
+) -> SourceRecord:
     modified = status.mtime_ns // 1_000_000_000
     return SourceRecord(
         validator=status.validator,
@@ -58,6 +68,7 @@ def record_of_file(status: FileStatus | OpenedFile, path: str) -> SourceRecord:
         last_modified=max(modified, 0),
         stored_at=0,
         fresh_until=0,
+        tags=tags,
     )
 
 
@@ -173,6 +184,8 @@ def record_of_entry(entry: Entry) -> SourceRecord:
         width=entry.width,
         height=entry.height,
         tags=entry.tags,
+        revalidate_until=entry.revalidate_until,
+        seen=entry.seen,
     )
 
 
