@@ -15,12 +15,23 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final, NamedTuple
 
 from cache.errors import IndexUnavailable
-from cache.index.interface import EPOCH_DIGITS, MAX_MEMBERS, Token
+from cache.index import catalogue, log
+from cache.index.interface import (
+    BOUNDS,
+    EPOCH_DIGITS,
+    MAX_FAILURES,
+    MAX_MEMBERS,
+    Bounds,
+    OrderPage,
+    Token,
+)
+from cache.key import SourceId
+from cache.orders import Order, Scope
 
 # There is one writer; this is for a predecessor that is still closing the file.
 BUSY_TIMEOUT_S: Final = 0.1
@@ -38,15 +49,19 @@ _SETTINGS: Final = (
 )
 # Raised with every change of the tables: a file of another layout starts anew, as a lost one does.
 _LAYOUT: Final = 2
-_TABLES: Final = ("meta", "source", "member")
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     """CREATE TABLE IF NOT EXISTS source (
         id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, generation INTEGER NOT NULL,
-        applied INTEGER NOT NULL, record BLOB)""",
+        applied INTEGER, record BLOB)""",
     """CREATE TABLE IF NOT EXISTS member (
         source INTEGER, digest BLOB, size INTEGER NOT NULL, PRIMARY KEY (source, digest)
         ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS failure (
+        source INTEGER, digest BLOB, until INTEGER NOT NULL, packed BLOB NOT NULL,
+        PRIMARY KEY (source, digest)) WITHOUT ROWID""",
+    *log.TABLES,
+    *catalogue.TABLES,
 )
 
 _log = logging.getLogger(__name__)
@@ -55,15 +70,28 @@ _log = logging.getLogger(__name__)
 class _Row(NamedTuple):
     id: int
     generation: int
-    applied: int
+    applied: int | None  # None: known for its URLs only, nobody has opened it yet
     record: bytes | None
+
+
+class Found(NamedTuple):
+    token: Token
+    record: bytes | None
+    applied: int
+    failures: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Database:
     """Opened at the first transaction, and again after a failure. clock: seconds since 1970."""
 
     def __init__(
-        self, path: str, *, clock: Callable[[], float], random: Random, max_sources: int
+        self,
+        path: str,
+        *,
+        clock: Callable[[], float],
+        random: Random,
+        max_sources: int,
+        bounds: Bounds = BOUNDS,
     ) -> None:
         self.commits = 0
         self.rebuilt = 0
@@ -71,9 +99,11 @@ class Database:
         self._clock = clock
         self._random = random
         self._max_sources = max_sources
+        self._bounds = bounds
         self._db: sqlite3.Connection | None = None
         self._epoch = ""
         self._floor = 0
+        self._last_seq = 0
         self._reopen_at = 0.0
 
     def transact(self, steps: Callable[[], None], *, is_durable: bool) -> None:
@@ -99,25 +129,35 @@ class Database:
 
     # Steps, inside a transaction
 
-    def open_source(
-        self, digest: bytes, barrier: int, head: int
-    ) -> tuple[Token, bytes | None, int]:
-        """The token, made on first sight; the record's bytes; the newest order applied."""
+    def open_source(self, digest: bytes, barrier: int, head: int) -> Found:
+        """The token, made on first sight; what is stored under it, as bytes."""
         row = self._find(digest)
         # Whatever raises or makes a generation leaves nothing that is older than all of head.
         head = max(barrier, head)
         if row is None:
-            return self._insert(digest, head), None, head
+            return Found(self._insert(digest, head)[1], None, head)
+        db = self._connection
+        if row.applied is None:
+            db.execute("UPDATE source SET applied = ? WHERE id = ?", (head, row.id))
+            return Found(Token(self._epoch, row.generation), None, head)
         if row.applied < barrier:
-            return self._raise(row, head), None, head
-        return Token(self._epoch, row.generation), row.record, row.applied
+            return Found(self._raise(row, head), None, head)
+        failures = db.execute("SELECT digest, packed FROM failure WHERE source = ?", (row.id,))
+        token = Token(self._epoch, row.generation)
+        return Found(token, row.record, row.applied, tuple(failures.fetchall()))
 
-    def put_source(self, digest: bytes, token: Token, record: bytes) -> bool:
-        source = self._maybe_current(digest, token)
-        if source is None:
-            return False
-        self._connection.execute("UPDATE source SET record = ? WHERE id = ?", (record, source))
-        return True
+    def put_source(
+        self, source: SourceId, token: Token, record: bytes, tags: Sequence[str]
+    ) -> tuple[bool, int]:
+        """True when stored, and how many tags did not fit the catalogue."""
+        row = self._maybe_current(source.digest, token)
+        if row is None:
+            return False, 0
+        db = self._connection
+        db.execute("UPDATE source SET record = ? WHERE id = ?", (record, row))
+        if not tags and not catalogue.is_listed(db, row):
+            return True, 0
+        return True, catalogue.register(db, row, source.site, source.path, tags)
 
     def publish(self, digest: bytes, token: Token, entry: bytes, size: int) -> bool:
         source = self._maybe_current(digest, token)
@@ -149,9 +189,63 @@ class Database:
         """Raise the generation; the new token, and the members that were dropped."""
         row = self._find(digest)
         if row is None:
-            return self._insert(digest, 0), ()
+            return self._insert(digest, 0)[1], ()
         dropped = self.members(digest)
-        return self._raise(row, row.applied), dropped
+        return self._raise(row, row.applied or 0), dropped
+
+    def put_failure(
+        self, digest: bytes, token: Token, name: bytes, until: int, packed: bytes
+    ) -> bool:
+        source = self._maybe_current(digest, token)
+        if source is None:
+            return False
+        now = int(self._clock())
+        if until <= now:
+            return True
+        db = self._connection
+        others = "SELECT count(*) FROM failure WHERE source = ? AND digest != ?"
+        if db.execute(others, (source, name)).fetchone()[0] >= MAX_FAILURES:
+            db.execute("DELETE FROM failure WHERE source = ? AND until <= ?", (source, now))
+        if db.execute(others, (source, name)).fetchone()[0] < MAX_FAILURES:
+            row = (source, name, until, packed)
+            db.execute("INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?)", row)
+        return True
+
+    # The log
+
+    def announce(self, order: Order) -> int:
+        """The order's seq, or 0 when too many sources are taken down."""
+        seq = log.announce(self._connection, order, self._now_ms(), self._last_seq, self._bounds)
+        # Also above what a file had that was damaged since.
+        self._last_seq = max(self._last_seq, seq)
+        return seq
+
+    def orders(self, after: int) -> OrderPage:
+        page = log.page(self._connection, after, self._epoch)
+        self._last_seq = max(self._last_seq, page.head)
+        return page
+
+    def takedowns(self) -> frozenset[SourceId]:
+        return log.takedowns(self._connection)
+
+    # The catalogue
+
+    def add_spellings(self, source: SourceId, urls: Sequence[str]) -> int:
+        """How many did not fit."""
+        row = self._find(source.digest)
+        db = self._connection
+        known = self._insert(source.digest, None)[0] if row is None else row.id
+        catalogue.register(db, known, source.site, source.path, None)
+        return catalogue.add_spellings(db, known, urls)
+
+    def spellings(self, digest: bytes) -> tuple[str, ...]:
+        row = self._find(digest)
+        return () if row is None else catalogue.spellings(self._connection, row.id)
+
+    def listed(self, scope: Scope, site: str, value: str, limit: int) -> tuple[str, ...]:
+        return catalogue.listed(self._connection, scope, site, value, limit)
+
+    # What the steps are made of
 
     def _raise(self, row: _Row, applied: int) -> Token:
         """A new generation, of which nothing is stored."""
@@ -162,6 +256,7 @@ class Database:
             (raised, applied, row.id),
         )
         db.execute("DELETE FROM member WHERE source = ?", (row.id,))
+        db.execute("DELETE FROM failure WHERE source = ?", (row.id,))
         return Token(self._epoch, raised)
 
     def _find(self, digest: bytes) -> _Row | None:
@@ -176,7 +271,8 @@ class Database:
             return None
         return row.id
 
-    def _insert(self, digest: bytes, applied: int) -> Token:
+    def _insert(self, digest: bytes, applied: int | None) -> tuple[int, Token]:
+        """The row's id and its token."""
         db = self._connection
         generation = max(self._now_ms(), self._floor + 1)
         db.execute(
@@ -187,7 +283,7 @@ class Database:
         (first, last) = db.execute("SELECT min(id), max(id) FROM source").fetchone()
         if last - first >= self._max_sources:
             self._drop_oldest(first + _DROP)
-        return Token(self._epoch, generation)
+        return last, Token(self._epoch, generation)
 
     def _drop_oldest(self, before: int) -> None:
         db = self._connection
@@ -197,6 +293,8 @@ class Database:
         self._floor = max(self._floor, highest)
         db.execute("INSERT OR REPLACE INTO meta VALUES ('floor', ?)", (self._floor,))
         db.execute("DELETE FROM member WHERE source < ?", (before,))
+        db.execute("DELETE FROM failure WHERE source < ?", (before,))
+        catalogue.drop(db, before)
         db.execute("DELETE FROM source WHERE id < ?", (before,))
 
     def _now_ms(self) -> int:
@@ -244,8 +342,9 @@ class Database:
         (layout,) = db.execute("PRAGMA user_version").fetchone()
         db.execute("BEGIN IMMEDIATE")
         if layout != _LAYOUT:
-            for table in _TABLES:
-                db.execute(f"DROP TABLE IF EXISTS {table}")
+            tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+            for (table,) in tables:
+                db.execute(f"DROP TABLE {table}")
             db.execute(f"PRAGMA user_version = {_LAYOUT}")
         for statement in _SCHEMA:
             db.execute(statement)
