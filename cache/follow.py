@@ -99,11 +99,14 @@ class Follower:
                 raise
             self._looked_at = began
 
-    async def carried_out(self, order: Order) -> None:
-        """By this worker, and recorded: note it, and obey it."""
-        await self._note([order])
-        self._orders.add(order)
-        await self.obey(order)
+    async def announce(self, order: Order) -> Order:
+        """Record an order, and obey it first of all. Raises IndexUnavailable."""
+        async with self._lock:  # or the log would bring it meanwhile as somebody else's
+            recorded = replace(order, seq=await self._index.announce(order))
+            await self._note([recorded])
+            self._orders.add(recorded)
+            await self.obey(recorded)
+            return recorded
 
     async def _follow(self) -> None:
         while True:
@@ -130,6 +133,7 @@ class Follower:
         if page.horizon > self._after:
             # More was dropped from the log than was heard: anything may have been purged.
             self._orders.forget(page.horizon)
+        if max(page.horizon, page.forgotten) > self._after:
             await self._doubt()
         await self._obey(page.orders)
         self._after = page.head

@@ -13,7 +13,7 @@ where it is strict; one that cannot obeys as soon as it can.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from cache.follow import Follower
@@ -80,10 +80,8 @@ class Purger:
                 pass
             case _:
                 entries = sum(await _each(sources, self._count))
-        seq = await self._index.announce(order)
-        order = replace(order, seq=seq)
-        await self._follower.carried_out(order)
-        return Outcome(order, entries, replicas, self._scope, urls, is_complete)
+        recorded = await self._follower.announce(order)
+        return Outcome(recorded, entries, replicas, self._scope, urls, is_complete)
 
     @property
     def _scope(self) -> str:

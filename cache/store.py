@@ -225,7 +225,8 @@ class Store:
         softened = self.orders.softened(source, (*tags, *record.tags))
         if softened <= record.seen:
             return sight
-        return replace(sight, record=soft(record, softened // 1000))
+        # An order's seq has the time in it, of the index's clock.
+        return replace(sight, record=soft(record, min(softened // 1000, self.now())))
 
     async def put_source(self, source: SourceId, token: Token, record: SourceRecord) -> bool:
         """Store what is known of the original. False: the token is old, or the index is down."""
