@@ -77,16 +77,15 @@ class Hints:
         try:
             while self._waiting:
                 name, hint = next(iter(self._waiting.items()))
-                is_true = await hint[0]()
-                if self._waiting.get(name) is not hint or not self._take(name):
-                    continue  # overtaken or dropped while it was told
-                if is_true:
-                    self.stats.told += 1
-                else:
-                    self.stats.outdated += 1
-        except IndexUnavailable:
-            pass  # the next answer wakes us
-        except Exception:  # noqa: BLE001  # top of the task
-            _log.exception("telling the index what it has missed failed")
+                try:
+                    outcome = "told" if await hint[0]() else "outdated"
+                except IndexUnavailable:
+                    return  # the next answer wakes us
+                except Exception:  # noqa: BLE001  # one bad hint must not keep the others
+                    _log.exception("telling the index what it has missed failed")
+                    outcome = "dropped"
+                # Unless it was overtaken or dropped while it was told:
+                if self._waiting.get(name) is hint and self._take(name):
+                    setattr(self.stats, outcome, getattr(self.stats, outcome) + 1)
         finally:
             self._telling = None

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cache.index.embedded import EmbeddedIndex
-from cache.index.interface import Index, SourceRecord
+from cache.index.interface import BOUNDS, Bounds, Index, SourceRecord
 from cache.index.redis import RedisIndex
 from cache.key import Key, SourceId
 from tests.peers.redis import RedisServer
@@ -18,7 +18,8 @@ RECORD = SourceRecord(
     "v1", '"v1"', "image/jpeg", 123_456, 1_700_000_000, 1_795_000_000, 1_795_000_600
 )
 FULL_RECORD = SourceRecord(
-    "v2", '"v2"', "image/png", 2**40, -5, 1, 2, 9, 4000, 3000, ("dune", "ä,\n{}")
+    *("v2", '"v2"', "image/png", 2**40, -5, 1, 2, 9, 4000, 3000, ("dune", "ä,\n{}")),
+    *(2**33, 2**53 - 1),
 )
 
 
@@ -38,6 +39,7 @@ class Home:
         self.clock = Clock()
         self.path = folder / "index.sqlite"
         self.server = server
+        self.bounds = BOUNDS
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Index]:
@@ -50,9 +52,11 @@ class Home:
 
     def make(self) -> Index:
         if self.server is None:
-            return EmbeddedIndex(str(self.path), clock=self.clock, random=random.Random())
+            return EmbeddedIndex(
+                str(self.path), clock=self.clock, random=random.Random(), bounds=self.bounds
+            )
         # A generous budget: these tests are about answers, and the machine may be busy.
-        return redis_index(self.server, budget_s=2.0, clock=self.clock)
+        return redis_index(self.server, budget_s=2.0, clock=self.clock, bounds=self.bounds)
 
     def flush(self) -> None:
         """Lose everything, as an operator or a damaged disk does."""
@@ -64,7 +68,11 @@ class Home:
 
 
 def redis_index(
-    server: RedisServer, *, budget_s: float = 0.05, clock: Callable[[], float] | None = None
+    server: RedisServer,
+    *,
+    budget_s: float = 0.05,
+    clock: Callable[[], float] | None = None,
+    bounds: Bounds = BOUNDS,
 ) -> RedisIndex:
     return RedisIndex(
         server.url,
@@ -72,6 +80,7 @@ def redis_index(
         monotonic=Clock(),  # stands still: failures are always within a second
         random=random.Random(),
         budget_s=budget_s,
+        bounds=bounds,
     )
 
 
@@ -83,18 +92,26 @@ def run(home: Home, test: Callable[[Index], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
+async def until(is_so: Callable[[], bool]) -> None:
+    """Look again and again; the test's own timeout ends it."""
+    while not is_so():
+        await asyncio.sleep(0.001)
+
+
 def digest(number: int) -> bytes:
     return Key(SOURCE, f"w={number}").digest
 
 
 class DelayingProxy:
-    """Between index and server; holds the reply to one chosen request until released."""
+    """Between index and server; holds the reply to one chosen request until released: the next
+    one (hold_next), or the first with some word in it (hold_at)."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.hold_next = False
+        self.hold_at: bytes | None = None
         self.held = asyncio.Event()
         self.release = asyncio.Event()
 
@@ -119,8 +136,8 @@ class DelayingProxy:
             while data := await reader.read(65_536):
                 upstream_writer.write(data)
                 reply = await upstream_reader.read(65_536)
-                if self.hold_next:
-                    self.hold_next = False
+                if self.hold_next or (self.hold_at is not None and self.hold_at in data):
+                    self.hold_next, self.hold_at = False, None
                     self.held.set()
                     await self.release.wait()
                 writer.write(reply)
