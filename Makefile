@@ -9,7 +9,7 @@ PICTURES := mate-backgrounds plasma-workspace-wallpapers
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench slow farm farm-down clean servers pictures
+.PHONY: help run test check format bench slow crash farm farm-down clean servers pictures
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ pictures:
 slow: $(VENV)/.made ## Let slowhttptest loose on a node, four ways, and see whether it goes on serving
 	@sh tests/install-packages slowhttptest
 	@$(PYTHON) -m tests.slow
+
+crash: $(VENV)/.made ## Kill a node a hundred times under load, and see whether anything was lost or wrong
+	@$(PYTHON) -m tests.crash
 
 farm: ## Bring up Squid, two nodes, Redis and php-fpm with docker-compose, and try them
 	@sh deploy/try-farm

@@ -79,14 +79,14 @@ class Entry:
     stored_at: int = 0
     fresh_until: int = 0
     stale_until: int = 0
-    revalidate_until: int = 0
-    seen: int = 0
     cost_ms: int = 0
     tags: tuple[str, ...] = ()
     width: int = 0
     height: int = 0
     headers: tuple[tuple[str, str], ...] = ()
     body_hash: bytes = NO_HASH
+    revalidate_until: int = 0
+    seen: int = 0
 
     def __post_init__(self) -> None:
         # Written out, not looped over: this runs for every hit on disk.

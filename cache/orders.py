@@ -117,6 +117,8 @@ class Orders:
         self.head = 0
         self.horizon = 0
         self.taken_down: set[SourceId] = set()
+        # Orders arrive by several ways, so not always in order.
+        self._heard: dict[int, None] = {}
         self._kept: list[Order] = []
         self._hard = _Newest()
         self._soft = _Newest()
@@ -127,21 +129,25 @@ class Orders:
     def add(self, order: Order) -> bool:
         """Take in an order that the index has recorded; False when it was known already."""
         assert order.seq > 0
-        is_news = order.seq > self.head
+        if order.seq in self._heard or order.seq <= self.horizon:
+            return False
+        self._heard[order.seq] = None
+        if len(self._heard) > 2 * MAX_ORDERS:
+            del self._heard[next(iter(self._heard))]
+        self.head = max(self.head, order.seq)
         match order.act:
-            case Act.TAKE_DOWN if is_news:
+            case Act.TAKE_DOWN:
                 self.taken_down.add(order.source)
-            case Act.LIFT if is_news:
+            case Act.LIFT:
                 self.taken_down.discard(order.source)
             case _:
                 pass
-        self.head = max(self.head, order.seq)
-        if is_news and order.scope is not Scope.SOURCE:
-            self._kept.append(order)
+        if order.scope is not Scope.SOURCE:
+            insort(self._kept, order, key=_seq)
             self._newest(order).add(order)
             if len(self._kept) > MAX_ORDERS:
                 self.forget(self._kept[MAX_ORDERS // 10].seq)
-        return is_news
+        return True
 
     def forget(self, horizon: int) -> None:
         """Drop orders up to this seq: what was applied before it counts as purged."""
@@ -156,9 +162,12 @@ class Orders:
                 self._kept.append(order)
                 self._newest(order).add(order)
 
+    def newest(self, source: SourceId, tags: Iterable[str] = ()) -> int:
+        """The newest order known by which what is older of this source is purged, 0 for none."""
+        return self._hard.of(source, tags)
+
     def barrier(self, source: SourceId, tags: Iterable[str] = ()) -> int:
-        """The newest order by which what is older of this source is purged. What was applied, or
-        seen when a fill began, is good from this seq on."""
+        """The seq that must have been applied to a source before what is kept of it is used."""
         return max(self._hard.of(source, tags), self.horizon)
 
     def softened(self, source: SourceId, tags: Iterable[str] = ()) -> int:
@@ -167,3 +176,7 @@ class Orders:
 
     def _newest(self, order: Order) -> _Newest:
         return self._soft if order.act is Act.SOFTEN else self._hard
+
+
+def _seq(order: Order) -> int:
+    return order.seq

@@ -2,7 +2,8 @@
 
 The rule: an entry is served under a token only if it was published under that token or a later one
 of the same epoch; one of another epoch, only to who has asked the source again and found the
-version that the entry was made from. Publishing is three steps, in this order:
+version that the entry was made from; and none whose own tags an order has purged (orders.py) since
+its fill began. Publishing is three steps, in this order:
 
     seal       the temp file is complete                        (disk)
     record     compare-and-set of the token                     (index)
@@ -28,10 +29,14 @@ then removes files and memory entries, then answers:
     request asks the index.
 
 Eviction: forget in the index, then unlink. Purge: raise, then unlink.
+
+Orders of the log (purges by tag and prefix, and what other nodes purged) are heard a moment after
+they were recorded; obey() says what they do here.
 """
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import threading
 from collections import deque
@@ -44,8 +49,17 @@ from cache.disk import Disk
 from cache.entry import Entry
 from cache.errors import IndexUnavailable, StaleToken, StoreBusy
 from cache.fill import Fill
-from cache.index.interface import UNKNOWN_TOKEN, Failure, Index, Purged, SourceRecord, Token
+from cache.index.interface import (
+    UNKNOWN_TOKEN,
+    Failure,
+    Index,
+    Purged,
+    Sight,
+    SourceRecord,
+    Token,
+)
 from cache.key import Key, SourceId
+from cache.orders import MAX_ORDERS, Act, Order, Orders, Scope
 from cache.stored import StoredFile
 from cache.threads import DiskThreads
 
@@ -57,6 +71,8 @@ MAX_STALE: Final = 1024
 FORGET_BUDGET_S: Final = 0.25
 # The scan rests so long after each folder, some 500 files: it takes a third of one disk thread.
 SCAN_REST_S: Final = 0.02
+# New tokens read after one look at the log; see settle(). What is left waits for the next look.
+SETTLE: Final = 256
 # Between two scans of a folder that other processes store in, too.
 RESCAN_S: Final = 300.0
 
@@ -74,12 +90,15 @@ class Opened:
     """What is known of a source now.
 
     current is what a look-up compares with, None while the index is unavailable. token is what a
-    fill carries: the same, or else the last one that was seen here.
+    fill carries: the same, or else the last one that was seen here. applied is the newest order
+    that the token was raised for, seen the newest one heard of when the token was read.
     """
 
     token: Token
     current: Token | None
     record: SourceRecord | None
+    applied: int = 0
+    seen: int = 0
     failures: Mapping[bytes, Failure] = field(default_factory=dict)
 
 
@@ -96,11 +115,16 @@ class Stats:
     purges: int = 0
     unanswered_purges: int = 0
     unforgotten: int = 0  # evicted entries that the index still lists
+    orders: int = 0  # heard of and obeyed
+    unsettled: int = 0  # purges heard of whose new token could not be read yet, in all
 
 
 class Store:
     """clock: seconds since 1970, for stored_at. Methods belong to the loop's thread, but for
-    lookup_now()."""
+    lookup_now().
+
+    follows says whether the orders of other processes are heard of as they come; see follow.py.
+    """
 
     def __init__(
         self,
@@ -109,9 +133,12 @@ class Store:
         clock: Callable[[], float],
         threads: int,
         memory: Removable | None = None,
+        orders: Orders | None = None,
     ) -> None:
         self.disk = disk
         self.index = index
+        self.orders = Orders() if orders is None else orders
+        self.follows: Callable[[], bool] = _never
         self.stats = Stats()
         self.threads = DiskThreads(threads)
         self._clock = clock
@@ -119,6 +146,8 @@ class Store:
         self._loop: asyncio.AbstractEventLoop | None = None
         # The floor: by source digest, the newest token and record seen here.
         self._known: dict[bytes, Opened] = {}
+        # Sources that were purged elsewhere, and whose new token could not be read yet.
+        self._unsettled: dict[bytes, SourceId] = {}
         self._stale: deque[tuple[bytes, Token]] = deque(maxlen=MAX_STALE)
         self._removal: asyncio.Task[None] | None = None
         self._scan: threading.Thread | None = None
@@ -143,25 +172,61 @@ class Store:
         await self.index.stop()
         self.disk.close()
 
+    def now(self) -> int:
+        """Whole seconds since 1970."""
+        return int(self._clock())
+
     # Sources
 
-    def opened_now(self, source: SourceId) -> Opened | None:
-        """open_source() without waiting, where nobody else can have changed the index."""
-        if not self.index.exclusive:
+    def opened_now(self, source: SourceId, tags: Sequence[str] = ()) -> Opened | None:
+        """open_source() without waiting, where nobody else can have changed the token unheard."""
+        if not (self.index.exclusive or self.follows()):
             return None
         known = self._known.get(source.digest)
-        return None if known is None or known.current is None else known
+        if known is None or known.current is None:
+            return None
+        if known.record is not None:
+            tags = (*tags, *known.record.tags)
+        return None if self.orders.barrier(source, tags) > known.applied else known
 
-    async def open_source(self, source: SourceId) -> Opened:
-        """The token to look up and to fill with. Never raises for an index that is down."""
+    async def open_source(self, source: SourceId, tags: Sequence[str] = ()) -> Opened:
+        """The token to look up and to fill with. Never raises for an index that is down.
+
+        tags: those that are configured, beside the ones of the record.
+        """
+        seen = self.orders.head
         try:
-            token, record = await self.index.open_source(source)
+            sight = await self._open(source, tags)
         except IndexUnavailable:
             known = self._known.get(source.digest)
             if known is None:
-                return Opened(UNKNOWN_TOKEN, None, None)
+                return Opened(UNKNOWN_TOKEN, None, None, seen=seen)
             return replace(known, current=None)
-        return self._remember(source, token, record)
+        self._unsettled.pop(source.digest, None)
+        return self._remember(source, _as_opened(self._softened(source, tags, sight), seen))
+
+    async def _open(self, source: SourceId, tags: Sequence[str]) -> Sight:
+        """The record tells further tags, and by them the source may be purged once more."""
+        head = self.orders.head
+        barrier = self.orders.barrier(source, tags)
+        sight = await self.index.open_source(source, barrier=barrier, head=head)
+        if sight.record is None:
+            return sight
+        barrier = self.orders.barrier(source, (*tags, *sight.record.tags))
+        if barrier <= sight.applied:
+            return sight
+        return await self.index.open_source(source, barrier=barrier, head=head)
+
+    def _softened(self, source: SourceId, tags: Sequence[str], sight: Sight) -> Sight:
+        """A soft purge by tag or prefix makes records stale that were written before it."""
+        record = sight.record
+        if record is None:
+            return sight
+        softened = self.orders.softened(source, (*tags, *record.tags))
+        if softened <= record.seen:
+            return sight
+        # An order's seq has the time in it, of the index's clock.
+        return replace(sight, record=soft(record, min(softened // 1000, self.now())))
 
     async def put_source(self, source: SourceId, token: Token, record: SourceRecord) -> bool:
         """Store what is known of the original. False: the token is old, or the index is down."""
@@ -170,8 +235,9 @@ class Store:
         except IndexUnavailable:
             self._doubt(source)
             return False
-        if is_stored:
-            self._remember(source, token, record)
+        known = self._known.get(source.digest)
+        if is_stored and known is not None and known.token == token:
+            self._known[source.digest] = replace(known, current=token, record=record)
         else:
             self._doubt(source)
         return is_stored
@@ -179,16 +245,25 @@ class Store:
     async def put_failure(
         self, source: SourceId, token: Token, digest: bytes, failure: Failure
     ) -> None:
-        """Let others know of a failure. Never raises for an index that is down."""
+        """Let other workers and nodes know. An index that is down need not."""
         with contextlib.suppress(IndexUnavailable):
             await self.index.put_failure(source, token, digest, failure)
+
+    async def add_spellings(self, source: SourceId, urls: Sequence[str]) -> bool:
+        """URLs under which a source was handed out; False when the index is down."""
+        try:
+            await self.index.add_spellings(source, urls)
+        except IndexUnavailable:
+            return False
+        return True
 
     # Entries
 
     async def lookup(
-        self, key: Key, token: Token | None, validator: str | None = None
+        self, key: Key, token: Token | None, validator: str | None = None, applied: int = 0
     ) -> StoredFile | None:
-        """The entry, open, if token allows it; token None when the index is unavailable.
+        """The entry, open, if token allows it; token None when the index is unavailable. applied
+        is what comes with the token.
 
         validator is that of the source as it was found since token's epoch began. An entry of
         another epoch is suspect, since purges may have been forgotten; one that was made from that
@@ -197,26 +272,41 @@ class Store:
         The body of a file from before this start is compared with its hash first. Raises StoreBusy.
         """
         stored = await self.threads.run(
-            lambda: self.lookup_now(key, token, validator), _close_found
+            lambda: self.lookup_now(key, token, validator, applied), _close_found
         )
         if self._stale and self._removal is None:
             self._removal = asyncio.get_running_loop().create_task(self._remove_stale())
         return stored
 
     def lookup_now(
-        self, key: Key, token: Token | None, validator: str | None = None
+        self, key: Key, token: Token | None, validator: str | None = None, applied: int = 0
     ) -> StoredFile | None:
         """lookup() for a caller that may block."""
         stored = self.disk.open(key)
         if stored is None:
             return None
-        if not self._is_current(stored.entry, token, validator):
+        if not self._is_current(stored.entry, token, validator, applied):
             stored.close()
             return None
         if not stored.is_verified and not self.disk.verify(stored):
             return None
         self.stats.served += 1
         return stored
+
+    async def describe(self, key: Key, opened: Opened) -> Entry | None:
+        """What an entry says of itself, if it is current, or suspect: of another epoch. Then it
+        says with which validator to ask whether it still holds. Raises StoreBusy."""
+        return await self.threads.run(lambda: self._describe(key, opened))
+
+    def _describe(self, key: Key, opened: Opened) -> Entry | None:
+        stored = self.disk.open(key)
+        if stored is None:
+            return None
+        with stored:
+            entry = stored.entry
+            # Its own validator: as if somebody had asked, so that another epoch is let through.
+            token, applied = opened.current, opened.applied
+            return entry if self._is_current(entry, token, entry.validator, applied) else None
 
     async def reserve(self, draft: Entry, expected_bytes: int) -> Fill:
         """A temp file for a body. Raises NotStored, StoreBusy. Use it as a context manager."""
@@ -241,6 +331,10 @@ class Store:
     async def _commit(self, fill: Fill, entry: Entry) -> StoredFile:
         source, token = entry.key.source, entry.token
         digest = entry.key.digest
+        if self.orders.newest(source, entry.tags) > max(entry.seen, self._applied(source, token)):
+            # Tags are known with the answer only: they were purged since it was asked for.
+            self._doubt(source)
+            raise self._too_old(entry)
         await self.threads.run(lambda: fill.seal(entry))
         try:
             is_current = await self.index.publish(source, token, digest, entry.length)
@@ -269,7 +363,8 @@ class Store:
             self.stats.unanswered_purges += 1
             self._doubt(source)
             raise
-        self._remember(source, purged.token, None)
+        head = self.orders.head
+        self._remember(source, Opened(purged.token, purged.token, None, head, head))
         self.stats.purges += 1
         if self._memory is not None:
             for digest in purged.digests:
@@ -282,17 +377,48 @@ class Store:
 
     # Tokens
 
-    def _remember(self, source: SourceId, token: Token, record: SourceRecord | None) -> Opened:
+    def _remember(self, source: SourceId, opened: Opened) -> Opened:
         """Keep the newest token. Answers of the index may arrive in another order than given."""
-        opened = Opened(token, token, record)
         known = self._known.pop(source.digest, None)
-        if known is not None and token.is_older_than(known.token):
+        if known is not None and opened.token.is_older_than(known.token):
             self._known[source.digest] = known
             return known
         if len(self._known) >= MAX_REMEMBERED:
             del self._known[next(iter(self._known))]
         self._known[source.digest] = opened
         return opened
+
+    def obey(self, order: Order) -> bool:
+        """An order of the log, from wherever; False when it was heard of before.
+
+        By tag or prefix: the table of orders has it from now on, and every source is compared with
+        that when it is opened. Of one source: what is known of it is in doubt, and settle() reads
+        its new token; until then nothing old is served here, though the index should go down.
+        """
+        if not self.orders.add(order):
+            return False
+        self.stats.orders += 1
+        if order.scope is Scope.SOURCE:
+            self._doubt(order.source)
+            if order.act in (Act.PURGE, Act.TAKE_DOWN):
+                self.stats.unsettled += 1
+                self._unsettled[order.source.digest] = order.source
+                if len(self._unsettled) > MAX_ORDERS:
+                    del self._unsettled[next(iter(self._unsettled))]
+        return True
+
+    async def settle(self) -> None:
+        """Read new tokens of what was purged elsewhere, SETTLE of them at the most. Raises
+        IndexUnavailable."""
+        for digest, source in list(itertools.islice(self._unsettled.items(), SETTLE)):
+            seen = self.orders.head
+            self._remember(source, _as_opened(await self._open(source, ()), seen))
+            self._unsettled.pop(digest, None)
+
+    def doubt_all(self) -> None:
+        """The index has lost its memory: every token must be read again."""
+        for digest, known in self._known.items():
+            self._known[digest] = replace(known, current=None)
 
     def _doubt(self, source: SourceId) -> None:
         """What is known is a floor from now on, and nothing to answer from."""
@@ -304,17 +430,30 @@ class Store:
         known = self._known.get(source.digest)
         return UNKNOWN_TOKEN if known is None else known.token
 
+    def _applied(self, source: SourceId, token: Token) -> int:
+        known = self._known.get(source.digest)
+        return known.applied if known is not None and known.token == token else 0
+
     def _is_outdated(self, source: SourceId, token: Token) -> bool:
         return token.is_older_than(self._floor(source))
 
-    def _is_current(self, entry: Entry, token: Token | None, validator: str | None) -> bool:
+    def _is_current(
+        self, entry: Entry, token: Token | None, validator: str | None, applied: int
+    ) -> bool:
         """Whether a file may be served, and a note to remove it when nobody ever may again."""
         key, found = entry.key, entry.token
         if token is None:
             known = self._known.get(key.source.digest)
-            if known is None:
-                return True
-            token = known.token
+            if key.source.digest in self._unsettled:
+                self.stats.stale += 1
+                return False
+            if known is not None:
+                token, applied = known.token, known.applied
+        if self.orders.newest(key.source, entry.tags) > max(entry.seen, applied):
+            self.stats.stale += 1
+            return False
+        if token is None:
+            return True
         if found.epoch != token.epoch:
             if entry.validator == validator:
                 return True
@@ -381,6 +520,28 @@ class Store:
                     return
         except Exception:  # noqa: BLE001  # top of the thread
             _log.exception("the scan of the cache folder ended early")
+
+
+def soft(record: SourceRecord, now: int) -> SourceRecord:
+    """The record after a soft purge: stale from now on, with the windows that it had before."""
+    if record.fresh_until <= now:
+        return record
+    earlier_s = record.fresh_until - now
+    return replace(
+        record,
+        fresh_until=now,
+        stale_until=max(record.stale_until - earlier_s, 0),
+        revalidate_until=max(record.revalidate_until - earlier_s, 0),
+    )
+
+
+def _as_opened(sight: Sight, seen: int) -> Opened:
+    token = sight.token
+    return Opened(token, token, sight.record, sight.applied, seen, sight.failures)
+
+
+def _never() -> bool:
+    return False
 
 
 def _close_found(stored: StoredFile | None) -> None:

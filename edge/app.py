@@ -26,10 +26,13 @@ import uvloop
 from cache.disk import Disk
 from cache.errors import CacheError
 from cache.flight import Flights
+from cache.follow import Follower
 from cache.index.embedded import EmbeddedIndex
 from cache.index.interface import Index
 from cache.index.redis import RedisIndex
+from cache.journal import Journal
 from cache.memory import Memory
+from cache.orders import Orders
 from cache.store import Store
 from edge.access import FORMS, AccessLog
 from edge.admin import Admin
@@ -60,6 +63,7 @@ from edge.policy.forwarded import TrustedProxies
 from edge.policy.looks import Looks
 from edge.policy.negotiation import Negotiation
 from edge.policy.steps import OffStep, Steps
+from edge.policy.tags import PathTags
 from edge.ready import TURN_S
 from edge.refresh import Refreshes
 from edge.rendering import Derivatives, Made
@@ -160,10 +164,11 @@ class App:
             stack.callback(self._stop_hearing, loop)
             index = self._build_index()
             try:
-                store = self._build_store(index)
+                store, follower = self._build_store(index)
             except CacheError as error:
                 raise CannotStart(f"cache: {error}") from error
             stack.push_async_callback(store.stop)
+            stack.push_async_callback(follower.stop)
             pool = self._build_pool()
             await self._start_part(pool.start(), "resizer")
             stack.push_async_callback(lambda: pool.stop(self._left_s()))
@@ -256,7 +261,9 @@ class App:
                 trusted=trusted,
                 upgrades=upgrades,
                 minds=fields_minded(sites),
+                catch_up=follower.catch_up if self._is_strict(index) else None,
             )
+            follower.obey, follower.forget = handler.obey, handler.forget
             self._handler = handler
             self._garbage = Garbage(lambda: sum(handler.requests().values()))
             self._garbage.start()
@@ -288,6 +295,7 @@ class App:
             if self._stopping.is_set():
                 return 0
             await self._start_part(store.start(), "cache")
+            await follower.start()
             upgrades.start()
             stack.push_async_callback(upgrades.stop)
             settings = ConnectionSettings(
@@ -353,7 +361,11 @@ class App:
         path = os.path.join(self._config.cache.path, "index.sqlite")
         return EmbeddedIndex(path, clock=time.time, random=self._chance)
 
-    def _build_store(self, index: Index) -> Store:
+    def _is_strict(self, index: Index) -> bool:
+        """Who shares the index with nobody hears of every purge at once."""
+        return self._config.cache.strict_purge and not index.exclusive
+
+    def _build_store(self, index: Index) -> tuple[Store, Follower]:
         cache = self._config.cache
         disk = Disk(
             cache.path,
@@ -362,7 +374,18 @@ class App:
             part=self._seat.slot,
             parts=self._seat.slots,
         )
-        return Store(disk, index, clock=time.time, threads=DISK_THREADS)
+        orders = Orders()
+        store = Store(
+            disk,
+            index,
+            clock=time.time,
+            threads=DISK_THREADS,
+            orders=orders,
+        )
+        journal = Journal(os.path.join(cache.path, f"journal-{self._seat.slot}"), time.time)
+        follower = Follower(index, store, orders, journal, monotonic=time.monotonic)
+        store.follows = follower.is_current
+        return store, follower
 
     def _build_pool(self) -> Pool:
         resizer = self._config.resizer
@@ -559,6 +582,7 @@ def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:
         ),
         has_ladders=section.ladder is LadderWhen.ON_FIRST_MISS,
         looks=_build_looks(section.pictures),
+        tags=PathTags(section.tags),
     )
 
 

@@ -70,6 +70,10 @@ class OriginSaidNo(RequestError):
     """The origin refused the original (401, 403, 451), or sent what is no answer to a GET."""
 
 
+class TakenDown(RequestError):
+    """The source was taken down, and nobody has lifted that yet."""
+
+
 class OriginChanged(RequestError):
     """The origin's answer changed between two looks at it. Whoever meets it looks once more."""
 
@@ -110,6 +114,9 @@ REFUSALS: Final[dict[type[BaseException], Refusal]] = {
     MethodNotAllowed: _refusal(405, "method", "This method is not allowed here."),
     NotAllowed: _refusal(403, "forbidden", "This file may not be read."),
     OriginSaidNo: _refusal(403, "forbidden", "The original may not be read."),
+    TakenDown: _refusal(
+        451, "taken-down", "This picture is unavailable for legal reasons.", logging.INFO
+    ),
     UnsupportedFormat: _refusal(415, "unsupported", "The original is not a picture we can read."),
     CorruptPicture: _refusal(422, "corrupt", "The original is a damaged picture.", logging.WARNING),
     PictureTooLarge: _refusal(413, "too-large", "The original is too large to be resized."),

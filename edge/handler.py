@@ -9,17 +9,21 @@ receive() answers from memory inside the readable callback; everything that may 
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
 import xxhash
 
+from cache.errors import IndexUnavailable
 from cache.flight import Role
 from cache.key import Key
+from cache.orders import Order, Scope
 from edge.access import AccessLog, Peer, Record
 from edge.clock import Clock
 from edge.deliver import Deliverer
@@ -88,8 +92,10 @@ class Handler:
         trusted: TrustedProxies,
         upgrades: Upgrades,
         minds: AbstractSet[bytes] = frozenset(),
+        catch_up: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """minds: fields that some site looks at, of those that are harmless elsewhere."""
+        """minds: fields that some site looks at, of those that are harmless elsewhere. catch_up:
+        every request waits until the orders of the whole farm have been heard."""
         self._name = name
         self._routes = routes
         self._sources = sources
@@ -115,7 +121,8 @@ class Handler:
         self._lessons = LESSONS_PER_TURN
         # Bound once: they are called for every request.
         self._read_head = self._familiar.read
-        self._find_ready = self.ready.find
+        self._catch_up = catch_up
+        self._find_ready = self.ready.find if catch_up is None else _none_ready
         self.tick()
 
     # connection.Handler
@@ -171,6 +178,8 @@ class Handler:
     def receive(self, request: Request, peer: Peer) -> Response | None:
         if request.method not in (b"GET", b"HEAD"):
             return self._other_method(request)
+        if self._catch_up is not None:
+            return None
         route = self._routes.known(request) or self._look_now(request)
         if route is None or route.source is None or route.key is None:
             return None
@@ -292,7 +301,22 @@ class Handler:
             close=not request.keep_alive,
         )
 
+    async def obey(self, order: Order) -> None:
+        """From now on nothing that the order concerns is answered from what was known."""
+        await self._sources.obey(order)
+        if order.scope is Scope.SOURCE:
+            self._shelf.drop(Key(order.source, ""))
+        self.ready.expire()
+
+    async def forget(self) -> None:
+        """The index has lost its memory: nothing that was known is good any longer."""
+        await self._sources.forget()
+        self.ready.expire()
+
     async def _serve(self, request: Request, peer: Peer) -> Response:
+        if self._catch_up is not None:
+            with contextlib.suppress(IndexUnavailable):  # then what is known here decides
+                await self._catch_up()
         route = self._routes.find(request)
         if route.redirect:
             status = build_forward(self._name, Forward.BYPASS, detail="step")
@@ -374,6 +398,7 @@ class Handler:
             response = self._from_file(request, route, source, key)
             if response is not None:
                 return response
+        token = source.opened.token
         original = await self._sources.open_body(site, source)
         record = original.record
         representation = Representation(
@@ -383,6 +408,7 @@ class Handler:
             media_type=record.media_type,
             body=original.body,
             fields=original.fields,
+            token=token,
         )
         await self._shelf.remember(key, representation)
         if found.way is Way.KNOWN:
@@ -461,7 +487,10 @@ class Handler:
         response = self._from_memory(request, route, source, key, most_s)
         if response is not None:
             return response
-        await self._sources.ask_tokens(source)
+        if await self._sources.ask_tokens(source):
+            response = self._from_memory(request, route, source, key, most_s)
+            if response is not None:
+                return response
         if route.is_slow:
             hit = await self.derivatives.lookup(source, key)
             if hit is None:
@@ -533,3 +562,8 @@ class Handler:
             allow=ALLOW if refusal.status == 405 else "",
             close=close,
         )
+
+
+def _none_ready(head: Head, peer: Peer) -> None:
+    """Where every request has to ask first, nothing can be ready to leave."""
+    del head, peer

@@ -165,7 +165,7 @@ class Ladders:
     async def _climb(self, ladder: Ladder) -> None:
         site, source = ladder.site, ladder.source
         await self._sources.ask_tokens(source)
-        token = source.opened.token
+        opened = source.opened
         original = await self._sources.maybe_open_body(site, source)
         if original is None or len(original.body) > site.max_source_bytes:
             return
@@ -187,7 +187,7 @@ class Ladders:
             try:
                 reserved = []
                 for key, transform in missing:
-                    draft = self._derivatives.draft(key, token, original.record)
+                    draft = self._derivatives.draft(key, opened, original.record)
                     fill = fills.enter_context(await self._derivatives.reserve(draft))
                     reserved.append(Rung(key, transform, draft, fill))
                 await self._render(site, source, original, reserved)

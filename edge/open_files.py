@@ -39,6 +39,10 @@ class OpenFiles:
         self._files.move_to_end(digest)
         return found
 
+    def remove(self, digest: bytes) -> None:
+        if self._files.pop(digest, None) is not None:
+            self.stats.closed += 1
+
     def put(self, digest: bytes, representation: Representation) -> None:
         """Keep it in place of what was there. A descriptor closes with its last response."""
         self._files[digest] = representation

@@ -47,7 +47,15 @@ REPLAYED: Final = frozenset(
 )
 # Fields of an answer that is passed on which are ours to write, or which we do not make true.
 OWN: Final = frozenset(
-    ("accept-ranges", "cache-status", "content-length", "date", "server", "x-content-type-options")
+    (
+        "accept-ranges",
+        "cache-status",
+        "content-length",
+        "date",
+        "server",
+        "surrogate-key",
+        "x-content-type-options",
+    )
 )
 # A record from further ahead was made before the clock was set back: what it says of time is over.
 MAX_AHEAD_S: Final = 60
@@ -55,7 +63,9 @@ MAX_AHEAD_S: Final = 60
 _NO_HASH: Final = "0" * 32
 
 
-def record_of_file(status: FileStatus | OpenedFile, path: str) -> SourceRecord:
+def record_of_file(
+    status: FileStatus | OpenedFile, path: str, tags: tuple[str, ...] = ()
+) -> SourceRecord:
     modified = status.mtime_ns // 1_000_000_000
     return SourceRecord(
         validator=status.validator,
@@ -65,6 +75,7 @@ def record_of_file(status: FileStatus | OpenedFile, path: str) -> SourceRecord:
         last_modified=max(modified, 0),
         stored_at=0,
         fresh_until=0,
+        tags=tags,
     )
 
 
@@ -236,11 +247,11 @@ def record_of_entry(entry: Entry) -> SourceRecord:
         stored_at=entry.stored_at,
         fresh_until=entry.fresh_until,
         stale_until=entry.stale_until,
-        revalidate_until=entry.revalidate_until,
-        seen=entry.seen,
         width=entry.width,
         height=entry.height,
         tags=entry.tags,
+        revalidate_until=entry.revalidate_until,
+        seen=entry.seen,
     )
 
 

@@ -20,9 +20,9 @@ from cache.entry import Entry
 from cache.errors import DamagedEntry, NotStored, StaleToken
 from cache.fill import Fill
 from cache.flight import Flights, Landing
-from cache.index.interface import SourceRecord, Token
+from cache.index.interface import SourceRecord
 from cache.key import Key
-from cache.store import Store
+from cache.store import Opened, Store
 from cache.stored import StoredFile
 from edge.clock import Clock
 from edge.failures import Failures, failure_digest
@@ -139,7 +139,7 @@ class Derivatives:
 
     async def lookup(self, source: Source, key: Key) -> Representation | None:
         """From disk. A file of another version of the source, or of the encoder, is a miss."""
-        record = source.record
+        record, token = source.record, source.opened.token
         stored = await self._stored(source, record, key)
         if stored is None:
             return None
@@ -149,6 +149,7 @@ class Derivatives:
             last_modified=record.last_modified,
             media_type=stored.entry.media_type,
             body=slice_of(stored),
+            token=token,
         )
         try:
             await self._shelf.remember(key, representation)
@@ -170,7 +171,8 @@ class Derivatives:
     async def _stored(self, source: Source, record: SourceRecord, key: Key) -> StoredFile | None:
         """The file of this version of the source and of the encoder, made in whatever way: it has
         the tag of its own bytes. record is the source's, which may be renewed meanwhile."""
-        stored = await self._store.lookup(key, source.opened.current, record.validator)
+        opened = source.opened
+        stored = await self._store.lookup(key, opened.current, record.validator, opened.applied)
         if stored is None:
             return None
         direct = derivative_etag(record.validator, key.variant, self._encoder)
@@ -201,15 +203,17 @@ class Derivatives:
         self.stats.misses += 1
         self._check(terms)
         # Before any bytes: what comes of those from before a purge must not be kept after it.
-        token = source.opened.token
+        opened = source.opened
         loop = asyncio.get_running_loop()
         began = loop.time()
         found = await self._parents.maybe_find(site, source, transform)
         if found is not None:
             try:
-                return await self._render_kept(token, key, transform, terms, found.file, 0.0, found)
+                return await self._render_kept(
+                    opened, key, transform, terms, found.file, 0.0, found
+                )
             except DeadlineExceeded as error:
-                await self._remember(token, key, validator, error)
+                await self._remember(opened, key, validator, error)
                 raise
             except (BadPicture, ImpossibleTransform) as error:
                 # Damaged, most likely; the original says what is wrong with the picture itself.
@@ -221,15 +225,15 @@ class Derivatives:
                 raise PictureTooLarge(
                     f"{len(original.body)} bytes, the site's limit {site.max_source_bytes}"
                 )
-            return await self._render_kept(token, key, transform, terms, original, source_ms)
+            return await self._render_kept(opened, key, transform, terms, original, source_ms)
         except ResizeError as error:
-            await self._remember(token, key, original.record.validator, error)
+            await self._remember(opened, key, original.record.validator, error)
             raise
 
-    async def _remember(self, token: Token, key: Key, validator: str, error: ResizeError) -> None:
+    async def _remember(self, opened: Opened, key: Key, validator: str, error: ResizeError) -> None:
         """validator is that of the bytes that it was tried with."""
         digest = failure_digest(key.digest, validator)
-        await self._failures.remember(key.source, token, digest, error)
+        await self._failures.remember(key.source, opened.token, digest, error)
 
     def _check(self, terms: Terms) -> None:
         """Before a render, and not before a look-up: a hit needs no mark. Raises MarkUnusable."""
@@ -238,7 +242,7 @@ class Derivatives:
 
     async def _render_kept(
         self,
-        token: Token,
+        opened: Opened,
         key: Key,
         transform: Transform,
         terms: Terms,
@@ -250,7 +254,7 @@ class Derivatives:
         loop = asyncio.get_running_loop()
         # The bytes in hand may be newer than those that were asked for; they name themselves.
         record = original.record
-        draft = self.draft(key, token, record)
+        draft = self.draft(key, opened, record)
         began = loop.time()
         try:
             fill = await self.reserve(draft)
@@ -276,19 +280,22 @@ class Derivatives:
             last_modified=record.last_modified,
             media_type=result.media_type,
             body=body,
+            token=opened.token,
         )
         if stored:
             await self._shelf.remember(key, representation)
         return Made(representation, stored, False, source_ms, queue_ms, render_ms, result)
 
-    def draft(self, key: Key, token: Token, record: SourceRecord) -> Entry:
+    def draft(self, key: Key, opened: Opened, record: SourceRecord) -> Entry:
         """What is known of a derivative before it is rendered; its tag is that of a direct render.
 
-        token was read before the bytes that record describes were touched.
+        opened was read before the bytes that record describes were touched.
         """
         return Entry(
             key=key,
-            token=token,
+            token=opened.token,
+            seen=opened.seen,
+            tags=record.tags,
             validator=record.validator,
             etag=derivative_etag(record.validator, key.variant, self._encoder),
             last_modified=record.last_modified,
@@ -407,7 +414,7 @@ class Derivatives:
         kept is no use.
         """
         await self._sources.ask_tokens(source)
-        token = source.opened.token
+        opened = source.opened
         if await self.lookup(source, key) is not None:
             return
         name = failure_digest(key.digest, source.record.validator)
@@ -418,7 +425,7 @@ class Derivatives:
             raise PictureTooLarge(
                 f"{len(original.body)} bytes, the site's limit {site.max_source_bytes}"
             )
-        draft = self.draft(key, token, original.record)
+        draft = self.draft(key, opened, original.record)
         with await self.reserve(draft) as fill:
             result = await self._render_idly(original.body, fill.fd, transform, draft, terms)
             self.stats.count((result.decode_ms + result.render_ms) / 1000)

@@ -6,6 +6,7 @@ head is put together at most once a second (Date, Age and ttl in it change no of
 
 from dataclasses import dataclass
 
+from cache.index.interface import UNKNOWN_TOKEN, Token
 from edge.http.body import FileSlice
 
 
@@ -27,13 +28,13 @@ class Facts:
 class Representation:
     """Not frozen: its head is cached in it, and its body may move from a file into memory.
 
-    validator is that of the source it was made from; the representation holds as long as the
-    source's is the same.
+    validator is that of the source it was made from, token the one that was current when it was
+    found or made; the representation holds as long as the source's are the same.
     """
 
     __slots__ = (
         "body", "etag", "facts", "fields", "head", "head_rest", "head_second",
-        "last_modified", "length", "media_type", "validator",
+        "last_modified", "length", "media_type", "token", "validator",
     )  # fmt: skip
 
     def __init__(
@@ -46,8 +47,10 @@ class Representation:
         body: bytes | FileSlice,
         fields: tuple[tuple[str, str], ...] = (),
         length: int | None = None,
+        token: Token = UNKNOWN_TOKEN,
     ) -> None:
         self.validator = validator
+        self.token = token
         self.etag = etag
         self.last_modified = last_modified
         self.media_type = media_type

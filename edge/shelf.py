@@ -31,15 +31,16 @@ class Shelf:
 
     def in_memory(self, source: Source, key: Key) -> Representation | None:
         representation = self._memory.get(key.digest)
-        if representation is None or representation.validator != source.record.validator:
-            return None
-        return representation
+        return representation if _holds(representation, source) else None
 
     def in_open_file(self, source: Source, key: Key) -> Representation | None:
         representation = self.files.get(key.digest)
-        if representation is None or representation.validator != source.record.validator:
-            return None
-        return representation
+        return representation if _holds(representation, source) else None
+
+    def drop(self, key: Key) -> None:
+        """What was purged; without this it would stay unused until it is evicted."""
+        self._memory.remove(key.digest)
+        self.files.remove(key.digest)
 
     def is_small_file(self, route: Route, source: Source) -> bool:
         """An original of the docroot that may be read on the loop, when its pages are resident."""
@@ -84,6 +85,14 @@ class Shelf:
                 self._threads, lambda: read_exactly(piece.file.fd, piece.start, len(piece))
             )
         self._memory.put(key.digest, representation, len(body))
+
+
+def _holds(representation: Representation | None, source: Source) -> bool:
+    if representation is None or representation.validator != source.record.validator:
+        return False
+    token = source.opened.token
+    # Usually the same object; another one that is equal comes of asking the index again.
+    return representation.token is token or representation.token == token
 
 
 def read_exactly(fd: int, offset: int, length: int) -> bytes:

@@ -8,6 +8,7 @@ from edge.origin.pool import OriginPool
 from edge.policy.looks import PLAIN, Looks
 from edge.policy.negotiation import NO_NEGOTIATION, Negotiation
 from edge.policy.steps import Steps
+from edge.policy.tags import NO_TAGS, PathTags
 from edge.urls.grammar import Grammar
 
 
@@ -29,6 +30,7 @@ class Site:
     negotiation: Negotiation = NO_NEGOTIATION
     has_ladders: bool = False  # a first miss brings the other steps along
     looks: Looks = PLAIN
+    tags: PathTags = NO_TAGS
 
 
 @dataclass(frozen=True, slots=True)

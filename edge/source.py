@@ -15,7 +15,7 @@ import enum
 import functools
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -27,10 +27,11 @@ from cache.errors import NotStored
 from cache.flight import Flights, Role
 from cache.index.interface import UNKNOWN_TOKEN, SourceRecord
 from cache.key import Key, SourceId
+from cache.orders import Act, Order, Scope
 from cache.store import Opened, Store
 from cache.stored import StoredFile
 from edge.clock import Clock
-from edge.errors import Gone, NotFound, OriginChanged, OriginSaidNo
+from edge.errors import Gone, NotFound, OriginChanged, OriginSaidNo, TakenDown
 from edge.failures import Failures, failure_digest
 from edge.http.body import Descriptor, FileSlice
 from edge.http.directives import effective_control
@@ -45,6 +46,7 @@ from edge.origin.errors import (
 )
 from edge.origin.files import Docroot, FileStatus
 from edge.origin.messages import Headers, OriginRequest, OriginResponse
+from edge.policy.tags import parse_surrogate_key
 from edge.record import (
     MAX_AHEAD_S,
     completed,
@@ -69,6 +71,9 @@ from edge.urls.path import build_path
 
 # A docroot file is looked at again after this time, as lighttpd's stat cache does.
 STAT_TTL_S: Final = 1
+# Sources looked at between two turns of the loop, when an order may concern any: a quarter of a
+# millisecond.
+BATCH: Final = 500
 # Sources that a worker remembers; beyond it the one not asked for longest is forgotten.
 MAX_SOURCES: Final = 200_000
 # How long a stale original that an origin failed to refresh is taken for good before it is asked
@@ -240,6 +245,7 @@ class Sources:
         the source is_stale.
         """
         source_id = source_id_of(site, path, query)
+        self._refuse_taken_down(site, path)
         known = self._known.get(source_id)
         if known is not None and self._clock.wall < known.fresh_until:
             self.stats.known += 1
@@ -277,7 +283,11 @@ class Sources:
             and site.docroot is not None
             and file is not None
             and file.validator == source.record.validator
-            and (source.opened is NOT_ASKED or source.opened.current is not None)
+            and (
+                source.opened is NOT_ASKED
+                or source.opened.current is not None
+                or self._store.index.is_degraded
+            )
         )
 
     def confirm(self, source: Source) -> None:
@@ -307,7 +317,7 @@ class Sources:
         if site.origin is None:
             self._known.pop(source_id, None)
             raise NotFound(f"not in the docroot: {path!a}")
-        opened, maybe_record = await self._recall(source_id, known)
+        opened, maybe_record = await self._recall(source_id, known, site.tags.of(path))
         if maybe_record is not None and is_fresh(maybe_record, self._clock.wall):
             source = self._remember(site, source_id, Home.ORIGIN, opened, maybe_record)
             return Found(source, Way.KNOWN)
@@ -321,6 +331,8 @@ class Sources:
         source_id = SourceId(site.name, path)
         if site.docroot is None or source_id in self._known:
             return None
+        if source_id in self._store.orders.taken_down:
+            return None
         status = site.docroot.look_now(path)
         if status is None:
             return None
@@ -328,8 +340,8 @@ class Sources:
         return self._remember_file(site, source_id, status)
 
     def _remember_file(self, site: Site, source_id: SourceId, status: FileStatus) -> Source:
-        opened = self._store.opened_now(source_id) or NOT_ASKED
-        record = record_of_file(status, source_id.path)
+        record = record_of_file(status, source_id.path, site.tags.of(source_id.path))
+        opened = self._store.opened_now(source_id, record.tags) or NOT_ASKED
         source = self._remember(site, source_id, Home.DOCROOT, opened, record)
         source.file = status
         source.fresh_until = self._clock.wall + STAT_TTL_S
@@ -345,32 +357,42 @@ class Sources:
         known.fresh_until = self._clock.wall + STAT_TTL_S
         return known
 
-    async def ask_tokens(self, source: Source) -> None:
+    async def ask_tokens(self, source: Source) -> bool:
         """Before a derivative of a docroot file is looked up or made. The file itself is kept by
-        nobody, so a farm's worth of originals need not be known to the index."""
-        if source.opened is NOT_ASKED:
-            source.opened = await self._tokens(source.id)
-
-    async def _tokens(self, source_id: SourceId) -> Opened:
-        """The tokens, from memory where nobody else can have changed them."""
-        opened = self._store.opened_now(source_id)
-        return opened if opened is not None else await self._store.open_source(source_id)
+        nobody, so a farm's worth of originals need not be known to the index. True: it was not
+        known what tokens it has, and now it is."""
+        if source.opened is not NOT_ASKED:
+            return False
+        tags = source.record.tags
+        opened = self._store.opened_now(source.id, tags)
+        source.opened = opened or await self._store.open_source(source.id, tags)
+        return True
 
     async def _recall(
-        self, source_id: SourceId, known: Source | None
+        self, source_id: SourceId, known: Source | None, tags: tuple[str, ...]
     ) -> tuple[Opened, SourceRecord | None]:
-        """What the index knows; where it knows nothing, what the stored original says of itself."""
-        opened = await self._tokens(source_id)
+        """What the index knows; where it knows nothing, what the stored original says of itself.
+
+        One from before the index lost its memory says what to ask the origin with, no more: it may
+        have been purged in between.
+        """
+        opened = None
+        if self._store.index.exclusive:  # else the record may have been renewed by others
+            opened = self._store.opened_now(source_id, tags)
+        if opened is None:
+            opened = await self._store.open_source(source_id, tags)
         if opened.current is None and known is not None and known.home is Home.ORIGIN:
             # Newer than what the index said last: it could not be told.
             return opened, known.record
         if opened.record is not None:
             return opened, opened.record
-        stored = await self._store.lookup(Key(source_id, ""), opened.current)
-        if stored is None:
+        entry = await self._store.describe(Key(source_id, ""), opened)
+        if entry is None:
             return opened, None
-        with stored:
-            return opened, record_of_entry(stored.entry)
+        record = record_of_entry(entry)
+        if opened.current is not None and entry.token.epoch != opened.current.epoch:
+            record = dataclasses.replace(record, fresh_until=0, revalidate_until=0)
+        return opened, record
 
     def _remember(
         self, site: Site, source_id: SourceId, home: Home, opened: Opened, record: SourceRecord
@@ -380,7 +402,7 @@ class Sources:
             source = Source(source_id, home, opened, record)
             self._known[source_id] = source
             if len(self._known) > MAX_SOURCES:
-                self._known.popitem(last=False)
+                _renounce(self._known.popitem(last=False)[1])
         else:
             self._known.move_to_end(source_id)
         source.home = home
@@ -394,6 +416,42 @@ class Sources:
             # in the docroot comes before what the origin gave.
             source.fresh_until = min(source.fresh_until, self._clock.wall + STAT_TTL_S)
         return source
+
+    # Orders
+
+    async def obey(self, order: Order) -> None:
+        """What an order concerns is asked for again from now on. Of many, a few at a time."""
+        if order.act is Act.LIFT:
+            return
+        if order.scope is Scope.SOURCE:
+            self._failures.forget(order.source)
+            source = self._known.get(order.source)
+            if source is not None:
+                _renounce(source)
+            return
+        for batch in self._batches():
+            for source in batch:
+                if order.concerns(source.id, source.record.tags):
+                    _renounce(source)
+            await asyncio.sleep(0)
+
+    async def forget(self) -> None:
+        """Nothing that was known holds any longer."""
+        for batch in self._batches():
+            for source in batch:
+                _renounce(source)
+            await asyncio.sleep(0)
+
+    def _batches(self) -> Iterator[list[Source]]:
+        """Who comes meanwhile asks the index anyway."""
+        sources = list(self._known.values())
+        for start in range(0, len(sources), BATCH):
+            yield sources[start : start + BATCH]
+
+    def _refuse_taken_down(self, site: Site, path: str) -> None:
+        taken_down = self._store.orders.taken_down
+        if taken_down and SourceId(site.name, path) in taken_down:
+            raise TakenDown(f"{path!a} was taken down")
 
     # The origin
 
@@ -496,6 +554,7 @@ class Sources:
         origin = site.origin
         assert origin is not None
         asked_at = self._clock.wall
+        seen = self._store.orders.head
         response = await origin.fetch(self._request(site, source_id, record))
         try:
             answered_at = self._clock.wall
@@ -504,6 +563,7 @@ class Sources:
                 raise OriginBroken("redirects inside an origin are not followed")
             if status == 304 and record is not None:
                 record = refreshed(record, response, asked_at, answered_at)
+                record = dataclasses.replace(record, seen=seen)
                 return Found(await self._renew(site, source_id, opened, record), Way.CONFIRMED)
             if status in BUSY_STATUSES:
                 raise OriginOverloaded(f"origin {origin.name} answered {status}", 1)
@@ -517,6 +577,10 @@ class Sources:
             told = None
             if status == 200:
                 told = record_of_response(source_id.path, response, asked_at, answered_at)
+                tags = parse_surrogate_key(fields.get("surrogate-key", ()))
+                path, _, _ = source_id.path.partition(QUERY_MARK)
+                tags = tuple(dict.fromkeys((*tags, *site.tags.of(path))))
+                told = dataclasses.replace(told, seen=seen, tags=tags)
             if told is None or storability is not Storability.STORABLE:
                 await self._replaced(source_id, opened, record)
                 return Found(await self._pass(response, told, storability), Way.FETCHED)
@@ -600,9 +664,10 @@ class Sources:
             stored_at=record.stored_at,
             fresh_until=record.fresh_until,
             stale_until=record.stale_until,
+            headers=replayed_fields(response.headers),
+            tags=record.tags,
             revalidate_until=record.revalidate_until,
             seen=record.seen,
-            headers=replayed_fields(response.headers),
         )
         try:
             fill = await self._store.reserve(draft, response.content_length or EXPECTED_BYTES)
@@ -723,11 +788,21 @@ class Sources:
     async def _stored(self, source: Source) -> StoredFile | None:
         """The stored original, if it is the version that the record speaks of."""
         key = Key(source.id, "")
-        stored = await self._store.lookup(key, source.opened.current, source.record.validator)
+        opened = source.opened
+        stored = await self._store.lookup(
+            key, opened.current, source.record.validator, opened.applied
+        )
         if stored is not None and stored.entry.validator != source.record.validator:
             stored.close()
             return None
         return stored
+
+
+def _renounce(source: Source) -> None:
+    """Whoever holds it, a route or a ready answer, finds that it must be opened again."""
+    source.fresh_until = 0
+    source.file = None
+    source.opened = NOT_ASKED
 
 
 def _guarded(media_type: str, fields: Headers) -> Headers:

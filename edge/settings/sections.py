@@ -120,6 +120,15 @@ def _parse_mark_name(text: str) -> str:
         raise BadValue(f"must be named by 1 to 32 of a-z, 0-9 and -, not {text!r:.60}") from None
 
 
+def _parse_tag(text: str) -> str:
+    """A tag, of those that need no quotes as a key."""
+    if not (text.isascii() and text.replace("-", "").replace("_", "").isalnum()):
+        raise BadValue(f"must be made of letters, digits, - and _, not {text!r:.60}")
+    if len(text) > 256:
+        raise BadValue(f"has {len(text)} characters, 256 are the most")
+    return text
+
+
 def _show_index(index: IndexAddress) -> str:
     return index.url if isinstance(index, RedisIndex) else str(index)
 
@@ -244,6 +253,13 @@ class Cache:
         " that the nodes of a farm share. When Redis is down, hits are still served and a purge"
         " answers 503.",
         example='"redis://redis.internal:6379/0"',
+    )
+    strict_purge: bool = setting(
+        Switch(),
+        False,
+        "With a shared index: ask it before every hit whether something was purged, so that a purge"
+        " holds on every node when it is answered. Off: within a second. Costs a hit a round trip"
+        " to Redis; while Redis is down, hits are served all the same.",
     )
     failures: Failures = section(Failures, "failures")
 
@@ -561,6 +577,13 @@ class Site:
         Several(Written(_parse_extension, "a file name ending without its dot")),
         ["jpg", "jpeg", "png", "webp", "avif", "gif"],
         "Tried in this order where a grammar names originals without their ending (youtube).",
+    )
+    tags: tuple[tuple[str, tuple[str, ...]], ...] = setting(
+        Named(_parse_tag, Several(Written(_parse_path, "the start of a path"), least=1), 64),
+        {},
+        "Tags that originals have by the start of their path, beside those of the origin's"
+        " Surrogate-Key: whatever has a tag can be purged by it.",
+        example='{ press = ["/press/", "/2026/"] }',
     )
     expire: Expire = section(Expire, "expire")
     limits: Limits = section(Limits, "limits")

@@ -501,7 +501,7 @@ def test_answers_of_the_index_that_arrive_late_do_not_bring_back_an_old_token(
     async def test(store: Store, index: Switchable, disk: Disk) -> None:
         old = await store.open_source(SOURCE)
         purged: Purged = await store.purge(SOURCE)
-        assert store._remember(SOURCE, old.token, RECORD).token == purged.token
+        assert store._remember(SOURCE, old).token == purged.token
         assert store.opened_now(SOURCE).token == purged.token
 
     run(tmp_path, test)

@@ -71,7 +71,7 @@ class Memory:
         told: dict[bytes, Failure] | None = None,
     ) -> Remembered | None:
         try:
-            self.failures.check(source, digest, Opened(token, token, None, told or {}))
+            self.failures.check(source, digest, Opened(token, token, None, failures=told or {}))
         except Remembered as error:
             return error
         return None

@@ -455,7 +455,7 @@ def test_while_the_index_is_down_the_record_in_memory_is_believed(tmp_path, monk
         bench.origin.say = lambda: answer(etag='"one"', cache_control="max-age=60")
         await bench.source()
 
-        async def down(*_: object) -> Any:
+        async def down(*_: object, **__: object) -> Any:
             raise IndexUnavailable("down")
 
         monkeypatch.setattr(EmbeddedIndex, "exclusive", False)
