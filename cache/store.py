@@ -50,6 +50,7 @@ from cache.entry import Entry
 from cache.errors import IndexUnavailable, StaleToken, StoreBusy
 from cache.fill import Fill
 from cache.index.interface import (
+    SETTLE_MS,
     UNKNOWN_TOKEN,
     Failure,
     Index,
@@ -189,14 +190,17 @@ class Store:
             tags = (*tags, *known.record.tags)
         return None if self.orders.barrier(source, tags) > known.applied else known
 
-    async def open_source(self, source: SourceId, tags: Sequence[str] = ()) -> Opened:
+    async def open_source(
+        self, source: SourceId, tags: Sequence[str] = (), *, has_record: bool = True
+    ) -> Opened:
         """The token to look up and to fill with. Never raises for an index that is down.
 
-        tags: those that are configured, beside the ones of the record.
+        tags: those that are configured, beside the ones of the record; has_record False: these are
+        all, since nothing is recorded of the source.
         """
         seen = self.orders.head
         try:
-            sight = await self._open(source, tags)
+            sight = await self._open(source, tags, has_record=has_record)
         except IndexUnavailable:
             known = self._known.get(source.digest)
             if known is None:
@@ -205,17 +209,23 @@ class Store:
         self._unsettled.pop(source.digest, None)
         return self._remember(source, _as_opened(self._softened(source, tags, sight), seen))
 
-    async def _open(self, source: SourceId, tags: Sequence[str]) -> Sight:
-        """The record tells further tags, and by them the source may be purged once more."""
+    async def _open(
+        self, source: SourceId, tags: Sequence[str], *, has_record: bool = True
+    ) -> Sight:
+        """The record tells further tags, and by them the source may be purged once more. Once all
+        of them are known, the source is settled up to here."""
+        open_source = self.index.open_source
         head = self.orders.head
         barrier = self.orders.barrier(source, tags)
-        sight = await self.index.open_source(source, barrier=barrier, head=head)
+        if not has_record:
+            return await open_source(source, barrier=barrier, head=head, settled=head)
+        sight = await open_source(source, barrier=barrier, head=head)
         if sight.record is None:
             return sight
         barrier = self.orders.barrier(source, (*tags, *sight.record.tags))
-        if barrier <= sight.applied:
+        if barrier <= sight.applied and head - sight.applied <= SETTLE_MS:
             return sight
-        return await self.index.open_source(source, barrier=barrier, head=head)
+        return await open_source(source, barrier=barrier, head=head, settled=head)
 
     def _softened(self, source: SourceId, tags: Sequence[str], sight: Sight) -> Sight:
         """A soft purge by tag or prefix makes records stale that were written before it."""

@@ -365,7 +365,7 @@ class Sources:
             return False
         tags = source.record.tags
         opened = self._store.opened_now(source.id, tags)
-        source.opened = opened or await self._store.open_source(source.id, tags)
+        source.opened = opened or await self._store.open_source(source.id, tags, has_record=False)
         return True
 
     async def _recall(

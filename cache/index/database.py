@@ -26,6 +26,7 @@ from cache.index.interface import (
     EPOCH_DIGITS,
     MAX_FAILURES,
     MAX_MEMBERS,
+    SETTLE_MS,
     Bounds,
     OrderPage,
     Token,
@@ -129,7 +130,7 @@ class Database:
 
     # Steps, inside a transaction
 
-    def open_source(self, digest: bytes, barrier: int, head: int) -> Found:
+    def open_source(self, digest: bytes, barrier: int, head: int, settled: int = 0) -> Found:
         """The token, made on first sight; what is stored under it, as bytes."""
         row = self._find(digest)
         # Whatever raises or makes a generation leaves nothing that is older than all of head.
@@ -142,9 +143,13 @@ class Database:
             return Found(Token(self._epoch, row.generation), None, head)
         if row.applied < barrier:
             return Found(self._raise(row, head), None, head)
+        applied = row.applied
+        if settled - applied > SETTLE_MS:
+            applied = settled
+            db.execute("UPDATE source SET applied = ? WHERE id = ?", (applied, row.id))
         failures = db.execute("SELECT digest, packed FROM failure WHERE source = ?", (row.id,))
         token = Token(self._epoch, row.generation)
-        return Found(token, row.record, row.applied, tuple(failures.fetchall()))
+        return Found(token, row.record, applied, tuple(failures.fetchall()))
 
     def put_source(
         self, source: SourceId, token: Token, record: bytes, tags: Sequence[str]

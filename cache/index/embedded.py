@@ -148,8 +148,12 @@ class EmbeddedIndex:
         await asyncio.to_thread(self._queue.put, None)
         await asyncio.to_thread(thread.join)
 
-    async def open_source(self, source: SourceId, *, barrier: int = 0, head: int = 0) -> Sight:
-        found = await self._call(lambda: self.database.open_source(source.digest, barrier, head))
+    async def open_source(
+        self, source: SourceId, *, barrier: int = 0, head: int = 0, settled: int = 0
+    ) -> Sight:
+        found = await self._call(
+            lambda: self.database.open_source(source.digest, barrier, head, settled)
+        )
         now = self._clock()
         read = ((digest, maybe_failure(packed, now)) for digest, packed in found.failures)
         failures = {digest: failure for digest, failure in read if failure is not None}

@@ -35,6 +35,9 @@ MAX_TAKEDOWNS = 100_000
 MAX_LISTED_TAGS = 256
 # Paths of a site, or of a tag, that sources_of() can list; beyond it a new one is not.
 MAX_PATHS = 1_000_000
+# Milliseconds, as seqs have them, that a source may be behind the orders that do not concern it.
+# Often enough that the log's horizon, 10,000 orders back, overtakes nobody who is asked for.
+SETTLE_MS = 60_000
 # What may be handed from the leader of a flight to those who wait on other nodes.
 MAX_PARCEL_BYTES = 1024 * 1024
 
@@ -228,13 +231,16 @@ class Index(Protocol):
 
     async def stop(self) -> None: ...
 
-    async def open_source(self, source: SourceId, *, barrier: int = 0, head: int = 0) -> Sight:
+    async def open_source(
+        self, source: SourceId, *, barrier: int = 0, head: int = 0, settled: int = 0
+    ) -> Sight:
         """The current token (made on first sight), and what is stored under it.
 
         barrier is the newest order that concerns the source: where it is newer than the last one
         applied, the generation is raised and record, members and failures are dropped in the same
         step, as by purge(). A source seen first, and one whose generation was raised here, has
-        applied head: nothing of it is older.
+        applied head: nothing of it is older. settled: of the orders up to this one none but barrier
+        concerns the source, so applied follows it, once it is SETTLE_MS behind.
         """
 
     async def put_source(self, source: SourceId, token: Token, record: SourceRecord) -> bool:

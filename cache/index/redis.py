@@ -54,6 +54,7 @@ from cache.index.interface import (
     MAX_LISTED_TAGS,
     MAX_MEMBERS,
     MAX_SPELLINGS,
+    SETTLE_MS,
     UNKNOWN_TOKEN,
     Bounds,
     CatalogueStats,
@@ -220,13 +221,16 @@ class RedisIndex:
         while self._idle:
             await _discard(self._idle.pop())
 
-    async def open_source(self, source: SourceId, *, barrier: int = 0, head: int = 0) -> Sight:
+    async def open_source(
+        self, source: SourceId, *, barrier: int = 0, head: int = 0, settled: int = 0
+    ) -> Sight:
         keys = _keys(source, "gen", "record", "keys", "fails", "urls")
         now = self._now_ms()
         first = f"{self._new_epoch()}:{now}"
         # Whatever raises or makes a generation leaves nothing that is older than all of head.
         head = max(barrier, head)
-        reply = await self._script("open", keys, first, now, barrier, head, KEEP_MS)
+        arguments = (first, now, barrier, head, KEEP_MS, settled, SETTLE_MS)
+        reply = await self._script("open", keys, *arguments)
         match reply:
             case [bytes() as token, applied, bytes() | None as packed, list() as failed, renewed]:
                 record = maybe_record(packed)

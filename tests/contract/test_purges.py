@@ -12,7 +12,7 @@ from cache.disk import Disk
 from cache.entry import Entry
 from cache.errors import IndexUnavailable, StaleToken
 from cache.follow import TRUST_S, Follower
-from cache.index.interface import Index, SourceRecord
+from cache.index.interface import SETTLE_MS, Index, SourceRecord
 from cache.journal import Journal
 from cache.key import Key, SourceId
 from cache.orders import Act, Order, Orders, Scope
@@ -256,6 +256,25 @@ def test_what_cannot_be_recorded_is_no_purge(
         assert one.obeyed == []
         await one.purge(Scope.TAG, "red")
         assert not await one.has(CAT)
+
+    run(home, tmp_path, test)
+
+
+def test_the_horizon_takes_only_who_was_not_asked_for_since(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(one: Farmer) -> None:
+        for source in (CAT, DOG, CAR):
+            await one.fill(source)
+        # A docroot's source has no record, and its tags are known without one.
+        await one.store.open_source(CAR, has_record=False)
+        seq = one.orders.head + SETTLE_MS + 1_795_000_000_000
+        for number in range(3):
+            one.orders.add(Order(Act.PURGE, Scope.TAG, "site", "else", seq + number))
+        await one.store.open_source(CAT)
+        await one.store.open_source(CAR, has_record=False)
+        one.orders.forget(seq)
+        assert [await one.has(source) for source in (CAT, DOG, CAR)] == [True, False, True]
 
     run(home, tmp_path, test)
 

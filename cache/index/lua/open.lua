@@ -2,6 +2,8 @@
 -- KEYS  1 generation  2 record  3 members  4 failures  5 spellings
 -- ARGV  1 token to begin with  2 now in milliseconds  3 barrier  4 head
 --       5 milliseconds to keep a source that nobody asks for
+--       6 newest order known not to concern the source, or to have been applied
+--       7 how far behind that it may be
 -- Result {token, newest order applied, record or nil, {digest, failure, ...}, renewed}
 --   renewed: 0 not now, 1 kept for another while, 2 likewise and it has spellings
 local shape = '^(' .. string.rep('[0-9a-f]', 16) .. '):(%d+):(%d+)$'
@@ -22,6 +24,10 @@ if tonumber(applied) < tonumber(ARGV[3]) then
   redis.call('SET', KEYS[1], token .. ':' .. ARGV[4], 'PX', ARGV[5])
   redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4])
   return {token, ARGV[4], false, {}, 0}
+end
+if tonumber(ARGV[6]) - tonumber(applied) > tonumber(ARGV[7]) then
+  applied = ARGV[6]
+  redis.call('SET', KEYS[1], epoch .. ':' .. generation .. ':' .. applied, 'KEEPTTL')
 end
 -- Renewed at half time only: a hit stays a read.
 local renewed = 0
