@@ -129,7 +129,7 @@ def completed(record: SourceRecord, length: int, digest: bytes) -> SourceRecord:
 
 
 def record_of_response(
-    path: str, response: OriginResponse, asked_at: int, answered_at: int, *, seen: int = 0
+    path: str, response: OriginResponse, asked_at: int, answered_at: int
 ) -> SourceRecord:
     """The record but for what is known with the last byte only: see completed()."""
     fields = folded(response.headers)
@@ -152,18 +152,12 @@ def record_of_response(
         fresh_until=fresh_until,
         stale_until=fresh_until + windows.if_error_s,
         revalidate_until=fresh_until + windows.while_revalidate_s,
-        seen=seen,
         max_age=_max_age(response.status, fields, control, span, answered_at),
     )
 
 
 def refreshed(
-    record: SourceRecord,
-    response: OriginResponse,
-    asked_at: int,
-    answered_at: int,
-    *,
-    seen: int = 0,
+    record: SourceRecord, response: OriginResponse, asked_at: int, answered_at: int
 ) -> SourceRecord:
     """RFC 9111 section 4.3.4: a 304 brings a new lifetime to the stored response."""
     fields = folded(response.headers)
@@ -191,7 +185,6 @@ def refreshed(
         fresh_until=fresh_until,
         stale_until=fresh_until + windows.if_error_s,
         revalidate_until=fresh_until + windows.while_revalidate_s,
-        seen=max(seen, record.seen),
         max_age=max_age,
     )
 

@@ -130,7 +130,9 @@ def test_the_second_time_bars_a_picture_and_keeps_it(tmp_path, originals):
     assert kept.stat().st_mode & 0o777 == 0o600
     # A warm start does not stumble over it, and a real worker finds nothing wrong with it.
     with node(tmp_path, configuration) as edge:
-        assert edge.get("/segv.jpg?w=63").status == 200  # what was barred is remembered for a time
+        assert edge.get("/segv.jpg?w=63").status == 200
+        barred = edge.get("/segv.jpg?w=60")  # by the index, for a time
+        assert (barred.status, barred.is_hit) == (422, True)
         assert edge.get("/photo.jpg?w=60").is_hit
 
 

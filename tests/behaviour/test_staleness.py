@@ -1,5 +1,6 @@
 """What a whole node serves after its lifetime, and which failures it does not try again."""
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from tests.behaviour.test_origin import SITE, TALL, WIDE, size_of
 from tests.peers.application import Application, application, picture, said
 from tests.peers.fastcgi import Behaviour, Seen
 from tests.peers.node import Node, Reply, node, quote, until
+from tests.peers.redis import RedisServer
 
 STALE = re.compile(r"; hit; ttl=(0|-\d+); detail=stale-while-revalidate$")
 PATIENT = 'timeout = "20s"\n'
@@ -139,3 +141,19 @@ def test_a_damaged_picture_is_decoded_once(tmp_path, originals):
         assert numbers["halftone_cache_misses_total"] == 2
         (originals / "half.jpg").write_bytes((originals / "photo.jpg").read_bytes())
         until(lambda: edge.get("/half.jpg?w=100").status == 200, "another version is another one")
+
+
+def test_nodes_of_a_farm_share_what_failed(tmp_path, originals):
+    with contextlib.closing(RedisServer().start()) as server, contextlib.ExitStack() as stack:
+        nodes: list[Node] = []
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            configuration = (
+                f"[cache]\nindex = {quote(server.url)}\n[[site]]\nroot = {quote(originals)}\n"
+            )
+            nodes.append(stack.enter_context(node(tmp_path / name, configuration)))
+        one, two = nodes
+        assert not one.get("/half.jpg?w=100").is_hit
+        known = two.get("/half.jpg?w=100")
+        assert (known.status, known.is_hit) == (422, True)
+        assert two.metrics()['halftone_renders_total{result="corrupt"}'] == 0

@@ -181,13 +181,6 @@ def test_browsers_may_have_another_lifetime(headers, here, browsers):
     assert refreshed(found, Answer((), status=304), later, later).max_age == browsers
 
 
-def test_the_newest_order_that_was_known_is_kept():
-    found = record_of_response("/a.jpg", Answer(()), NOW, NOW, seen=7)
-    assert found.seen == 7
-    assert refreshed(found, Answer((), status=304), NOW, NOW, seen=9).seen == 9
-    assert refreshed(found, Answer((), status=304), NOW, NOW).seen == 7
-
-
 CONFIRMED = [
     # stored windows (fresh, stale), fields of the 304, windows from now on
     ((60, DAY), [], (60, DAY)),
