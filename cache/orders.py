@@ -122,6 +122,8 @@ class Orders:
         self._kept: list[Order] = []
         self._hard = _Newest()
         self._soft = _Newest()
+        # Of single sources; the index has made their records stale, unless a fetch was under way.
+        self._soft_sources: dict[SourceId, int] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -140,6 +142,11 @@ class Orders:
                 self.taken_down.add(order.source)
             case Act.LIFT:
                 self.taken_down.discard(order.source)
+            case Act.SOFTEN if order.scope is Scope.SOURCE:
+                earlier = self._soft_sources.pop(order.source, 0)
+                self._soft_sources[order.source] = max(earlier, order.seq)
+                if len(self._soft_sources) > MAX_ORDERS:
+                    del self._soft_sources[next(iter(self._soft_sources))]
             case _:
                 pass
         if order.scope is not Scope.SOURCE:
@@ -172,7 +179,8 @@ class Orders:
 
     def softened(self, source: SourceId, tags: Iterable[str] = ()) -> int:
         """Likewise of soft purges: a record that had seen less is stale."""
-        return max(self._soft.of(source, tags), self.horizon)
+        of_source = self._soft_sources.get(source, 0)
+        return max(self._soft.of(source, tags), of_source, self.horizon)
 
     def _newest(self, order: Order) -> _Newest:
         return self._soft if order.act is Act.SOFTEN else self._hard

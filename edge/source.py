@@ -623,10 +623,10 @@ class Sources:
         self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord
     ) -> Source:
         """Record what an origin confirmed. Where a purge came meanwhile, the confirmation holds for
-        those who asked before it, and the next request asks the index anew."""
+        those who asked before it, and the next request asks the index anew. Likewise a soft one."""
         is_recorded = await self._store.put_source(source_id, opened.token, record)
         source = self._remember(site, source_id, Home.ORIGIN, opened, record)
-        if not is_recorded:
+        if not is_recorded or self._store.orders.softened(source_id, record.tags) > record.seen:
             source.fresh_until = 0
         return source
 

@@ -83,6 +83,9 @@ def test_soft_and_hard_are_apart() -> None:
     orders.add(order(5, Scope.TAG, "t", Act.SOFTEN))
     assert orders.softened(source, ("t",)) == 5
     assert orders.newest(source, ("t",)) == 0
+    orders.add(order(7, Scope.SOURCE, "/a.jpg", Act.SOFTEN))
+    assert orders.softened(source, ("t",)) == 7
+    assert orders.softened(SourceId(SITE, "/b.jpg")) == 0
 
 
 def test_what_is_taken_down_stays_so_until_it_is_lifted() -> None:
