@@ -1,0 +1,418 @@
+"""The promises P1 to P6 as a property: whatever happens in whatever order, no request gets bytes
+that it must not get, and none gets an error that it need not.
+
+The model knows, for every picture, which versions there were, when each ended, and from which one
+on nothing older may be sent: the floor, which a purge raises. Steps by default: 40 runs of 50; a
+night takes HALFTONE_RUNS=2000.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from cache.errors import IndexUnavailable
+from cache.orders import Act, Scope
+from edge.source import RETRY_ORIGIN_S, STAT_TTL_S
+from tests.behaviour.world import (
+    CONTROLS,
+    FILE,
+    MAX_AGE_S,
+    PATHS,
+    TAGS,
+    WIDTHS,
+    Said,
+    farm_of,
+    original,
+    rendered,
+    version_in,
+)
+from tests.peers.redis import RedisServer
+
+RUNS = int(os.environ.get("HALFTONE_RUNS", "40"))
+STEPS = 50
+T = TypeVar("T")
+
+paths = st.sampled_from(PATHS)
+widths = st.sampled_from(WIDTHS)
+nodes = st.integers(0, 1)
+# A source's record keeps whole seconds, and a docroot file is looked at once in so many.
+SLACK_S = STAT_TTL_S + 1
+
+
+def transform_of(width: int) -> str:
+    return f"{width}"
+
+
+class Promises(RuleBasedStateMachine):
+    """server None: one node with the embedded index; else two that share it."""
+
+    server: RedisServer | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.stack = AsyncExitStack()
+        self.folder = tempfile.TemporaryDirectory()
+        if self.server is not None:
+            self.server.command("FLUSHALL")
+        self.farm, self.nodes = self.run(
+            self.stack.enter_async_context(
+                farm_of(Path(self.folder.name), self.server, 1 if self.server is None else 2)
+            )
+        )
+        self.origin = self.farm.origin
+        self.floor = dict(self.origin.versions)
+        self.ended: dict[tuple[str, int], float] = {}
+        self.is_clock_sane = True  # it was never set back
+        self.taken_down: set[str] = set()
+        self.failed_at = float("-inf")  # when the origin was last seen failing
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(coroutine)
+
+    def teardown(self) -> None:
+        self.farm.is_index_down = False
+        self.run(self.stack.aclose())
+        self.runner.close()
+        self.folder.cleanup()
+
+    def node(self, number: int) -> Any:
+        return self.nodes[number % len(self.nodes)]
+
+    # What may be sent
+
+    def judge(self, path: str, width: int | None, said: Said) -> None:
+        if path in self.taken_down:
+            assert said.status == 451
+            return
+        if said.status in (502, 503, 504):
+            assert not self.origin.is_up or path in self.changing(), "no error that need not be"
+            assert path != FILE
+            return
+        assert said.status == 200, said
+        version = version_in(said.body)
+        assert said.body == self.expected(path, width, said.body, version), "P1: whole, and its own"
+        current = self.origin.versions[path]
+        assert self.floor[path] <= version <= current, "P3: nothing from before a purge"
+        if version == current or not self.is_clock_sane:
+            return
+        late_s = self.farm.now - self.ended[path, version]
+        if path == FILE:
+            assert late_s <= SLACK_S
+        elif self.origin.is_up and self.farm.now - self.failed_at > RETRY_ORIGIN_S:
+            window_s = 30 if path == "/while.jpg" else 0
+            assert late_s <= MAX_AGE_S + window_s + SLACK_S, "stale, and the origin would answer"
+        else:
+            assert path != "/must.jpg" or late_s <= MAX_AGE_S + SLACK_S, "must-revalidate"
+            assert late_s <= 86_400 + MAX_AGE_S + SLACK_S
+
+    def changing(self) -> frozenset[str]:
+        return frozenset()
+
+    def expected(self, path: str, width: int | None, body: bytes, version: int) -> bytes:
+        source = original(path, version)
+        if width is None:
+            return source
+        variant = body.partition(b" of ")[0].removeprefix(b"[").decode()
+        assert str(width) in variant
+        return rendered(variant, source)
+
+    def raised(self, matching: set[str]) -> None:
+        for path in matching:
+            self.floor[path] = self.origin.versions[path]
+
+    async def obeyed(self) -> None:
+        """Every node obeys within a second; here that second is over."""
+        for node in self.nodes:
+            await node.follower.catch_up()
+
+    # Requests
+
+    @rule(path=paths, width=widths, number=nodes)
+    def get(self, path: str, width: int | None, number: int) -> None:
+        node = self.node(number)
+        self.judge(path, width, self.run(node.get(path, width)))
+        self.run(node.rest())
+
+    @rule(path=paths, width=widths, number=nodes)
+    def get_again_and_again(self, path: str, width: int | None, number: int) -> None:
+        """Until the answer is ready before it is asked for."""
+        for _ in range(4):
+            self.get(path, width, number)
+
+    @rule(path=paths, width=widths, number=nodes, first=st.integers(0, 60), size=st.integers(1, 99))
+    def range(self, path: str, width: int | None, number: int, first: int, size: int) -> None:
+        node = self.node(number)
+        said = self.run(node.get(path, width, range=f"bytes={first}-{first + size - 1}"))
+        self.run(node.rest())
+        if said.status != 206:
+            self.judge(path, width, said)
+            return
+        assert path not in self.taken_down
+        whole = self.run(node.get(path, width))
+        self.run(node.rest())
+        versions = range_of(self.floor[path], self.origin.versions[path])
+        variant = whole.body.partition(b" of ")[0].removeprefix(b"[").decode()
+        bodies = [original(path, version) for version in versions]
+        if width is not None:
+            bodies = [rendered(variant, body) for body in bodies]
+        total = int(said.fields["content-range"].rpartition("/")[2])
+        assert any(
+            len(body) == total and body[first : first + size] == said.body for body in bodies
+        ), "a slice of one version"
+
+    @rule(path=paths, width=widths, number=nodes)
+    def validate(self, path: str, width: int | None, number: int) -> None:
+        """A 304 says that what the client has is what it would get."""
+        node = self.node(number)
+        said = self.run(node.get(path, width))
+        if said.status == 200:
+            again = self.run(node.get(path, width, if_none_match=said.fields["etag"]))
+            assert again.status in (304, 200, 502, 503)
+            if again.status == 304:
+                self.judge(path, width, said)
+        self.run(node.rest())
+
+    @rule(path=paths, width=widths)
+    def herd(self, path: str, width: int | None) -> None:
+        """Many at once, at every node: one fetch and one render (P4)."""
+        bodies, renders = self.origin.bodies, self.farm.renderer.renders
+
+        async def ask() -> list[Said]:
+            return await asyncio.gather(*(self.nodes[0].get(path, width) for _ in range(8)))
+
+        for said in self.run(ask()):
+            self.judge(path, width, said)
+        self.run(self.nodes[0].rest())
+        assert self.farm.renderer.renders - renders <= 1
+        assert self.origin.bodies - bodies <= 1
+
+    # Changes
+
+    @rule(path=paths)
+    def publish(self, path: str) -> None:
+        self.ended[path, self.origin.versions[path]] = self.farm.now
+        self.farm.publish(path)
+
+    @rule(
+        scope=st.sampled_from(Scope),
+        path=paths,
+        number=nodes,
+        act=st.sampled_from([Act.PURGE, Act.PURGE, Act.SOFTEN]),
+    )
+    def purge(self, scope: Scope, path: str, number: int, act: Act) -> None:
+        value, matching = self.meant(scope, path)
+        try:
+            self.run(self.node(number).order(act, scope, value))
+        except IndexUnavailable:
+            assert self.farm.is_index_down, "a purge fails only where it cannot be recorded"
+            return
+        assert not self.farm.is_index_down, "P3: no 2xx for what was not recorded"
+        self.run(self.obeyed())
+        if act is Act.PURGE:
+            self.raised(matching)
+        elif self.origin.is_up and self.farm.now - self.failed_at > RETRY_ORIGIN_S:
+            # Stale: asked for again before it is used, but where it may be used meanwhile.
+            self.raised(matching - {"/while.jpg"})
+
+    def meant(self, scope: Scope, path: str) -> tuple[str, set[str]]:
+        match scope:
+            case Scope.SOURCE:
+                return path, {path}
+            case Scope.PREFIX:
+                return "/pets/", {one for one in PATHS if one.startswith("/pets/")}
+            case Scope.TAG:
+                tags = {one: set(TAGS.get(one, "").split()) for one in CONTROLS}
+                for one in PATHS:
+                    if one.startswith("/pets/"):  # by the configuration
+                        tags.setdefault(one, set()).add("blue")
+                return "blue", {one for one, its in tags.items() if "blue" in its}
+
+    @rule(path=st.sampled_from(list(CONTROLS)), width=widths)
+    def purge_meets_fill(self, path: str, width: int | None) -> None:
+        """The origin has answered with the old version, and a purge comes before that arrives."""
+        if self.farm.is_index_down:
+            return
+
+        async def meet() -> Said:
+            self.origin.hold = asyncio.Event()
+            self.origin.asked.clear()
+            try:
+                asking = asyncio.ensure_future(self.nodes[0].get(path, width))
+                asked = asyncio.ensure_future(self.origin.asked.wait())
+                await asyncio.wait((asking, asked), return_when=asyncio.FIRST_COMPLETED)
+                asked.cancel()
+                self.publish(path)
+                await self.nodes[-1].order(Act.PURGE, Scope.SOURCE, path)
+                await self.obeyed()
+            finally:
+                self.origin.hold.set()
+                self.origin.hold = None
+            said = await asking
+            await self.nodes[0].rest()
+            return said
+
+        self.judge(path, width, self.run(meet()))  # it came before the purge: old or new
+        self.raised({path})
+        self.get(path, width, 0)
+
+    @rule(path=paths)
+    def take_down_and_lift(self, path: str) -> None:
+        act = Act.LIFT if path in self.taken_down else Act.TAKE_DOWN
+        try:
+            self.run(self.nodes[0].order(act, Scope.SOURCE, path))
+        except IndexUnavailable:
+            assert self.farm.is_index_down
+            return
+        self.run(self.obeyed())
+        self.taken_down ^= {path}
+        if act is Act.TAKE_DOWN:
+            self.raised({path})
+
+    # Time and faults
+
+    @rule(seconds=st.sampled_from([1, 5, 30, 61, 100, 4000]))
+    def wait(self, seconds: int) -> None:
+        self.farm.now += seconds
+        for node in self.nodes:
+            node.tick()
+
+    @rule(seconds=st.sampled_from([5, 100, 100_000]))
+    def set_clock_back(self, seconds: int) -> None:
+        self.is_clock_sane = False
+        self.farm.now -= seconds
+        for node in self.nodes:
+            node.tick()
+
+    @rule(is_up=st.booleans())
+    def origin_goes(self, is_up: bool) -> None:
+        if not self.origin.is_up:
+            self.failed_at = self.farm.now
+        self.origin.is_up = is_up
+
+    @rule(is_down=st.booleans())
+    def index_goes(self, is_down: bool) -> None:
+        self.farm.is_index_down = is_down
+        if not is_down:
+            self.run(self.obeyed())
+
+    @rule(number=nodes)
+    def restart(self, number: int) -> None:
+        node = self.node(number)
+
+        async def again() -> Any:
+            await node.stop()
+            made = type(node)(self.farm, node.folder)
+            await made.start()
+            return made
+
+        self.nodes[self.nodes.index(node)] = self.run(again())
+
+    @rule()
+    def flush(self) -> None:
+        """The index forgets everything."""
+        if self.farm.is_index_down:
+            return
+        if self.server is not None:
+            self.server.command("FLUSHALL")
+            self.run(self.obeyed())
+            return
+
+        async def again() -> None:
+            node = self.nodes[0]
+            await node.stop()
+            for file in node.folder.glob("index.sqlite*"):
+                file.unlink()
+            self.nodes[0] = type(node)(self.farm, node.folder)
+            await self.nodes[0].start()
+
+        # The embedded index is the only memory of what was taken down and purged.
+        self.run(again())
+        self.taken_down.clear()
+
+    @rule(number=nodes, which=st.integers(0, 99))
+    def evict(self, number: int, which: int) -> None:
+        node = self.node(number)
+        if files := node.entries():
+            name = bytes.fromhex(files[which % len(files)].name)
+            node.disk._unlink(name, None)
+            node.memory.remove(name)
+
+    @rule(
+        number=nodes,
+        which=st.integers(0, 99),
+        how=st.sampled_from(["flip", "cut", "grow", "empty", "fifo", "link", "folder", "swap"]),
+        at=st.integers(0, 10_000),
+    )
+    def damage(self, number: int, which: int, how: str, at: int) -> None:
+        files = self.node(number).entries()
+        if not files:
+            return
+        path = files[which % len(files)]
+        data = bytearray(path.read_bytes())
+        path.unlink()
+        match how:
+            case "flip":
+                data[at % len(data)] ^= 1
+                path.write_bytes(data)
+            case "cut":
+                path.write_bytes(data[: at % len(data)])
+            case "grow":
+                path.write_bytes(data + b"x")
+            case "empty":
+                path.touch()
+            case "fifo":
+                os.mkfifo(path)
+            case "link":
+                path.symlink_to("/etc/passwd")
+            case "folder":
+                path.mkdir()
+            case "swap":
+                path.write_bytes(files[at % len(files)].read_bytes() if at % 2 else bytes(data))
+
+    @invariant()
+    def nothing_is_left_over(self) -> None:
+        for node in self.nodes:
+            node.check()
+
+
+def range_of(first: int, last: int) -> Iterator[int]:
+    return iter(range(first, last + 1))
+
+
+SETTINGS = settings(
+    max_examples=RUNS,
+    stateful_step_count=STEPS,
+    deadline=None,
+    derandomize="HALFTONE_RUNS" not in os.environ,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
+
+
+@pytest.mark.timeout(0 if RUNS > 100 else 120)
+def test_one_node_with_the_embedded_index() -> None:
+    run_state_machine_as_test(Promises, settings=SETTINGS)
+
+
+@pytest.mark.timeout(0 if RUNS > 100 else 120)
+def test_two_nodes_that_share_redis() -> None:
+    server = RedisServer().start()
+
+    class Shared(Promises):
+        pass
+
+    Shared.server = server
+    try:
+        run_state_machine_as_test(Shared, settings=SETTINGS)
+    finally:
+        server.close()
