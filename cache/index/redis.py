@@ -9,30 +9,16 @@ For a source whose digest is D in hexadecimal, all in one hash slot:
 The epoch is drawn at the first sight of a source and lives in the same value as its generation. So
 a flush, an eviction by Redis or a failover to an empty server shows as another epoch, in the same
 atomic step that reads the generation; there is no epoch key that could get lost alone.
-
-A command in flight is never cancelled. Its reply would stay on the connection and answer the next
-command: wrong bytes (redis-py #2624, #2665). Each command is a task of ours that callers only wait
-for; a socket timeout ends it, and any exception throws its connection away.
 """
 
-import asyncio
 import hashlib
 import importlib.resources
-import logging
 import re
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
-
 from cache.errors import IndexUnavailable
-from cache.index.breaker import Breaker
 from cache.index.interface import (
     EPOCH_DIGITS,
     MAX_MEMBERS,
@@ -40,33 +26,14 @@ from cache.index.interface import (
     SourceRecord,
     Token,
 )
+from cache.index.link import BUDGET_S, Link, Stats
 from cache.index.record import maybe_record, pack_record
+from cache.index.server import Part, Reply
 from cache.key import SourceId
 
-SCHEMES: Final = ("redis://", "rediss://", "unix://")
-BUDGET_S: Final = 0.05
-CONNECTIONS: Final = 4
-# Callers that wait for a connection; at 0.2 ms a command the last one of these is out of budget.
-MAX_WAITING: Final = 256
 # A source that nobody asked for in a month starts afresh: its entries become misses.
 KEEP_MS: Final = 30 * 86_400_000
 _TOKEN: Final = re.compile(rb"([0-9a-f]{16}):([0-9]{1,16})")
-
-_log = logging.getLogger(__name__)
-
-Part = str | bytes | int
-Reply = bytes | int | list["Reply"] | None
-
-
-@dataclass(slots=True)
-class Stats:
-    """calls == answered + failed + refused + those still running."""
-
-    calls: int = 0
-    answered: int = 0
-    failed: int = 0
-    refused: int = 0  # by the breaker or the bound on waiting callers
-    late: int = 0  # callers that gave up before their command ended
 
 
 class _Script:
@@ -89,17 +56,9 @@ class RedisIndex:
         random: Random,
         budget_s: float = BUDGET_S,
     ) -> None:
-        self.breaker = Breaker(random.random)
-        self.stats = Stats()
-        self._url = url
+        self.link = Link(url, monotonic=monotonic, random=random, budget_s=budget_s)
         self._clock = clock
-        self._monotonic = monotonic
         self._random = random
-        self._budget_s = budget_s
-        self._factory: ConnectionPool | None = None
-        self._idle: list[AbstractConnection] = []
-        self._slots = asyncio.Semaphore(CONNECTIONS)
-        self._running: set[asyncio.Task[Reply]] = set()
         self._scripts = {name: _Script(name) for name in ("open", "put", "publish", "purge")}
 
     @property
@@ -108,38 +67,20 @@ class RedisIndex:
 
     @property
     def is_degraded(self) -> bool:
-        return self.breaker.is_open
+        return self.link.is_degraded
+
+    @property
+    def stats(self) -> Stats:
+        return self.link.stats
 
     async def probe(self) -> None:
-        with suppress(IndexUnavailable):
-            await self._call("PING")
+        await self.link.probe()
 
     async def start(self) -> None:
-        if not self._url.startswith(SCHEMES):
-            scheme = self._url.partition("://")[0]
-            raise IndexUnavailable(f"index scheme {scheme!r} is none of {', '.join(SCHEMES)}")
-        try:
-            factory = ConnectionPool.from_url(
-                self._url,
-                protocol=2,
-                socket_timeout=self._budget_s,
-                socket_connect_timeout=self._budget_s,
-                retry=Retry(NoBackoff(), 0),
-                # CLIENT SETINFO would cost two round trips for every connection.
-                driver_info=None,
-            )
-            _connection(factory)
-        except (ValueError, TypeError, RedisError) as error:
-            # The text of the error may quote the address, and with it the password.
-            raise IndexUnavailable("the index's address cannot be read") from error
-        self._factory = factory
+        await self.link.start()
 
     async def stop(self) -> None:
-        self._factory = None
-        while self._running:
-            await asyncio.wait(self._running)
-        while self._idle:
-            await _discard(self._idle.pop())
+        await self.link.stop()
 
     async def open_source(self, source: SourceId) -> tuple[Token, SourceRecord | None]:
         first = f"{self._new_epoch()}:{self._now_ms()}"
@@ -180,64 +121,7 @@ class RedisIndex:
 
     async def _call(self, *command: Part, script: _Script | None = None) -> Reply:
         """One command, within the budget. Raises IndexUnavailable."""
-        self.stats.calls += 1
-        if self._factory is None:
-            self.stats.refused += 1
-            raise IndexUnavailable("index is not started")
-        if len(self._running) >= MAX_WAITING:
-            self.stats.refused += 1
-            raise IndexUnavailable(f"{MAX_WAITING} commands wait for redis already")
-        if not self.breaker.allow(self._monotonic()):
-            self.stats.refused += 1
-            raise IndexUnavailable("redis failed lately, the breaker is open")
-        task = asyncio.get_running_loop().create_task(
-            self._run(self._factory, command, script), name="redis command"
-        )
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        # wait() cancels nothing, neither at its timeout nor when the caller is cancelled.
-        await asyncio.wait((task,), timeout=self._budget_s)
-        if not task.done():
-            self.stats.late += 1
-            raise IndexUnavailable(f"no answer from redis in {self._budget_s} s")
-        if task.cancelled():
-            raise IndexUnavailable("redis: the loop is ending")
-        error = task.exception()
-        if error is not None:
-            raise IndexUnavailable(f"redis: {type(error).__name__}: {error}") from error
-        return task.result()
-
-    async def _run(
-        self, factory: ConnectionPool, command: tuple[Part, ...], script: _Script | None
-    ) -> Reply:
-        # Nothing is in flight while we wait for a slot, so this wait alone may be cancelled.
-        async with asyncio.timeout(self._budget_s):
-            await self._slots.acquire()
-        try:
-            connection = self._idle.pop() if self._idle else _connection(factory)
-            try:
-                reply = await _exchange(connection, command, script)
-            except BaseException:
-                await _discard(connection)
-                raise
-            self._idle.append(connection)
-            return reply
-        finally:
-            self._slots.release()
-
-    def _ended(self, task: asyncio.Task[Reply]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and task.exception() is None:
-            self.stats.answered += 1
-            if self.breaker.is_open:
-                _log.warning("redis answers again")
-            self.breaker.succeeded()
-            return
-        self.stats.failed += 1
-        was_open = self.breaker.is_open
-        self.breaker.failed(self._monotonic())
-        if self.breaker.is_open and not was_open:
-            _log.warning("redis failed too often, deciding locally until it answers")
+        return await self.link.call(_first_key(command), *command, script=script)
 
     def _new_epoch(self) -> str:
         return f"{self._random.getrandbits(4 * EPOCH_DIGITS):0{EPOCH_DIGITS}x}"
@@ -246,29 +130,13 @@ class RedisIndex:
         return int(self._clock() * 1000)
 
 
-def _connection(factory: ConnectionPool) -> AbstractConnection:
-    connection: AbstractConnection = factory.make_connection()  # type: ignore[no-untyped-call]
-    return connection
-
-
-async def _exchange(
-    connection: AbstractConnection, command: tuple[Part, ...], script: _Script | None
-) -> Reply:
-    await connection.connect()  # type: ignore[no-untyped-call]
-    await connection.send_command(*command)
-    try:
-        reply: Reply = await connection.read_response()
-    except NoScriptError:
-        # After a failover or SCRIPT FLUSH. The error was read to its end: nothing is left over.
-        assert script is not None
-        await connection.send_command("EVAL", script.text, *command[2:])
-        reply = await connection.read_response()
-    return reply
-
-
-async def _discard(connection: AbstractConnection) -> None:
-    with suppress(RedisError, OSError, TimeoutError):
-        await connection.disconnect(nowait=True)
+def _first_key(command: tuple[Part, ...]) -> str | bytes:
+    """EVALSHA sha count key ..., or COMMAND key ...; "" where there is none."""
+    key = command[3:4] if command[0] == "EVALSHA" else command[1:2]
+    match key:
+        case ((str() | bytes()) as text,):
+            return text
+    return ""
 
 
 def _keys(source: SourceId, *names: str) -> list[str]:
