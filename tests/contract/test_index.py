@@ -1,6 +1,6 @@
-"""One suite for both homes of the index, then what is Redis's own and what is SQLite's own.
+"""One suite for all homes of the index, then what is Redis's own and what is SQLite's own.
 
-Redis is a real server. Every test runs in one event loop of its own.
+Redis is a real server, or several. Every test runs in one event loop of its own.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from cache.index.redis import RedisIndex
 from cache.key import Key, SourceId
 from tests.peers.nobody import as_nobody, nobodys_folder
 from tests.peers.redis import RedisServer
+from tests.peers.redis_farm import ClusterFarm, SentinelFarm
 
 SOURCE = SourceId("site", "/a.jpg")
 OTHER = SourceId("site", "/b.jpg")
@@ -41,10 +42,13 @@ class Clock:
         return self.now
 
 
-class Home:
-    """One of the two homes: makes an index over the same state, any number of times."""
+Peer = RedisServer | SentinelFarm | ClusterFarm
 
-    def __init__(self, name: str, folder: Path, server: RedisServer | None) -> None:
+
+class Home:
+    """One of the homes: makes an index over the same state, any number of times."""
+
+    def __init__(self, name: str, folder: Path, server: Peer | None) -> None:
         self.name = name
         self.clock = Clock()
         self.path = folder / "index.sqlite"
@@ -75,22 +79,19 @@ class Home:
 
 
 def redis_index(
-    server: RedisServer, *, budget_s: float = 0.05, clock: Callable[[], float] | None = None
+    server: Peer,
+    *,
+    budget_s: float = 0.05,
+    clock: Callable[[], float] | None = None,
+    url: str = "",
 ) -> RedisIndex:
     return RedisIndex(
-        server.url,
+        url or server.url,
         clock=clock or Clock(),
         monotonic=Clock(),  # stands still: failures are always within a second
         random=random.Random(),
         budget_s=budget_s,
     )
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[RedisServer]:
-    server = RedisServer().start()
-    yield server
-    server.close()
 
 
 @pytest.fixture
@@ -100,13 +101,21 @@ def server() -> Iterator[RedisServer]:
     server.close()
 
 
-@pytest.fixture(params=["embedded", "redis"])
+PEERS = {
+    "redis": "shared_server",
+    "redis over its socket": "locked_server",
+    "sentinel": "sentinel_farm",
+    "cluster": "cluster_farm",
+}
+
+
+@pytest.fixture(params=["embedded", *PEERS])
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
     if request.param == "embedded":
         return Home("embedded", tmp_path, None)
-    server = request.getfixturevalue("shared_server")
+    server = request.getfixturevalue(PEERS[request.param])
     server.command("FLUSHALL")
-    return Home("redis", tmp_path, server)
+    return Home(request.param, tmp_path, server)
 
 
 def run(home: Home, test: Callable[[Index], Awaitable[None]]) -> None:
@@ -449,8 +458,8 @@ def test_all_keys_of_a_source_share_one_slot_and_carry_no_name(home: Home) -> No
 @pytest.mark.parametrize("how", ["url", "unix"])
 def test_redis_by_address_and_by_socket(server: RedisServer, how: str) -> None:
     async def main() -> None:
-        index = redis_index(server, budget_s=2.0)
-        index._url = server.url if how == "url" else server.unix_url
+        url = server.url if how == "url" else server.unix_url
+        index = redis_index(server, budget_s=2.0, url=url)
         await index.start()
         await index.open_source(SOURCE)
         await index.stop()
@@ -466,8 +475,8 @@ def test_a_password_in_the_address(server: RedisServer) -> None:
         with pytest.raises(IndexUnavailable):
             await index.open_source(SOURCE)
         await index.stop()
-        index = redis_index(server, budget_s=2.0)
-        index._url = server.url.replace("//", "//:geheim@")
+        url = server.url.replace("//", "//:geheim@")
+        index = redis_index(server, budget_s=2.0, url=url)
         await index.start()
         await index.open_source(SOURCE)
         await index.stop()
@@ -477,7 +486,11 @@ def test_a_password_in_the_address(server: RedisServer) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["redis+sentinel://a:1/m", "redis+cluster://a:1", "http://a", "", "redis://a:port:geheim/x"],
+    [
+        *("http://a", "", "redis://a:port:geheim/x", "redis+sentinel://:geheim@a:1"),
+        *("redis+sentinel://:geheim@a/m/x", "redis+sentinel://a/m?password=geheim"),
+        *("redis+cluster://:geheim@a:1/1", "redis+cluster://:geheim@", "redis+cluster://a:geheim"),
+    ],
 )
 def test_addresses_that_can_never_work(url: str) -> None:
     async def main() -> None:
@@ -526,19 +539,19 @@ def test_a_stopped_server_opens_the_breaker_and_a_probe_closes_it(server: RedisS
         token, _ = await index.open_source(SOURCE)
         server.stop()
         for _ in range(5):
-            assert not index.breaker.is_open
+            assert not index.is_degraded
             with pytest.raises(IndexUnavailable):
                 await index.open_source(SOURCE)
-        assert index.breaker.is_open
+        assert index.is_degraded
         failed = index.stats.failed
         for _ in range(20):
             with pytest.raises(IndexUnavailable):
                 await index.purge(SOURCE)
         assert index.stats.failed == failed  # refused without a connection
         server.start()
-        index._monotonic.now += 2
+        index.link.monotonic.now += 2
         assert (await index.open_source(SOURCE))[0] == token
-        assert not index.breaker.is_open
+        assert not index.is_degraded
         stats = index.stats
         assert stats.calls == stats.answered + stats.failed + stats.refused
         await index.stop()
@@ -555,18 +568,19 @@ def test_a_frozen_server_is_given_up_within_the_budget(server: RedisServer) -> N
                 token, _ = await index.open_source(SOURCE)
                 break
             except IndexUnavailable:  # the machine is busy; not what is tested
-                index._monotonic.now += 2
+                index.link.monotonic.now += 2
         server.pause()
         for _ in range(5):
             with pytest.raises(IndexUnavailable):
                 await index.open_source(SOURCE)
-        while index._running:
-            await asyncio.wait(index._running)
-        assert index.breaker.is_open
-        assert index._idle == []  # every connection with a reply still to come is gone
+        stats = index.stats
+        while stats.calls > stats.answered + stats.failed + stats.refused:
+            await asyncio.sleep(0.001)
+        assert index.is_degraded
+        assert index.link.idle == 0  # every connection with a reply still to come is gone
         server.resume()
         for _ in range(100):
-            index._monotonic.now += 2
+            index.link.monotonic.now += 2
             try:
                 answer = await index.open_source(SOURCE)
                 break
@@ -636,8 +650,7 @@ def test_a_late_reply_never_answers_another_question(server: RedisServer) -> Non
             record = SourceRecord(source.path, "", "", 0, 0, 0, 0)
             assert await direct.put_source(source, token, record)
 
-        index = redis_index(server, budget_s=0.3)
-        index._url = f"redis://127.0.0.1:{port}/0"
+        index = redis_index(server, budget_s=0.3, url=f"redis://127.0.0.1:{port}/0")
         await index.start()
         await index.open_source(sources[0])
         proxy.hold_next = True
@@ -652,7 +665,7 @@ def test_a_late_reply_never_answers_another_question(server: RedisServer) -> Non
             try:
                 _, record = await index.open_source(source)
             except IndexUnavailable:
-                index._monotonic.now += 2
+                index.link.monotonic.now += 2
                 continue
             assert record.validator == source.path
             answered += 1

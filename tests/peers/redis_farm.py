@@ -1,0 +1,236 @@
+"""Several Redis servers together: a master with a replica and three sentinels; a cluster.
+
+Real processes on free ports of the loopback, each with a folder of its own, ended by process id.
+They offer what one RedisServer offers: url, command(), close().
+"""
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tests.peers.redis import RedisServer, free_port
+
+SERVICE = "halftone"
+SLOTS = 16_384
+PATIENCE_S = 30.0
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Poll a state that no server tells of by itself."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not in {PATIENCE_S} s: {what}")
+        time.sleep(0.01)
+
+
+def start_all(servers: Iterable[RedisServer]) -> None:
+    servers = list(servers)
+    for server in servers:
+        server.launch()
+    for server in servers:
+        server.await_ready()
+
+
+class SentinelServer(RedisServer):
+    def __init__(self, password: str) -> None:
+        super().__init__(password=password)
+        self.id = random.randbytes(20).hex()
+
+    def configure(self, lines: Iterable[str]) -> None:
+        own = [
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f"dir {self.folder}",
+            *([f"requirepass {self.password}"] if self.password else []),
+            *([f"sentinel sentinel-pass {self.password}"] if self.password else []),
+            f"sentinel myid {self.id}",
+        ]
+        Path(self.folder, "sentinel.conf").write_text("\n".join([*own, *lines, ""]))
+
+    def _arguments(self) -> list[str]:
+        return ["redis-server", f"{self.folder}/sentinel.conf", "--sentinel"]
+
+
+class SentinelFarm:
+    """Two servers that replicate, and three sentinels that know each other from the beginning."""
+
+    def __init__(
+        self, *, password: str = "", sentinel_password: str = "", down_after_ms: int = 500
+    ) -> None:
+        self.password = password
+        self.sentinel_password = sentinel_password
+        self.down_after_ms = down_after_ms
+        options = ("--repl-diskless-sync-delay", "0", "--masterauth", password)
+        self.servers = [RedisServer(*options, password=password) for _ in range(2)]
+        self.servers[1].options += ("--replicaof", f"127.0.0.1 {self.servers[0].port}")
+        self.sentinels = [SentinelServer(sentinel_password) for _ in range(3)]
+
+    @property
+    def url(self) -> str:
+        login = self.servers[0].login
+        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        secret = f"?sentinel_password={self.sentinel_password}" if self.sentinel_password else ""
+        return f"redis+sentinel://{login}{hosts}/{SERVICE}/0{secret}"
+
+    def start(self) -> "SentinelFarm":
+        start_all(self.servers)
+        for sentinel in self.sentinels:
+            sentinel.configure(self._watch(sentinel))
+        start_all(self.sentinels)
+        for sentinel in self.sentinels:
+            # Not once a second or ten, as on machines that are far away.
+            periods = ("info-period", "ping-period", "ask-period", "publish-period")
+            sentinel.command("SENTINEL", "DEBUG", *(w for p in periods for w in (p, "100")))
+        until(lambda: b"master_link_status:up" in self._info(self.servers[1]), "replication")
+        until(lambda: all(map(self._is_seen, self.sentinels)), "sentinels see both servers")
+        return self
+
+    @property
+    def master(self) -> RedisServer:
+        (found,) = (s for s in self.servers if s.process is not None and self._is_master(s))
+        return found
+
+    def command(self, *words: bytes | str) -> bytes:
+        return self.master.command(*words)
+
+    def close(self) -> None:
+        for server in (*self.sentinels, *self.servers):
+            server.close()
+
+    def _watch(self, sentinel: SentinelServer) -> list[str]:
+        first, second = self.servers
+        return [
+            f"sentinel monitor {SERVICE} 127.0.0.1 {first.port} 2",
+            f"sentinel down-after-milliseconds {SERVICE} {self.down_after_ms}",
+            f"sentinel failover-timeout {SERVICE} 4000",
+            *([f"sentinel auth-pass {SERVICE} {self.password}"] if self.password else []),
+            f"sentinel known-replica {SERVICE} 127.0.0.1 {second.port}",
+            *(
+                f"sentinel known-sentinel {SERVICE} 127.0.0.1 {other.port} {other.id}"
+                for other in self.sentinels
+                if other is not sentinel
+            ),
+        ]
+
+    def _is_master(self, server: RedisServer) -> bool:
+        return b"role:master" in self._info(server)
+
+    @staticmethod
+    def _info(server: RedisServer) -> bytes:
+        return server.command("INFO", "replication")
+
+    @staticmethod
+    def _is_seen(sentinel: SentinelServer) -> bool:
+        info = sentinel.command("INFO", "sentinel")
+        return b"status=ok,address=" in info and b"slaves=1,sentinels=3" in info
+
+
+class ClusterNode(RedisServer):
+    def __init__(self, password: str) -> None:
+        self.bus = free_port()
+        options = (
+            *("--cluster-enabled", "yes", "--cluster-port", str(self.bus)),
+            *("--cluster-require-full-coverage", "no", "--cluster-node-timeout", "15000"),
+            *("--repl-diskless-sync-delay", "0", "--masterauth", password),
+        )
+        super().__init__(*options, password=password)
+
+    @property
+    def id(self) -> str:
+        return self.command("CLUSTER", "MYID").split(b"\r\n")[1].decode()
+
+
+class ClusterFarm:
+    """Three masters with a third of the slots each, and a replica of the first.
+
+    A slot that nobody serves is that slot's loss alone: cluster-require-full-coverage is off.
+    """
+
+    def __init__(self, *, password: str = "") -> None:
+        self.nodes = [ClusterNode(password) for _ in range(4)]
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:3])
+        return f"redis+cluster://{self.nodes[0].login}{hosts}"
+
+    def start(self) -> "ClusterFarm":
+        start_all(self.nodes)
+        bounds = [SLOTS * number // 3 for number in range(4)]
+        for number, node in enumerate(self.nodes):
+            node.command("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
+            if number < 3:
+                first, last = bounds[number], bounds[number + 1] - 1
+                node.command("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
+        for node in self.nodes[1:]:
+            self.nodes[0].command("CLUSTER", "MEET", "127.0.0.1", str(node.port), str(node.bus))
+        until(lambda: all(map(self._knows_all, self.nodes)), "cluster nodes know each other")
+        replica, master_id = self.nodes[3], self.nodes[0].id
+        until(lambda: replica.command("CLUSTER", "REPLICATE", master_id) == b"+OK\r\n", "a replica")
+        self.await_whole()
+        return self
+
+    def command(self, *words: bytes | str) -> bytes:
+        """At every node; the answers of those whose matter it is."""
+        replies = [node.command(*words) for node in self.nodes]
+        return b"".join(r for r in replies if not r.startswith((b"-MOVED", b"-READONLY")))
+
+    def owner(self, slot: int) -> ClusterNode:
+        """By the nodes' own word: a command that needs a key of this slot is not redirected."""
+        for line in self._table():
+            _, address, flags, *rest = line.split(" ")
+            if "master" in flags and any(_has(part, slot) for part in rest[5:]):
+                port = int(address.partition("@")[0].rpartition(":")[2])
+                return next(node for node in self.nodes if node.port == port)
+        raise LookupError(f"slot {slot} of nobody")
+
+    def await_whole(self) -> None:
+        """Until all nodes live, agree, and the replica follows."""
+        until(lambda: all(map(self._is_ok, self.nodes)), "cluster is whole")
+
+    def set_node_timeout(self, milliseconds: int) -> None:
+        for node in self.nodes:
+            node.command("CONFIG", "SET", "cluster-node-timeout", str(milliseconds))
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+
+    def _table(self) -> list[str]:
+        for node in self.nodes:
+            if node.process is not None:
+                with contextlib.suppress(OSError):
+                    text = node.command("CLUSTER", "NODES").decode()
+                    return [line for line in text.splitlines() if line.count(" ") >= 7]
+        raise LookupError("no node answers")
+
+    @staticmethod
+    def _knows_all(node: ClusterNode) -> bool:
+        return b"cluster_known_nodes:4" in node.command("CLUSTER", "INFO") and (
+            b"handshake" not in node.command("CLUSTER", "NODES")
+        )
+
+    @staticmethod
+    def _is_ok(node: ClusterNode) -> bool:
+        info = node.command("CLUSTER", "INFO")
+        table = node.command("CLUSTER", "NODES")
+        return (
+            b"cluster_state:ok" in info
+            and b"cluster_slots_ok:16384" in info
+            and b"fail" not in table
+            and table.count(b" connected") == 4
+            and table.count(b"slave") == 1
+            and (
+                b"role:master" in node.command("INFO", "replication")
+                or b"master_link_status:up" in node.command("INFO", "replication")
+            )
+        )
+
+
+def _has(part: str, slot: int) -> bool:
+    """part: of a line of CLUSTER NODES: "5", "0-99", or "[5->-ID]" for one on its way."""
+    first, _, last = part.partition("-")
+    return first.isdigit() and int(first) <= slot <= int(last or first)
