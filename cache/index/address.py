@@ -164,4 +164,4 @@ def _secrets(*logins: Login) -> tuple[str, ...]:
     for login in logins:
         if login.password:
             found |= {login.password, urllib.parse.quote(login.password, safe="")}
-    return tuple(sorted(found, key=len, reverse=True))
+    return tuple(sorted(found, key=lambda secret: (-len(secret), secret)))

@@ -66,6 +66,8 @@ class RedisServer:
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder),
             *("--unixsocket", f"{self.folder}/socket", "--daemonize", "no"),
             *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+            # Not ten seconds at its end for a replica that is gone.
+            *("--shutdown-timeout", "0"),
             *(("--requirepass", self.password) if self.password else ()),
             *self.options,
         ]
@@ -75,9 +77,9 @@ class RedisServer:
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as client:
             if self.password:
                 client.sendall(_packed("AUTH", self.password))
-                assert client.recv(65_536) == b"+OK\r\n"
+                assert _received(client) == b"+OK\r\n"
             client.sendall(_packed(*words))
-            return client.recv(65_536)
+            return _received(client)
 
     def pause(self) -> None:
         self._signal(signal.SIGSTOP)
@@ -88,8 +90,8 @@ class RedisServer:
     def stop(self) -> None:
         if self.process is None:
             return
-        self._signal(signal.SIGCONT)
         self._signal(signal.SIGTERM)
+        self._signal(signal.SIGCONT)
         self.process.wait(10)
         assert self.process.stdout is not None
         self.process.stdout.close()
@@ -105,8 +107,12 @@ class RedisServer:
         self.process = None
 
     def close(self) -> None:
-        self.stop()
-        shutil.rmtree(self.folder)
+        try:
+            self.stop()
+        finally:
+            if self.process is not None:
+                self.kill()
+            shutil.rmtree(self.folder)
 
     def _signal(self, number: int) -> None:
         assert self.process is not None
@@ -116,3 +122,9 @@ class RedisServer:
 def _packed(*words: bytes | str) -> bytes:
     raw = [word.encode() if isinstance(word, str) else word for word in words]
     return b"*%d\r\n" % len(raw) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in raw)
+
+
+def _received(client: socket.socket) -> bytes:
+    if reply := client.recv(65_536):
+        return reply
+    raise ConnectionResetError("redis-server closed the connection")

@@ -7,14 +7,17 @@ They offer what one RedisServer offers: url, command(), close().
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 from tests.peers.redis import RedisServer, free_port
 
 SERVICE = "halftone"
 SLOTS = 16_384
 PATIENCE_S = 30.0
+# A replica that writes its first AOF cannot be ended; and it is not to wait for another one.
+REPLICA_OPTIONS = ("--appendonly", "no", "--repl-diskless-sync-delay", "0")
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -26,12 +29,42 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def start_all(servers: Iterable[RedisServer]) -> None:
-    servers = list(servers)
+def replication_of(server: RedisServer) -> bytes:
+    try:
+        return server.command("INFO", "replication")
+    except ConnectionError:  # sentinels cut off the clients of whom they demote
+        return b""
+
+
+def start_all(servers: Sequence[RedisServer]) -> None:
     for server in servers:
         server.launch()
     for server in servers:
         server.await_ready()
+
+
+def close_all(servers: Iterable[RedisServer]) -> None:
+    with contextlib.ExitStack() as stack:
+        for server in servers:
+            stack.callback(server.close)
+
+
+class Farm:
+    """Servers that are started together; what could not start is ended."""
+
+    def start(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _start(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
 
 
 class SentinelServer(RedisServer):
@@ -54,7 +87,7 @@ class SentinelServer(RedisServer):
         return ["redis-server", f"{self.folder}/sentinel.conf", "--sentinel"]
 
 
-class SentinelFarm:
+class SentinelFarm(Farm):
     """Two servers that replicate, and three sentinels that know each other from the beginning."""
 
     def __init__(
@@ -63,7 +96,7 @@ class SentinelFarm:
         self.password = password
         self.sentinel_password = sentinel_password
         self.down_after_ms = down_after_ms
-        options = ("--repl-diskless-sync-delay", "0", "--masterauth", password)
+        options = (*REPLICA_OPTIONS, "--masterauth", password)
         self.servers = [RedisServer(*options, password=password) for _ in range(2)]
         self.servers[1].options += ("--replicaof", f"127.0.0.1 {self.servers[0].port}")
         self.sentinels = [SentinelServer(sentinel_password) for _ in range(3)]
@@ -75,18 +108,17 @@ class SentinelFarm:
         secret = f"?sentinel_password={self.sentinel_password}" if self.sentinel_password else ""
         return f"redis+sentinel://{login}{hosts}/{SERVICE}/0{secret}"
 
-    def start(self) -> "SentinelFarm":
+    def _start(self) -> None:
         start_all(self.servers)
         for sentinel in self.sentinels:
             sentinel.configure(self._watch(sentinel))
         start_all(self.sentinels)
         for sentinel in self.sentinels:
             # Not once a second or ten, as on machines that are far away.
-            periods = ("info-period", "ping-period", "ask-period", "publish-period")
-            sentinel.command("SENTINEL", "DEBUG", *(w for p in periods for w in (p, "100")))
-        until(lambda: b"master_link_status:up" in self._info(self.servers[1]), "replication")
+            for period in ("info", "ping", "ask", "min-link-reconnect"):
+                sentinel.command("SENTINEL", "DEBUG", f"{period}-period", "100")
+        until(lambda: b"master_link_status:up" in replication_of(self.servers[1]), "replication")
         until(lambda: all(map(self._is_seen, self.sentinels)), "sentinels see both servers")
-        return self
 
     @property
     def master(self) -> RedisServer:
@@ -96,9 +128,21 @@ class SentinelFarm:
     def command(self, *words: bytes | str) -> bytes:
         return self.master.command(*words)
 
+    def demote(self, old: RedisServer) -> None:
+        """Wait until a master that was replaced follows the new one.
+
+        Sentinels leave it in peace for four publish periods; during a failover such short ones
+        would have them call the new master back.
+        """
+        ask = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        port = b"%d\r\n" % old.port
+        until(lambda: not any(port in s.command(*ask) for s in self.sentinels), "a new master")
+        for sentinel in self.sentinels:
+            sentinel.command("SENTINEL", "DEBUG", "publish-period", "100")
+        until(lambda: b"role:slave" in replication_of(old), "demotion")
+
     def close(self) -> None:
-        for server in (*self.sentinels, *self.servers):
-            server.close()
+        close_all((*self.sentinels, *self.servers))
 
     def _watch(self, sentinel: SentinelServer) -> list[str]:
         first, second = self.servers
@@ -116,16 +160,17 @@ class SentinelFarm:
         ]
 
     def _is_master(self, server: RedisServer) -> bool:
-        return b"role:master" in self._info(server)
-
-    @staticmethod
-    def _info(server: RedisServer) -> bytes:
-        return server.command("INFO", "replication")
+        return b"role:master" in replication_of(server)
 
     @staticmethod
     def _is_seen(sentinel: SentinelServer) -> bool:
         info = sentinel.command("INFO", "sentinel")
-        return b"status=ok,address=" in info and b"slaves=1,sentinels=3" in info
+        replicas = sentinel.command("SENTINEL", "REPLICAS", SERVICE)
+        return (
+            b"status=ok,address=" in info
+            and b"slaves=1,sentinels=3" in info
+            and b"master-link-status\r\n$2\r\nok\r\n" in replicas
+        )
 
 
 class ClusterNode(RedisServer):
@@ -134,7 +179,7 @@ class ClusterNode(RedisServer):
         options = (
             *("--cluster-enabled", "yes", "--cluster-port", str(self.bus)),
             *("--cluster-require-full-coverage", "no", "--cluster-node-timeout", "15000"),
-            *("--repl-diskless-sync-delay", "0", "--masterauth", password),
+            *(*REPLICA_OPTIONS, "--masterauth", password),
         )
         super().__init__(*options, password=password)
 
@@ -143,7 +188,7 @@ class ClusterNode(RedisServer):
         return self.command("CLUSTER", "MYID").split(b"\r\n")[1].decode()
 
 
-class ClusterFarm:
+class ClusterFarm(Farm):
     """Three masters with a third of the slots each, and a replica of the first.
 
     A slot that nobody serves is that slot's loss alone: cluster-require-full-coverage is off.
@@ -157,7 +202,7 @@ class ClusterFarm:
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:3])
         return f"redis+cluster://{self.nodes[0].login}{hosts}"
 
-    def start(self) -> "ClusterFarm":
+    def _start(self) -> None:
         start_all(self.nodes)
         bounds = [SLOTS * number // 3 for number in range(4)]
         for number, node in enumerate(self.nodes):
@@ -171,7 +216,6 @@ class ClusterFarm:
         replica, master_id = self.nodes[3], self.nodes[0].id
         until(lambda: replica.command("CLUSTER", "REPLICATE", master_id) == b"+OK\r\n", "a replica")
         self.await_whole()
-        return self
 
     def command(self, *words: bytes | str) -> bytes:
         """At every node; the answers of those whose matter it is."""
@@ -196,8 +240,7 @@ class ClusterFarm:
             node.command("CONFIG", "SET", "cluster-node-timeout", str(milliseconds))
 
     def close(self) -> None:
-        for node in self.nodes:
-            node.close()
+        close_all(self.nodes)
 
     def _table(self) -> list[str]:
         for node in self.nodes:
@@ -224,8 +267,8 @@ class ClusterFarm:
             and table.count(b" connected") == 4
             and table.count(b"slave") == 1
             and (
-                b"role:master" in node.command("INFO", "replication")
-                or b"master_link_status:up" in node.command("INFO", "replication")
+                b"role:master" in replication_of(node)
+                or b"master_link_status:up" in replication_of(node)
             )
         )
 
