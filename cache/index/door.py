@@ -18,13 +18,21 @@ _log = logging.getLogger(__name__)
 
 
 class Door:
-    """name: of the server, for errors and the log. monotonic: seconds."""
+    """name: of the server, for errors and the log. monotonic: seconds. on_open: called when the
+    breaker opens."""
 
-    def __init__(self, name: str, breaker: Breaker, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        breaker: Breaker,
+        monotonic: Callable[[], float],
+        on_open: Callable[[], None],
+    ) -> None:
         self.name = name
         self.breaker = breaker
         self.waiting = 0
         self._monotonic = monotonic
+        self._on_open = on_open
 
     def enter(self) -> None:
         """Raises IndexUnavailable. Who came in must leave(), and say how it went."""
@@ -51,3 +59,4 @@ class Door:
         self.breaker.failed(self._monotonic())
         if self.breaker.is_open and not was_open:
             _log.warning("%s failed too often, deciding locally until it answers", self.name)
+            self._on_open()

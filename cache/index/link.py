@@ -64,6 +64,8 @@ class Link:
         self._secrets: tuple[str, ...] = ()
         self._topology: Topology | None = None
         self._running: set[asyncio.Task[Reply]] = set()
+        self.times_degraded = 0
+        """How often a breaker opened."""
 
     @property
     def is_degraded(self) -> bool:
@@ -96,8 +98,9 @@ class Link:
     ) -> Reply:
         """One command, within the budget, sent to the server of slot_key. Raises IndexUnavailable.
 
-        All keys of the command share slot_key's slot. script: the command is its EVALSHA. The
-        outcome of a call that raised is unknown: it may still take place.
+        All keys of the command share slot_key's slot. script: the command is its EVALSHA; what it
+        waits for a replica comes on top of the budget. The outcome of a call that raised is
+        unknown: it may still take place.
         """
         self.stats.calls += 1
         topology = self._topology
@@ -160,7 +163,8 @@ class Link:
         self._running.add(task)
         task.add_done_callback(partial(self._ended, door))
         # wait() cancels nothing, neither at its timeout nor when the caller is cancelled.
-        await asyncio.wait((task,), timeout=self._budget_s)
+        wait_s = 0.0 if script is None else script.wait_s
+        await asyncio.wait((task,), timeout=self._budget_s + wait_s)
         if not task.done():
             self.stats.late += 1
             raise IndexUnavailable(f"no answer from {door.name} in {self._budget_s} s")
@@ -242,4 +246,7 @@ class Link:
                 return Sharded(where, self._budget_s, self._make_door)
 
     def _make_door(self, name: str) -> Door:
-        return Door(name, Breaker(self._random.random), self.monotonic)
+        return Door(name, Breaker(self._random.random), self.monotonic, self._opened)
+
+    def _opened(self) -> None:
+        self.times_degraded += 1

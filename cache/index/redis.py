@@ -38,6 +38,7 @@ _TOKEN: Final = re.compile(rb"([0-9a-f]{16}):([0-9]{1,16})")
 
 class _Script:
     def __init__(self, name: str) -> None:
+        self.wait_s = 0.0
         folder = importlib.resources.files("cache.index") / "lua"
         self.text = (folder / f"{name}.lua").read_text("utf-8")
         # Redis names scripts by SHA-1; nothing here depends on its strength.

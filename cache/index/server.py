@@ -35,7 +35,11 @@ Make = Callable[[], AbstractConnection]
 
 
 class Script(Protocol):
+    """wait_s: after it, wait so long for a replica to have what it wrote. Its result is a list
+    then, whose last element turns from how many replicas are connected into how many have it."""
+
     text: str
+    wait_s: float
 
 
 class Server:
@@ -68,17 +72,20 @@ class Server:
             await self._slots.acquire()
         try:
             connection = self._idle.pop() if self._idle else self._make()
+            is_good = True
             try:
                 reply = await _exchange(connection, command, script, is_asking=is_asking)
+                if script is not None and script.wait_s:
+                    is_good = await _wait_for_replica(connection, script.wait_s, reply)
             except BaseException as error:
                 await discard(connection)
                 if not _is_answer(error):
                     await self.drop_idle()
                 raise
-            if self._is_retired:
-                await discard(connection)
-            else:
+            if is_good and not self._is_retired:
                 self._idle.append(connection)
+            else:
+                await discard(connection)
             return reply
         finally:
             self._slots.release()
@@ -169,6 +176,22 @@ async def _exchange(
         if script is None:
             raise
         return await _ask(connection, ("EVAL", script.text, *command[2:]), is_asking=is_asking)
+
+
+async def _wait_for_replica(connection: AbstractConnection, wait_s: float, reply: Reply) -> bool:
+    """Ask on the connection that wrote, since Redis answers for that one's writes only. False
+    where the connection must not be used again."""
+    if not isinstance(reply, list) or reply[-1] == 0:
+        return True
+    answer = None
+    try:
+        await connection.send_command("WAIT", 1, max(1, int(wait_s * 1000)))
+        # redis-py answers None when a timeout that was asked for is over.
+        answer = await connection.read_response(timeout=2 * wait_s)
+    except (RedisError, OSError, TimeoutError):
+        pass  # what was written is written; that no replica has it is what we say
+    reply[-1] = answer if isinstance(answer, int) else 0
+    return isinstance(answer, int)
 
 
 async def _ask(

@@ -35,6 +35,7 @@ class Wire:
         self.sent: list[tuple[object, ...]] = []
         self.unread = 0
         self.is_gone = False
+        self.replies: list[object] = []
 
     async def connect(self) -> None:
         self._step("connect")
@@ -46,12 +47,12 @@ class Wire:
         self.unread += 1
         self._step("send")
 
-    async def read_response(self) -> bytes:
+    async def read_response(self, timeout: float | None = None) -> object:
         assert self.unread == 1
         await asyncio.sleep(0)
         self._step("read")
         self.unread -= 1
-        return OK
+        return self.replies.pop(0) if self.replies else OK
 
     async def disconnect(self, nowait: bool = False) -> None:
         self.is_gone = True
@@ -70,13 +71,15 @@ class Wires:
     def __init__(self) -> None:
         self.made: list[Wire] = []
         self.fails: dict[Step, list[BaseException | None]] = {}
+        self.replies: list[object] = []
         self.server = Server(
-            Door("redis", Breaker(lambda: 0.5), lambda: 0.0),
+            Door("redis", Breaker(lambda: 0.5), lambda: 0.0, lambda: None),
             self._make,  # type: ignore[arg-type]
         )
 
     def _make(self) -> Wire:
         self.made.append(Wire(self.fails))
+        self.made[-1].replies = self.replies
         return self.made[-1]
 
     async def ask(self, *command: str, script: object = None, is_asking: bool = False) -> object:
@@ -91,6 +94,12 @@ class Wires:
 
 class Script:
     text = "return 1"
+    wait_s = 0.0
+
+
+class Awaited:
+    text = "return {1}"
+    wait_s = 0.5
 
 
 def test_a_connection_is_used_again() -> None:
@@ -195,6 +204,35 @@ def test_and_loses_it_when_the_script_fails() -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "told", "is_kept", "asked"),
+    [
+        (1, 1, True, True),
+        (0, 0, True, True),  # connected, and not in time
+        (None, 0, False, True),  # its reply may still come
+        (Late("late"), 0, False, True),
+        (ResponseError("WAIT cannot be used with replica instances"), 0, False, True),
+        ("no replica", 0, True, False),
+    ],
+)
+def test_a_replica_is_waited_for_on_the_connection_that_wrote(
+    answer: object, told: int, is_kept: bool, asked: bool
+) -> None:
+    async def main() -> None:
+        wires = Wires()
+        wires.replies = [[b"token", 1 if asked else 0]]
+        if isinstance(answer, Exception):
+            wires.fails["read"] = [None, answer]
+        else:
+            wires.replies.append(answer)
+        assert await wires.ask("EVALSHA", "sha", "0", script=Awaited) == [b"token", told]
+        (wire,) = wires.made
+        assert (wire.sent[1:] == [("WAIT", 1, 500)]) == asked
+        assert (wire.is_gone, wires.server.idle) == (not is_kept, int(is_kept))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
     ("error", "is_kept"),
     [
         (ResponseError("WRONGTYPE"), True),
@@ -234,7 +272,8 @@ def test_a_retired_server_keeps_nothing() -> None:
 
 def test_a_full_door_and_a_broken_one() -> None:
     now = 0.0
-    door = Door("redis a:1", Breaker(lambda: 0.5), lambda: now)
+    opened: list[float] = []
+    door = Door("redis a:1", Breaker(lambda: 0.5), lambda: now, lambda: opened.append(now))
     for _ in range(MAX_WAITING):
         door.enter()
     with pytest.raises(IndexUnavailable, match=f"{MAX_WAITING} commands wait for redis a:1"):
@@ -247,6 +286,7 @@ def test_a_full_door_and_a_broken_one() -> None:
     with pytest.raises(IndexUnavailable, match="redis a:1 failed lately"):
         door.enter()
     assert door.waiting == MAX_WAITING - 1
+    assert opened == [0.0]
     now = 1.1
     door.enter()  # the probe
     door.succeeded()

@@ -46,11 +46,13 @@ class Clock:
 
 class ReadScript:
     text = "return redis.call('GET', KEYS[1])"
+    wait_s = 0.0
     sha = "d3c21d0c2b9ca22f82737626a27bcaf5d288f99f"
 
 
 class TwoKeys:
     text = "return redis.call('GET', KEYS[1]) .. (redis.call('GET', KEYS[2]) or '')"
+    wait_s = 0.0
     sha = "0" * 40  # known to nobody, so its text is sent
 
 
@@ -573,6 +575,50 @@ def test_an_error_answer_costs_its_connection_alone(
             await link.call("list", "DEL", "list")
 
     asyncio.run(main())
+
+
+class Hurried:
+    """A clock on which every look is half a second later: breakers are never shut for long."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.5
+        return self.now
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_late_replies_are_nobodys(peer: str, request: pytest.FixtureRequest) -> None:
+    """A server that stands still again and again, with commands in flight."""
+    farm = request.getfixturevalue(peer)
+    match farm:
+        case SentinelFarm():
+            server = farm.master
+        case ClusterFarm():
+            server = farm.owner(0)
+        case _:
+            server = farm
+    farm.command("FLUSHALL")
+
+    async def main() -> None:
+        async with linked(farm.url) as patient:
+            keys = await fill(patient, 300)
+        async with linked(farm.url, budget_s=0.03, clock=Hurried()) as link:
+            readers = Readers(link, keys, 12)
+            for _ in range(6):
+                await readers.more(100)
+                server.pause()
+                await readers.fail()
+                server.resume()
+            await readers.more(1000)
+            await readers.stop()
+            assert link.stats.late > 0
+
+    try:
+        asyncio.run(main())
+    finally:
+        server.resume()
 
 
 def test_a_server_that_quotes_what_it_was_sent(caplog: pytest.LogCaptureFixture) -> None:

@@ -146,8 +146,11 @@ class SentinelFarm(Farm):
 
     def _watch(self, sentinel: SentinelServer) -> list[str]:
         first, second = self.servers
+        # All vote, but only one of them stands for election: two would split the votes at times,
+        # and try again after twice the failover's timeout.
+        quorum = 2 if sentinel is self.sentinels[0] else len(self.sentinels) + 1
         return [
-            f"sentinel monitor {SERVICE} 127.0.0.1 {first.port} 2",
+            f"sentinel monitor {SERVICE} 127.0.0.1 {first.port} {quorum}",
             f"sentinel down-after-milliseconds {SERVICE} {self.down_after_ms}",
             f"sentinel failover-timeout {SERVICE} 4000",
             *([f"sentinel auth-pass {SERVICE} {self.password}"] if self.password else []),
