@@ -26,7 +26,7 @@ from cache.index.cluster import Sharded
 from cache.index.door import Door
 from cache.index.sentinel import Watched
 from cache.index.server import Part, Reply, Script, Server, tell
-from cache.index.topology import OneServer, Onward, Topology
+from cache.index.topology import OneServer, Topology
 
 BUDGET_S: Final = 0.05
 # MOVED by a map that is old, then ASK because the slot is on its way again.
@@ -186,29 +186,30 @@ class Link:
     ) -> Reply:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._budget_s
-        onward = Onward(server)
-        for sent in range(1 + MAX_REDIRECTS):
-            server = onward.server or await self._find(topology, slot_key, deadline)
-            if sent:
-                self.stats.redirected += 1
-                server.door.allow()
+        is_asking = False
+        for redirects in range(MAX_REDIRECTS, -1, -1):
+            if server is None:
+                server = await self._find(topology, slot_key, deadline)
             try:
                 reply = await server.exchange(
-                    command, script, deadline=deadline, is_asking=onward.is_asking
+                    command, script, deadline=deadline, is_asking=is_asking
                 )
             except Exception as error:
                 if isinstance(error, (AskError, TryAgainError)):
                     server.door.succeeded()  # the server is well, the key is elsewhere
                 else:
                     server.door.failed()
-                next_one = await topology.learn(server, error)
-                if next_one is None or loop.time() >= deadline:
+                onward = await topology.learn(server, error)
+                if onward is None or not redirects or loop.time() >= deadline:
                     raise
-                onward, last = next_one, error
+                server, is_asking = onward.server, onward.is_asking
+                self.stats.redirected += 1
+                if server is not None:
+                    server.door.allow()
             else:
                 server.door.succeeded()
                 return reply
-        raise last
+        raise AssertionError("the last turn answers or raises")
 
     async def _find(self, topology: Topology, slot_key: str | bytes, deadline: float) -> Server:
         try:
