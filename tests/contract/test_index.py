@@ -642,7 +642,7 @@ def test_a_second_opener_is_kept_out_and_gets_in_later(tmp_path: Path) -> None:
 
 def test_sources_are_bounded_and_dropped_ones_never_get_an_old_token(tmp_path: Path) -> None:
     async def main() -> None:
-        index = _embedded(tmp_path / "index.sqlite", max_sources=1000)
+        index = _embedded(tmp_path / "index.sqlite", max_sources=1000, budget_s=5.0)
         await index.start()
         token = (await index.open_source(SOURCE)).token
         for _ in range(3):
