@@ -519,7 +519,7 @@ class RedisIndex:
         task.add_done_callback(self._ended)
         # wait() cancels nothing, neither at its timeout nor when the caller is cancelled.
         wait_s = 0.0 if script is None else script.wait_s
-        await asyncio.wait((task,), timeout=self._budget_s + wait_s)
+        await asyncio.wait((task,), timeout=self._budget_s + 2 * wait_s)
         if not task.done():
             self.stats.late += 1
             raise IndexUnavailable(f"no answer from redis in {self._budget_s} s")
@@ -599,7 +599,7 @@ async def _wait_for_replica(connection: AbstractConnection, wait_s: float, reply
     try:
         await connection.send_command("WAIT", 1, _ms(wait_s))
         # redis-py answers None when a timeout that was asked for is over.
-        answer = await connection.read_response(timeout=2 * wait_s)
+        answer = await connection.read_response(timeout=1.5 * wait_s)
     except (RedisError, OSError, TimeoutError):
         pass  # what was written is written; that no replica has it is what we say
     if not isinstance(answer, int):

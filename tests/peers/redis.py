@@ -36,6 +36,7 @@ class RedisServer:
                 "redis-server",
                 *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder),
                 *("--unixsocket", f"{self.folder}/socket", "--daemonize", "no"),
+                *("--shutdown-timeout", "0"),  # for replicas that a test has frozen
                 *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
             ],
             stdout=subprocess.PIPE,
