@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from tests.contract.homes import Home
 from tests.peers.redis import RedisServer
 from tests.peers.redis_farm import ClusterFarm, SentinelFarm
 
@@ -39,3 +41,26 @@ def sentinel_farm() -> Iterator[SentinelFarm]:
 def cluster_farm() -> Iterator[ClusterFarm]:
     with closing(ClusterFarm(password=PASSWORD).start()) as farm:
         yield farm
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with closing(RedisServer().start()) as server:
+        yield server
+
+
+PEERS = {
+    "redis": "shared_server",
+    "redis over its socket": "locked_server",
+    "sentinel": "sentinel_farm",
+    "cluster": "cluster_farm",
+}
+
+
+@pytest.fixture(params=["embedded", *PEERS])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+    if request.param == "embedded":
+        return Home("embedded", tmp_path, None)
+    server = request.getfixturevalue(PEERS[request.param])
+    server.command("FLUSHALL")
+    return Home(request.param, tmp_path, server)
