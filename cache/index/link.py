@@ -164,7 +164,7 @@ class Link:
         task.add_done_callback(partial(self._ended, door))
         # wait() cancels nothing, neither at its timeout nor when the caller is cancelled.
         wait_s = 0.0 if script is None else script.wait_s
-        await asyncio.wait((task,), timeout=self._budget_s + wait_s)
+        await asyncio.wait((task,), timeout=self._budget_s + 2 * wait_s)
         if not task.done():
             self.stats.late += 1
             raise IndexUnavailable(f"no answer from {door.name} in {self._budget_s} s")

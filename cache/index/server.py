@@ -190,7 +190,7 @@ async def _wait_for_replica(connection: AbstractConnection, wait_s: float, reply
     try:
         await connection.send_command("WAIT", 1, max(1, int(wait_s * 1000)))
         # redis-py answers None when a timeout that was asked for is over.
-        answer = await connection.read_response(timeout=2 * wait_s)
+        answer = await connection.read_response(timeout=1.5 * wait_s)
     except (RedisError, OSError, TimeoutError):
         pass  # what was written is written; that no replica has it is what we say
     reply[-1] = answer if isinstance(answer, int) else 0
