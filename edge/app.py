@@ -354,12 +354,10 @@ class App:
 
     def _build_index(self) -> Index:
         where = self._config.cache.index
-        if isinstance(where, addresses.RedisIndex):
-            return RedisIndex(
-                where.url, clock=time.time, monotonic=time.monotonic, random=self._chance
-            )
-        path = os.path.join(self._config.cache.path, "index.sqlite")
-        return EmbeddedIndex(path, clock=time.time, random=self._chance)
+        if isinstance(where, addresses.EmbeddedIndex):
+            path = os.path.join(self._config.cache.path, "index.sqlite")
+            return EmbeddedIndex(path, clock=time.time, random=self._chance)
+        return RedisIndex(where.url, clock=time.time, monotonic=time.monotonic, random=self._chance)
 
     def _is_strict(self, index: Index) -> bool:
         """Who shares the index with nobody hears of every purge at once."""

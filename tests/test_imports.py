@@ -14,7 +14,7 @@ PACKAGES = ("edge", "resizer", "cache")
 # Pure: standard library and other pure modules only, no I/O, no clock, no event loop.
 PURE = {
     *("cache.key", "cache.entry", "cache.orders", "cache.sieve", "cache.gdsf", "cache.errors"),
-    *("cache.index.leases", "cache.index.breaker"),
+    *("cache.index.leases", "cache.index.breaker", "cache.index.address", "cache.index.slots"),
     *("cache.index.interface", "resizer.transform", "resizer.geometry", "resizer.formats"),
     *("resizer.job", "resizer.errors", "resizer.orientation", "resizer.gif", "resizer.tiff"),
     *("resizer.jpeg2000", "resizer.strip", "resizer.rights", "resizer.words", "resizer.region"),
@@ -40,6 +40,7 @@ PIL_ROOMS = {
     *("resizer.render", "resizer.warm_up"),
     *("resizer.attention", "resizer.effects", "resizer.stamp", "resizer.placeholder"),
 }
+REDIS_ROOMS = ("server", "topology", "sentinel", "cluster", "link", "redis", "news")
 # Third-party libraries, each with the rooms that may know it.
 LIBRARY_ROOMS = {
     "PIL": PIL_ROOMS,
@@ -47,7 +48,7 @@ LIBRARY_ROOMS = {
     "uvloop": {"edge.app"},
     "prometheus_client": {"edge.metrics"},
     "click": {"edge.cli"},
-    "redis": {"cache.index.redis", "cache.index.news"},
+    "redis": {f"cache.index.{room}" for room in REDIS_ROOMS},
     "sqlite3": {f"cache.index.{n}" for n in ("database", "embedded", "log", "catalogue")},
 }
 # Only the composition root knows these; who uses their work takes it as an argument.

@@ -39,15 +39,19 @@ def announce(db: sqlite3.Connection, order: Order, now_ms: int, used: int, bound
 
 
 def page(db: sqlite3.Connection, after: int, epoch: str) -> OrderPage:
-    rows = db.execute("SELECT seq, packed FROM orders WHERE seq > ? ORDER BY seq", (after,))
-    orders = (maybe_order(packed, seq) for seq, packed in rows)
-    return OrderPage(
-        tuple(order for order in orders if order is not None),
-        _state(db, "head"),
-        _state(db, "horizon"),
-        epoch,
-        _state(db, "forgotten"),
-    )
+    query = "SELECT seq, is_wide, packed FROM orders WHERE seq > ? ORDER BY seq"
+    orders = []
+    # What cannot be read may have been anything: it counts as dropped.
+    horizon, forgotten = _state(db, "horizon"), _state(db, "forgotten")
+    for seq, is_wide, packed in db.execute(query, (after,)):
+        order = maybe_order(packed, seq)
+        if order is not None:
+            orders.append(order)
+        elif is_wide:
+            horizon = max(horizon, seq)
+        else:
+            forgotten = max(forgotten, seq)
+    return OrderPage(tuple(orders), _state(db, "head"), horizon, epoch, forgotten)
 
 
 def takedowns(db: sqlite3.Connection) -> frozenset[SourceId]:

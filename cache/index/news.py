@@ -14,6 +14,8 @@ from typing import Final
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
+from cache.errors import IndexUnavailable
+
 CHANNEL: Final = "halftone:orders"
 # A silent connection is asked for a sign of life so often; a dead one is known after twice that.
 PING_S: Final = 10.0
@@ -25,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class News:
-    """connect answers a connection that is open and authenticated, or raises as redis-py does."""
+    """connect answers a connection that is open and authenticated, or raises IndexUnavailable."""
 
     def __init__(
         self,
@@ -59,7 +61,7 @@ class News:
             before = self.connects
             try:
                 await self._listen()
-            except (RedisError, OSError, TimeoutError) as error:
+            except (IndexUnavailable, RedisError, OSError, TimeoutError) as error:
                 _log.info("news of orders: connection lost (%s)", type(error).__name__)
             except Exception:  # noqa: BLE001  # top of the task
                 _log.exception("news of orders: unexpected failure")

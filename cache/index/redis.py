@@ -22,30 +22,20 @@ P begins new ones and the last two are read, so what nobody asks for is not list
 The epoch is drawn at the first sight of a source and lives in the same value as its generation. So
 a flush, an eviction by Redis or a failover to an empty server shows as another epoch, in the same
 atomic step that reads the generation; there is no epoch key that could get lost alone.
-
-A command in flight is never cancelled. Its reply would stay on the connection and answer the next
-command: wrong bytes (redis-py #2624, #2665). Each command is a task of ours that callers only wait
-for; a socket timeout ends it, and any exception throws its connection away.
 """
 
-import asyncio
 import hashlib
 import importlib.resources
-import logging
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from typing import Final
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.asyncio.connection import AbstractConnection
 
 from cache.errors import IndexUnavailable
-from cache.index.breaker import Breaker
 from cache.index.hints import Hints, Tell
 from cache.index.interface import (
     BOUNDS,
@@ -71,6 +61,7 @@ from cache.index.interface import (
     keepable,
     too_many_takedowns,
 )
+from cache.index.link import BUDGET_S, Link, Stats
 from cache.index.news import CHANNEL, News
 from cache.index.record import (
     maybe_failure,
@@ -82,14 +73,10 @@ from cache.index.record import (
     pack_record,
     pack_source,
 )
+from cache.index.server import Part, Reply
 from cache.key import SourceId
 from cache.orders import Act, Order, Scope
 
-SCHEMES: Final = ("redis://", "rediss://", "unix://")
-BUDGET_S: Final = 0.05
-CONNECTIONS: Final = 4
-# Callers that wait for a connection; at 0.2 ms a command the last one of these is out of budget.
-MAX_WAITING: Final = 256
 # A source that nobody asked for in a month starts afresh: its entries become misses.
 KEEP_MS: Final = 30 * 86_400_000
 _TOKEN: Final = re.compile(rb"([0-9a-f]{16}):([0-9]{1,16})")
@@ -108,22 +95,6 @@ _LOG_KEYS: Final = tuple(
 )
 # Orders of each kind, paths, take-downs that one command answers at most.
 _PAGE: Final = 250
-
-_log = logging.getLogger(__name__)
-
-Part = str | bytes | int
-Reply = bytes | int | list["Reply"] | None
-
-
-@dataclass(slots=True)
-class Stats:
-    """calls == answered + failed + refused + those still running."""
-
-    calls: int = 0
-    answered: int = 0
-    failed: int = 0
-    refused: int = 0  # by the breaker or the bound on waiting callers
-    late: int = 0  # callers that gave up before their command ended
 
 
 class _Script:
@@ -151,23 +122,15 @@ class RedisIndex:
         budget_s: float = BUDGET_S,
         bounds: Bounds = BOUNDS,
     ) -> None:
-        self.breaker = Breaker(random.random)
-        self.stats = Stats()
+        self.link = Link(url, monotonic=monotonic, random=random, budget_s=budget_s)
         self.catalogue = CatalogueStats()
         self.on_news: Callable[[], None] = _nobody_listens
         self._hints = Hints()
         self._news = News(self._connected, self._heard, random)
         self._bounds = bounds
         self._last_seq = 0  # of an order, as far as is known here
-        self._url = url
         self._clock = clock
-        self._monotonic = monotonic
         self._random = random
-        self._budget_s = budget_s
-        self._factory: ConnectionPool | None = None
-        self._idle: list[AbstractConnection] = []
-        self._slots = asyncio.Semaphore(CONNECTIONS)
-        self._running: set[asyncio.Task[Reply]] = set()
         self._scripts = {name: _Script(name) for name in _SCRIPTS}
 
     @property
@@ -176,7 +139,7 @@ class RedisIndex:
 
     @property
     def times_degraded(self) -> int:
-        return self.breaker.opened
+        return self.link.times_degraded
 
     @property
     def exclusive(self) -> bool:
@@ -184,42 +147,25 @@ class RedisIndex:
 
     @property
     def is_degraded(self) -> bool:
-        return self.breaker.is_open
+        return self.link.is_degraded
+
+    @property
+    def stats(self) -> Stats:
+        return self.link.stats
 
     async def probe(self) -> None:
-        with suppress(IndexUnavailable):
-            await self._call("PING")
+        await self.link.probe()
+        if not self.link.is_degraded:
             self._hints.wake()
 
     async def start(self) -> None:
-        if not self._url.startswith(SCHEMES):
-            scheme = self._url.partition("://")[0]
-            raise IndexUnavailable(f"index scheme {scheme!r} is none of {', '.join(SCHEMES)}")
-        try:
-            factory = ConnectionPool.from_url(
-                self._url,
-                protocol=2,
-                socket_timeout=self._budget_s,
-                socket_connect_timeout=self._budget_s,
-                retry=Retry(NoBackoff(), 0),
-                # CLIENT SETINFO would cost two round trips for every connection.
-                driver_info=None,
-            )
-            _connection(factory)
-        except (ValueError, TypeError, RedisError) as error:
-            # The text of the error may quote the address, and with it the password.
-            raise IndexUnavailable("the index's address cannot be read") from error
-        self._factory = factory
+        await self.link.start()
         self._news.start()
 
     async def stop(self) -> None:
-        self._factory = None
         await self._news.stop()
         await self._hints.stop()
-        while self._running:
-            await asyncio.wait(self._running)
-        while self._idle:
-            await _discard(self._idle.pop())
+        await self.link.stop()
 
     async def open_source(
         self, source: SourceId, *, barrier: int = 0, head: int = 0, settled: int = 0
@@ -497,74 +443,12 @@ class RedisIndex:
         self.on_news()
 
     async def _connected(self) -> AbstractConnection:
-        """A connection for somebody else's use."""
-        if self._factory is None:
-            raise ConnectionRefusedError("index is not started")
-        connection = _connection(self._factory)
-        await connection.connect()  # type: ignore[no-untyped-call]
-        return connection
+        """A connection for somebody else's use, to where the log is."""
+        return await self.link.connect(_LOG_KEYS[0])
 
     async def _call(self, *command: Part, script: _Script | None = None) -> Reply:
         """One command, within the budget. Raises IndexUnavailable."""
-        self.stats.calls += 1
-        if self._factory is None:
-            self.stats.refused += 1
-            raise IndexUnavailable("index is not started")
-        if len(self._running) >= MAX_WAITING:
-            self.stats.refused += 1
-            raise IndexUnavailable(f"{MAX_WAITING} commands wait for redis already")
-        if not self.breaker.allow(self._monotonic()):
-            self.stats.refused += 1
-            raise IndexUnavailable("redis failed lately, the breaker is open")
-        task = asyncio.get_running_loop().create_task(
-            self._run(self._factory, command, script), name="redis command"
-        )
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        # wait() cancels nothing, neither at its timeout nor when the caller is cancelled.
-        wait_s = 0.0 if script is None else script.wait_s
-        await asyncio.wait((task,), timeout=self._budget_s + wait_s)
-        if not task.done():
-            self.stats.late += 1
-            raise IndexUnavailable(f"no answer from redis in {self._budget_s} s")
-        if task.cancelled():
-            raise IndexUnavailable("redis: the loop is ending")
-        error = task.exception()
-        if error is not None:
-            raise IndexUnavailable(f"redis: {type(error).__name__}: {error}") from error
-        return task.result()
-
-    async def _run(
-        self, factory: ConnectionPool, command: tuple[Part, ...], script: _Script | None
-    ) -> Reply:
-        # Nothing is in flight while we wait for a slot, so this wait alone may be cancelled.
-        async with asyncio.timeout(self._budget_s):
-            await self._slots.acquire()
-        try:
-            connection = self._idle.pop() if self._idle else _connection(factory)
-            try:
-                reply = await _exchange(connection, command, script)
-            except BaseException:
-                await _discard(connection)
-                raise
-            self._idle.append(connection)
-            return reply
-        finally:
-            self._slots.release()
-
-    def _ended(self, task: asyncio.Task[Reply]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and task.exception() is None:
-            self.stats.answered += 1
-            if self.breaker.is_open:
-                _log.warning("redis answers again")
-            self.breaker.succeeded()
-            return
-        self.stats.failed += 1
-        was_open = self.breaker.is_open
-        self.breaker.failed(self._monotonic())
-        if self.breaker.is_open and not was_open:
-            _log.warning("redis failed too often, deciding locally until it answers")
+        return await self.link.call(_first_key(command), *command, script=script)
 
     def _new_epoch(self) -> str:
         return f"{self._random.getrandbits(4 * EPOCH_DIGITS):0{EPOCH_DIGITS}x}"
@@ -573,47 +457,13 @@ class RedisIndex:
         return int(self._clock() * 1000)
 
 
-def _connection(factory: ConnectionPool) -> AbstractConnection:
-    connection: AbstractConnection = factory.make_connection()  # type: ignore[no-untyped-call]
-    return connection
-
-
-async def _exchange(
-    connection: AbstractConnection, command: tuple[Part, ...], script: _Script | None
-) -> Reply:
-    await connection.connect()  # type: ignore[no-untyped-call]
-    await connection.send_command(*command)
-    try:
-        reply: Reply = await connection.read_response()
-    except NoScriptError:
-        # After a failover or SCRIPT FLUSH. The error was read to its end: nothing is left over.
-        assert script is not None
-        await connection.send_command("EVAL", script.text, *command[2:])
-        reply = await connection.read_response()
-    if script is not None and script.wait_s:
-        await _wait_for_replica(connection, script.wait_s, reply)
-    return reply
-
-
-async def _wait_for_replica(connection: AbstractConnection, wait_s: float, reply: Reply) -> None:
-    """Ask on the connection that wrote, since Redis answers for that one's writes only."""
-    if not isinstance(reply, list) or reply[-1] == 0:
-        return
-    answer = None
-    try:
-        await connection.send_command("WAIT", 1, _ms(wait_s))
-        # redis-py answers None when a timeout that was asked for is over.
-        answer = await connection.read_response(timeout=2 * wait_s)
-    except (RedisError, OSError, TimeoutError):
-        pass  # what was written is written; that no replica has it is what we say
-    if not isinstance(answer, int):
-        await _discard(connection)
-    reply[-1] = answer if isinstance(answer, int) else 0
-
-
-async def _discard(connection: AbstractConnection) -> None:
-    with suppress(RedisError, OSError, TimeoutError):
-        await connection.disconnect(nowait=True)
+def _first_key(command: tuple[Part, ...]) -> str | bytes:
+    """EVALSHA sha count key ..., or COMMAND key ...; "" where there is none."""
+    key = command[3:4] if command[0] == "EVALSHA" else command[1:2]
+    match key:
+        case ((str() | bytes()) as text,):
+            return text
+    return ""
 
 
 def _keys(source: SourceId, *names: str) -> list[str]:

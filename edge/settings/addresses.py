@@ -6,6 +6,9 @@
     embedded         the index of this node: SQLite in the cache folder
     redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]      rediss:// the same over TLS
     unix:///path[?db=N]                             Redis on a Unix socket
+    redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT],.../SERVICE[/DB]     the master of a service
+        [?sentinel_user=USER&sentinel_password=PASSWORD]    sentinels have their own login, or none
+    redis+cluster://[USER[:PASSWORD]@]HOST[:PORT],...       some nodes, which know the others
 
 Nothing is resolved here. str() of an address and parse_ are inverses.
 """
@@ -21,10 +24,13 @@ from edge.settings.units import BadValue, parse_whole
 # sizeof(sun_path) - 1 on Linux, unix(7).
 MAX_SOCKET_PATH: Final = 107
 REDIS_PORT: Final = 6379
+SENTINEL_PORT: Final = 26_379
 # RFC 1123 section 2.1, and the underscore of container names; dots between labels of 63 at most.
 _HOST_NAME: Final = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\Z"
 )
+# What Sentinel itself takes for one.
+_SERVICE: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -164,23 +170,86 @@ class RedisIndex:
 
     @property
     def url(self) -> str:
-        return self._write(urllib.parse.quote(self.password, safe=""))
+        return self._write(_quote(self.password))
 
     def __str__(self) -> str:
-        return self._write("***" if self.password else "")
+        return self._write(_mask(self.password))
 
     def _write(self, password: str) -> str:
-        login = urllib.parse.quote(self.username, safe="") + (f":{password}" if password else "")
-        login = f"{login}@" if login else ""
+        login = _write_login(self.username, password)
         if isinstance(self.address, UnixAddress):
             path = urllib.parse.quote(self.address.path)
             return f"unix://{login}{path}?db={self.database}"
         return f"{'rediss' if self.tls else 'redis'}://{login}{self.address}/{self.database}"
 
 
-IndexAddress = EmbeddedIndex | RedisIndex
+@dataclass(frozen=True, slots=True)
+class SentinelIndex:
+    """The master of a service that sentinels watch. str() hides the passwords, url does not."""
+
+    sentinels: tuple[TcpAddress, ...]
+    service: str
+    database: int = 0
+    username: str = ""
+    password: str = field(default="", repr=False)
+    sentinel_username: str = ""
+    sentinel_password: str = field(default="", repr=False)
+
+    @property
+    def url(self) -> str:
+        return self._write(_quote(self.password), _quote(self.sentinel_password))
+
+    def __str__(self) -> str:
+        return self._write(_mask(self.password), _mask(self.sentinel_password))
+
+    def _write(self, password: str, sentinel_password: str) -> str:
+        login = _write_login(self.username, password)
+        hosts = ",".join(map(str, self.sentinels))
+        options = {"sentinel_user": _quote(self.sentinel_username)}
+        options["sentinel_password"] = sentinel_password
+        query = "&".join(f"{name}={value}" for name, value in options.items() if value)
+        path = f"{self.service}/{self.database}"
+        return f"redis+sentinel://{login}{hosts}/{path}{'?' if query else ''}{query}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterIndex:
+    """Some nodes of a Redis Cluster. str() hides the password, url does not."""
+
+    nodes: tuple[TcpAddress, ...]
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+    @property
+    def url(self) -> str:
+        return self._write(_quote(self.password))
+
+    def __str__(self) -> str:
+        return self._write(_mask(self.password))
+
+    def _write(self, password: str) -> str:
+        hosts = ",".join(map(str, self.nodes))
+        return f"redis+cluster://{_write_login(self.username, password)}{hosts}"
+
+
+def _write_login(username: str, password: str) -> str:
+    login = _quote(username) + (f":{password}" if password else "")
+    return f"{login}@" if login else ""
+
+
+def _quote(text: str) -> str:
+    return urllib.parse.quote(text, safe="")
+
+
+def _mask(password: str) -> str:
+    return "***" if password else ""
+
+
+SharedIndex = RedisIndex | SentinelIndex | ClusterIndex
+IndexAddress = EmbeddedIndex | SharedIndex
 _INDEX_FORMS: Final = (
-    '"embedded", "redis://HOST:6379/0", "rediss://HOST:6379/0" or "unix:///run/redis.sock"'
+    '"embedded", "redis://HOST:6379/0", "rediss://HOST:6379/0", "unix:///run/redis.sock",'
+    ' "redis+sentinel://HOST:26379,HOST:26379/SERVICE/0" or "redis+cluster://HOST:6379,HOST:6379"'
 )
 
 
@@ -189,8 +258,10 @@ def parse_index(text: str) -> IndexAddress:
     if text == "embedded":
         return EmbeddedIndex()
     scheme, colon, _ = text.partition(":")
-    if scheme in ("redis+sentinel", "redis+cluster"):
-        raise BadValue(f"{scheme}:// is not available in this release; use redis:// or rediss://")
+    if text.startswith("redis+sentinel://"):
+        return _parse_sentinel_index(text.removeprefix("redis+sentinel://"))
+    if text.startswith("redis+cluster://"):
+        return _parse_cluster_index(text.removeprefix("redis+cluster://"))
     if not colon or scheme not in ("redis", "rediss", "unix"):
         raise BadValue(f"must be {_INDEX_FORMS}")
     try:
@@ -218,3 +289,74 @@ def parse_index(text: str) -> IndexAddress:
     # urlsplit() has taken the brackets off; a bare IPv6 address is what parse_host() reads too.
     address = TcpAddress(parse_host(parts.hostname), REDIS_PORT if port is None else port)
     return RedisIndex(address, database, scheme == "rediss", username, password)
+
+
+def _parse_sentinel_index(text: str) -> SentinelIndex:
+    authority, path, query = _split_farm(text)
+    username, password, sentinels = _parse_authority(authority, SENTINEL_PORT)
+    service, slash, database = path.partition("/")
+    if not _SERVICE.fullmatch(service):
+        raise BadValue(
+            "needs the name of a service behind its hosts, of letters, digits, - . and _:"
+            " redis+sentinel://HOST,HOST/SERVICE/0"
+        )
+    options = {}
+    for option in query.split("&") if query else ():
+        name, _, value = option.partition("=")
+        if name not in ("sentinel_user", "sentinel_password") or name in options:
+            raise BadValue("takes no option but sentinel_user and sentinel_password")
+        options[name] = urllib.parse.unquote(value)
+    return SentinelIndex(
+        sentinels,
+        service,
+        parse_whole(database) if slash and database else 0,
+        username,
+        password,
+        options.get("sentinel_user", ""),
+        options.get("sentinel_password", ""),
+    )
+
+
+def _parse_cluster_index(text: str) -> ClusterIndex:
+    authority, path, query = _split_farm(text)
+    if query:
+        raise BadValue("takes no options behind a question mark")
+    if path not in ("", "0"):
+        raise BadValue("names a database, and a cluster has no other than 0")
+    username, password, nodes = _parse_authority(authority, REDIS_PORT)
+    return ClusterIndex(nodes, username, password)
+
+
+def _split_farm(text: str) -> tuple[str, str, str]:
+    """Authority, path and query; several hosts are more than urlsplit() takes."""
+    if "#" in text:
+        raise BadValue("has a fragment; write # in a password as %23")
+    rest, _, query = text.partition("?")
+    authority, _, path = rest.partition("/")
+    if "@" in path or "@" in query:
+        raise BadValue("has an @ behind its hosts; write / ? @ in a password as %2F %3F %40")
+    return authority, path, query
+
+
+def _parse_authority(text: str, default_port: int) -> tuple[str, str, tuple[TcpAddress, ...]]:
+    """User name, password, hosts."""
+    login, _, hosts = text.rpartition("@")
+    username, _, password = login.partition(":")
+    found = tuple(_parse_farm_host(host, default_port) for host in hosts.split(","))
+    if len(set(found)) < len(found):
+        raise BadValue("names a host twice")
+    return urllib.parse.unquote(username), urllib.parse.unquote(password), found
+
+
+def _parse_farm_host(text: str, default_port: int) -> TcpAddress:
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, str(default_port)
+    if not host:
+        raise BadValue("names no host, or has a comma too many")
+    if ":" in host and not host.startswith("["):
+        raise BadValue("has an IPv6 address without its brackets")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):
+        # Not quoted: where the host was forgotten it is a password.
+        raise BadValue("has a port that is no number from 1 to 65535")
+    return TcpAddress(parse_host(host), int(port))

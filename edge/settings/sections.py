@@ -15,9 +15,9 @@ from typing import ClassVar, Final
 from edge.policy.negotiation import NewerFormat
 from edge.settings.addresses import (
     Address,
+    EmbeddedIndex,
     IndexAddress,
     Network,
-    RedisIndex,
     format_network,
     parse_address,
     parse_index,
@@ -130,7 +130,7 @@ def _parse_tag(text: str) -> str:
 
 
 def _show_index(index: IndexAddress) -> str:
-    return index.url if isinstance(index, RedisIndex) else str(index)
+    return str(index) if isinstance(index, EmbeddedIndex) else index.url
 
 
 PATH: Final = Written(_parse_path, "an absolute path")
@@ -141,7 +141,8 @@ NETWORK: Final[Written[Network]] = Written(
 )
 INDEX: Final[Written[IndexAddress]] = Written(
     parse_index,
-    '"embedded", or redis://HOST:6379/0, rediss://HOST:6379/0, unix:///path',
+    '"embedded", or redis://HOST:6379/0, rediss://HOST:6379/0, unix:///path,'
+    " redis+sentinel://HOST:26379,HOST:26379/SERVICE/0, redis+cluster://HOST:6379,HOST:6379",
     _show_index,
     str,
 )

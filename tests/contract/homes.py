@@ -1,4 +1,4 @@
-"""The two homes of the index, for the suite that runs on both, and a proxy that delays a reply."""
+"""The homes of the index, for the suite that runs on all, and a proxy that delays a reply."""
 
 import asyncio
 import random
@@ -11,6 +11,7 @@ from cache.index.interface import BOUNDS, Bounds, Index, SourceRecord
 from cache.index.redis import RedisIndex
 from cache.key import Key, SourceId
 from tests.peers.redis import RedisServer
+from tests.peers.redis_farm import ClusterFarm, SentinelFarm
 
 SOURCE = SourceId("site", "/a.jpg")
 OTHER = SourceId("site", "/b.jpg")
@@ -23,6 +24,9 @@ FULL_RECORD = SourceRecord(
 )
 
 
+Peer = RedisServer | SentinelFarm | ClusterFarm
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 1_795_000_000.0
@@ -32,9 +36,9 @@ class Clock:
 
 
 class Home:
-    """One of the two homes: makes an index over the same state, any number of times."""
+    """One of the homes: makes an index over the same state, any number of times."""
 
-    def __init__(self, name: str, folder: Path, server: RedisServer | None) -> None:
+    def __init__(self, name: str, folder: Path, server: Peer | None) -> None:
         self.name = name
         self.clock = Clock()
         self.path = folder / "index.sqlite"
@@ -68,14 +72,15 @@ class Home:
 
 
 def redis_index(
-    server: RedisServer,
+    server: Peer,
     *,
     budget_s: float = 0.05,
     clock: Callable[[], float] | None = None,
+    url: str = "",
     bounds: Bounds = BOUNDS,
 ) -> RedisIndex:
     return RedisIndex(
-        server.url,
+        url or server.url,
         clock=clock or Clock(),
         monotonic=Clock(),  # stands still: failures are always within a second
         random=random.Random(),

@@ -1,6 +1,6 @@
-"""One suite for both homes of the index, then what is Redis's own and what is SQLite's own.
+"""One suite for all homes of the index, then what is Redis's own and what is SQLite's own.
 
-Redis is a real server. Every test runs in one event loop of its own.
+Redis is a real server, or several. Every test runs in one event loop of its own.
 """
 
 import asyncio
@@ -402,8 +402,8 @@ def test_all_keys_of_a_source_share_one_slot_and_carry_no_name(home: Home) -> No
 @pytest.mark.parametrize("how", ["url", "unix"])
 def test_redis_by_address_and_by_socket(server: RedisServer, how: str) -> None:
     async def main() -> None:
-        index = redis_index(server, budget_s=2.0)
-        index._url = server.url if how == "url" else server.unix_url
+        url = server.url if how == "url" else server.unix_url
+        index = redis_index(server, budget_s=2.0, url=url)
         await index.start()
         await index.open_source(SOURCE)
         await index.stop()
@@ -419,8 +419,8 @@ def test_a_password_in_the_address(server: RedisServer) -> None:
         with pytest.raises(IndexUnavailable):
             await index.open_source(SOURCE)
         await index.stop()
-        index = redis_index(server, budget_s=2.0)
-        index._url = server.url.replace("//", "//:geheim@")
+        url = server.url.replace("//", "//:geheim@")
+        index = redis_index(server, budget_s=2.0, url=url)
         await index.start()
         await index.open_source(SOURCE)
         await index.stop()
@@ -430,7 +430,11 @@ def test_a_password_in_the_address(server: RedisServer) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["redis+sentinel://a:1/m", "redis+cluster://a:1", "http://a", "", "redis://a:port:geheim/x"],
+    [
+        *("http://a", "", "redis://a:port:geheim/x", "redis+sentinel://:geheim@a:1"),
+        *("redis+sentinel://:geheim@a/m/x", "redis+sentinel://a/m?password=geheim"),
+        *("redis+cluster://:geheim@a:1/1", "redis+cluster://:geheim@", "redis+cluster://a:geheim"),
+    ],
 )
 def test_addresses_that_can_never_work(url: str) -> None:
     async def main() -> None:
@@ -479,19 +483,19 @@ def test_a_stopped_server_opens_the_breaker_and_a_probe_closes_it(server: RedisS
         token = (await index.open_source(SOURCE)).token
         server.stop()
         for _ in range(5):
-            assert not index.breaker.is_open
+            assert not index.is_degraded
             with pytest.raises(IndexUnavailable):
                 await index.open_source(SOURCE)
-        assert index.breaker.is_open
+        assert index.is_degraded
         failed = index.stats.failed
         for _ in range(20):
             with pytest.raises(IndexUnavailable):
                 await index.purge(SOURCE)
         assert index.stats.failed == failed  # refused without a connection
         server.start()
-        index._monotonic.now += 2
+        index.link.monotonic.now += 2
         assert (await index.open_source(SOURCE)).token == token
-        assert not index.breaker.is_open
+        assert not index.is_degraded
         stats = index.stats
         assert stats.calls == stats.answered + stats.failed + stats.refused
         await index.stop()
@@ -508,18 +512,19 @@ def test_a_frozen_server_is_given_up_within_the_budget(server: RedisServer) -> N
                 token = (await index.open_source(SOURCE)).token
                 break
             except IndexUnavailable:  # the machine is busy; not what is tested
-                index._monotonic.now += 2
+                index.link.monotonic.now += 2
         server.pause()
         for _ in range(5):
             with pytest.raises(IndexUnavailable):
                 await index.open_source(SOURCE)
-        while index._running:
-            await asyncio.wait(index._running)
-        assert index.breaker.is_open
-        assert index._idle == []  # every connection with a reply still to come is gone
+        stats = index.stats
+        while stats.calls > stats.answered + stats.failed + stats.refused:
+            await asyncio.sleep(0.001)
+        assert index.is_degraded
+        assert index.link.idle == 0  # every connection with a reply still to come is gone
         server.resume()
         for _ in range(100):
-            index._monotonic.now += 2
+            index.link.monotonic.now += 2
             try:
                 answer = await index.open_source(SOURCE)
                 break
@@ -547,8 +552,7 @@ def test_a_late_reply_never_answers_another_question(server: RedisServer) -> Non
         for at in range(0, 500, 100):
             await asyncio.gather(*map(put, sources[at : at + 100]))
 
-        index = redis_index(server, budget_s=0.3)
-        index._url = f"redis://127.0.0.1:{port}/0"
+        index = redis_index(server, budget_s=0.3, url=f"redis://127.0.0.1:{port}/0")
         await index.start()
         await index.open_source(sources[0])
         await until(lambda: index._news.connects == 1)  # or its reply would be the one that is held
@@ -565,7 +569,7 @@ def test_a_late_reply_never_answers_another_question(server: RedisServer) -> Non
             answers = await asyncio.gather(*map(index.open_source, asked), return_exceptions=True)
             for source, answer in zip(asked, answers, strict=True):
                 if isinstance(answer, IndexUnavailable):
-                    index._monotonic.now += 2
+                    index.link.monotonic.now += 2
                     continue
                 assert answer.record.validator == source.path
                 answered += 1
@@ -642,7 +646,7 @@ def test_a_second_opener_is_kept_out_and_gets_in_later(tmp_path: Path) -> None:
 
 def test_sources_are_bounded_and_dropped_ones_never_get_an_old_token(tmp_path: Path) -> None:
     async def main() -> None:
-        index = _embedded(tmp_path / "index.sqlite", max_sources=1000)
+        index = _embedded(tmp_path / "index.sqlite", max_sources=1000, budget_s=5.0)
         await index.start()
         token = (await index.open_source(SOURCE)).token
         for _ in range(3):

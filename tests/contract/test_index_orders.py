@@ -1,6 +1,7 @@
 """The log of orders and what is taken down, in both homes."""
 
 import asyncio
+import sqlite3
 
 import pytest
 
@@ -9,6 +10,7 @@ from cache.index.interface import Bounds, Index, OrderPage
 from cache.key import SourceId
 from cache.orders import MAX_TAG_BYTES, MAX_VALUE_BYTES, Act, Order, Scope
 from tests.contract.homes import OTHER, SOURCE, Home, run
+from tests.peers.redis import RedisServer
 
 TAG = Order(Act.PURGE, Scope.TAG, "site", "summer")
 PREFIX = Order(Act.SOFTEN, Scope.PREFIX, "site", "/album/")
@@ -241,7 +243,10 @@ def test_who_listens_hears_of_orders(home: Home) -> None:
 
 
 def test_an_order_that_was_announced_survives_the_process(home: Home) -> None:
-    """As a purge does: the call is durable in both homes (Redis appends and syncs, if told to)."""
+    """As a purge does: the call is durable in both homes (Redis appends and syncs, if told to).
+    Several servers that are killed one by one are test_link.py's."""
+    if not isinstance(home.server, RedisServer | None):
+        return
 
     async def main() -> None:
         async with home.open() as index:
@@ -251,5 +256,30 @@ def test_an_order_that_was_announced_survives_the_process(home: Home) -> None:
                 home.server.start()
         async with home.open() as index:
             assert (await index.orders(0)).head == seq
+
+    asyncio.run(main())
+
+
+def test_orders_that_cannot_be_read_count_as_dropped(home: Home) -> None:
+    async def main() -> None:
+        async with home.open() as index:
+            first = await index.announce(TAG)
+        strange = ((b'["abolish","tag","site","x"]', True), (b"\x80[", False))
+        if home.server is None:
+            db = sqlite3.connect(home.path)
+            for packed, is_wide in strange:
+                seq = first + (1 if is_wide else 2)
+                db.execute("INSERT INTO orders VALUES (?, ?, ?)", (seq, is_wide, packed))
+            db.commit()
+            db.close()
+        else:
+            for packed, is_wide in strange:
+                seq = str(first + (1 if is_wide else 2))
+                log = f"halftone:{{orders}}:{'wide' if is_wide else 'single'}"
+                home.server.command("ZADD", log, seq, seq.encode() + b":" + packed)
+        async with home.open() as index:
+            page = await index.orders(0)
+            assert [one.seq for one in page.orders] == [first]
+            assert (page.horizon, page.forgotten) == (first + 1, first + 2)
 
     asyncio.run(main())

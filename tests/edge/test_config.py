@@ -105,11 +105,17 @@ def test_the_whole_manual(place: Place) -> None:
     assert second.grammars == tuple(Grammar)
 
 
-def test_the_dump_reads_back_and_masks_secrets(place: Place) -> None:
+@pytest.mark.parametrize(
+    "index",
+    [
+        "redis://:hunter2@h",
+        "redis+sentinel://:hunter2@h/farm/1?sentinel_password=hunter2",
+        "redis+cluster://:hunter2@h,i:7000",
+    ],
+)
+def test_the_dump_reads_back_and_masks_secrets(place: Place, index: str) -> None:
     config = place.load(
-        "cache.index = 'redis://:hunter2@h'\ntrusted_proxies = ['10.0.0.0/8']\n"
-        + ORIGIN
-        + place.site
+        f"cache.index = '{index}'\ntrusted_proxies = ['10.0.0.0/8']\n" + ORIGIN + place.site
     )
     assert "hunter2" not in config.toml() + repr(config)
     dumped = config.toml().replace("***", "hunter2")
@@ -210,10 +216,11 @@ def test_the_contract_of_defaults() -> None:
         ("pid_file = 'run.pid'", "F:3: pid_file: must be an absolute path, not 'run.pid'"),
         ("[log]\naccess = 'access.log'",
          "F:4: log.access: must be an absolute path, \"-\" or \"off\", not 'access.log'"),
-        # later
-        ("cache.index = 'redis+sentinel://a/0'",
-         ("F:3: cache.index: redis+sentinel:// is not available in this release;"
-          " use redis:// or rediss://")),
+        ("cache.index = 'redis+sentinel://a,b/'",
+         ("F:3: cache.index: needs the name of a service behind its hosts, of letters, digits,"
+          " - . and _: redis+sentinel://HOST,HOST/SERVICE/0")),
+        ("cache.index = 'redis+cluster://a,b/1'",
+         "F:3: cache.index: names a database, and a cluster has no other than 0"),
     ],
 )  # fmt: skip
 def test_one_mistake(place: Place, text: str, problem: str) -> None:

@@ -6,57 +6,80 @@ import signal
 import socket
 import subprocess
 import tempfile
+import urllib.parse
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class RedisServer:
-    """Started by start(), ended by its process id. Keeps its data between stop() and start()."""
+    """Started by start(), ended by its process id. Keeps its data between stop() and start().
 
-    def __init__(self) -> None:
+    by_socket: its url is that of its Unix socket.
+    """
+
+    def __init__(self, *options: str, password: str = "", by_socket: bool = False) -> None:
         self.folder = tempfile.mkdtemp(prefix="redis-")
-        self.port = _free_port()
+        self.port = free_port()
+        self.options = options
+        self.password = password
+        self.by_socket = by_socket
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return self.unix_url if self.by_socket else f"redis://{self.login}127.0.0.1:{self.port}/0"
 
     @property
     def unix_url(self) -> str:
-        return f"unix://{self.folder}/socket"
+        return f"unix://{self.login}{self.folder}/socket"
+
+    @property
+    def login(self) -> str:
+        return f":{urllib.parse.quote(self.password, safe='')}@" if self.password else ""
 
     def start(self) -> "RedisServer":
+        self.launch()
+        self.await_ready()
+        return self
+
+    def launch(self) -> None:
         self.process = subprocess.Popen(
-            [
-                "redis-server",
-                *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder),
-                *("--unixsocket", f"{self.folder}/socket", "--daemonize", "no"),
-                *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            self._arguments(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
+
+    def await_ready(self) -> None:
+        assert self.process is not None
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if b"Ready to accept connections" in line:
+            if b"Ready to accept connections" in line or b"Sentinel ID is" in line:
                 break
         else:
             raise RuntimeError("redis-server did not start")
-        return self
+
+    def _arguments(self) -> list[str]:
+        return [
+            "redis-server",
+            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder),
+            *("--unixsocket", f"{self.folder}/socket", "--daemonize", "no"),
+            *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+            # Not ten seconds at its end for a replica that is gone.
+            *("--shutdown-timeout", "0"),
+            *(("--requirepass", self.password) if self.password else ()),
+            *self.options,
+        ]
 
     def command(self, *words: bytes | str) -> bytes:
         """One command over a connection of its own; the raw reply."""
-        raw = [word.encode() if isinstance(word, str) else word for word in words]
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as client:
-            client.sendall(
-                b"*%d\r\n" % len(raw) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in raw)
-            )
-            return client.recv(65_536)
+            if self.password:
+                client.sendall(_packed("AUTH", self.password))
+                assert _received(client) == b"+OK\r\n"
+            client.sendall(_packed(*words))
+            return _received(client)
 
     def pause(self) -> None:
         self._signal(signal.SIGSTOP)
@@ -70,21 +93,33 @@ class RedisServer:
     def _end(self, number: int) -> None:
         if self.process is None:
             return
-        self._signal(signal.SIGCONT)
         self._signal(number)
+        self._signal(signal.SIGCONT)
         self.process.wait(10)
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.process = None
 
     def kill(self) -> None:
-        """As a crash does."""
+        """Like a power cut: its clients hear of it, its peers have to notice."""
         self._end(signal.SIGKILL)
 
     def close(self) -> None:
-        self.stop()
+        # Its data goes with it; and while it writes its first AOF it cannot be ended in peace.
+        self._end(signal.SIGKILL)
         shutil.rmtree(self.folder)
 
     def _signal(self, number: int) -> None:
         assert self.process is not None
         os.kill(self.process.pid, number)
+
+
+def _packed(*words: bytes | str) -> bytes:
+    raw = [word.encode() if isinstance(word, str) else word for word in words]
+    return b"*%d\r\n" % len(raw) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in raw)
+
+
+def _received(client: socket.socket) -> bytes:
+    if reply := client.recv(65_536):
+        return reply
+    raise ConnectionResetError("redis-server closed the connection")

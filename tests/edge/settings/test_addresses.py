@@ -3,8 +3,10 @@
 import pytest
 
 from edge.settings.addresses import (
+    ClusterIndex,
     EmbeddedIndex,
     RedisIndex,
+    SentinelIndex,
     TcpAddress,
     UnixAddress,
     format_network,
@@ -124,6 +126,24 @@ def test_networks(text: str, shown: str | None) -> None:
         ("redis://:secret@redis", RedisIndex(TcpAddress("redis", 6379), password="secret")),
         ("unix:///run/redis.sock", RedisIndex(UnixAddress("/run/redis.sock"))),
         ("unix:///run/redis.sock?db=2", RedisIndex(UnixAddress("/run/redis.sock"), 2)),
+        ("redis+sentinel://a/farm", SentinelIndex((TcpAddress("a", 26379),), "farm")),
+        (
+            "redis+sentinel://u:p%2C%40@a,b:1,[::1]:2/my.farm_1/3?sentinel_password=s%26&sentinel_user=w",
+            SentinelIndex(
+                (TcpAddress("a", 26379), TcpAddress("b", 1), TcpAddress("::1", 2)),
+                *("my.farm_1", 3, "u", "p,@", "w", "s&"),
+            ),
+        ),
+        (
+            "redis+sentinel://:s@10.0.0.1/f/0",
+            SentinelIndex((TcpAddress("10.0.0.1", 26379),), "f", password="s"),
+        ),
+        ("redis+cluster://a", ClusterIndex((TcpAddress("a", 6379),))),
+        ("redis+cluster://a:1,b:2/0", ClusterIndex((TcpAddress("a", 1), TcpAddress("b", 2)))),
+        (
+            "redis+cluster://u:p%2F@[::1],B",
+            ClusterIndex((TcpAddress("::1", 6379), TcpAddress("b", 6379)), "u", "p/"),
+        ),
         # hostile
         ("sqlite", None),
         ("http://redis", None),
@@ -137,6 +157,42 @@ def test_networks(text: str, shown: str | None) -> None:
         ("unix://run/redis.sock", None),
         ("unix:///run/redis.sock?x=1", None),
         ("redis://[::1/0", None),
+        *(
+            (f"redis+sentinel://{rest}", None)
+            for rest in (
+                *("", "a", "a/", "a,b", "a,b/", "a/f/x", "a/f/-1", "a/f/1/2", "/f", ",a/f", "a,/f"),
+                *("a:0/f", "a:65536/f", "a:x/f", "a:/f", "::1/f", "[::1/f", "a,a/f", "a/f?db=1"),
+                *(
+                    "a/f?sentinel_password=a&sentinel_password=b",
+                    "a/f#x",
+                    "a/f o",
+                    "a b/f",
+                    "a/%66",
+                ),
+                *("u:p/w@a/f", "u:p?w@a/f"),
+            )
+        ),
+        *(
+            (f"redis+cluster://{rest}", None)
+            for rest in (
+                *(
+                    "",
+                    "/0",
+                    "a/1",
+                    "a?x=1",
+                    "a,",
+                    "a,,b",
+                    "a:1,a:1",
+                    "a:99999",
+                    "u:p/w@a",
+                    "@",
+                    "a#",
+                ),
+            )
+        ),
+        ("redis+cluster:a", None),
+        ("redis+other://a", None),
+        ("rediss+cluster://a", None),
     ],
 )
 def test_indexes(text: str, index: object) -> None:
@@ -146,18 +202,25 @@ def test_indexes(text: str, index: object) -> None:
         return
     parsed = parse_index(text)
     assert parsed == index
-    assert parse_index(parsed.url if isinstance(parsed, RedisIndex) else str(parsed)) == parsed
+    assert parse_index(str(parsed) if isinstance(parsed, EmbeddedIndex) else parsed.url) == parsed
 
 
-@pytest.mark.parametrize("scheme", ["redis+sentinel", "redis+cluster"])
-def test_what_comes_later_says_so(scheme: str) -> None:
-    with pytest.raises(BadValue, match="not available in this release"):
-        parse_index(f"{scheme}://a,b/0")
-
-
-def test_a_password_is_never_shown() -> None:
-    index = parse_index("redis://u:hunter2@redis/0")
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("redis://u:hunter2@redis/0", "redis://u:hunter2@redis/x"),
+        ("redis+cluster://u:hunter2@a,b", "redis+cluster://u:hunter2"),
+        ("redis+cluster://:hunter2@a", "redis+cluster://u:hunter/hunter2@a"),
+        (
+            "redis+sentinel://:hunter2@a,b/f/0?sentinel_password=hunter2&sentinel_user=u",
+            "redis+sentinel://a/f/0?sentinel_passwort=hunter2",
+        ),
+        ("redis+sentinel://u:hunter2@a/f", "redis+sentinel://u:hunter2@a:b/f"),
+    ],
+)
+def test_a_password_is_never_shown(text: str, wrong: str) -> None:
+    index = parse_index(text)
     assert "hunter2" not in str(index) + repr(index)
     with pytest.raises(BadValue) as caught:
-        parse_index("redis://u:hunter2@redis/x")
+        parse_index(wrong)
     assert "hunter2" not in str(caught.value)
