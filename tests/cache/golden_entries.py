@@ -28,6 +28,8 @@ GOLDEN: Final = {
         width=220,
         height=146,
         headers=(("Link", "<x>; rel=canonical"), ("X-Empty", "")),
+        revalidate_until=1_795_003_661,
+        seen=2**64 - 1,
     ),
     # An original, from before 1970, with nothing that may be left out.
     "bare": Entry(
@@ -35,6 +37,7 @@ GOLDEN: Final = {
         token=Token("f" * 16, 0),
         validator="",
         last_modified=-1,
+        revalidate_until=-1,
     ),
     "empty": Entry(
         key=Key(SourceId("site", "/empty.gif"), "w=1"),
@@ -52,6 +55,10 @@ GOLDEN: Final = {
         tags=tuple(f"tag-{n:04}" for n in range(600)),
     ),
 }
+
+
+# By version: the fields that it did not know, with what is read for them.
+UNKNOWN: Final = {1: {"revalidate_until": 0, "seen": 0}, 2: {}}
 
 
 def body_of(name: str) -> bytes:
