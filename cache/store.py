@@ -39,7 +39,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from cache.disk import Disk
 from cache.entry import Entry
 from cache.errors import IndexUnavailable, StaleToken, StoreBusy
 from cache.fill import Fill
@@ -47,6 +46,7 @@ from cache.index.interface import UNKNOWN_TOKEN, Index, Purged, SourceRecord, To
 from cache.key import Key, SourceId
 from cache.stored import StoredFile
 from cache.threads import DiskThreads
+from cache.tier import DiskTier
 
 # Sources whose last token is remembered here: about 400 bytes each with a record.
 MAX_REMEMBERED: Final = 65_536
@@ -102,7 +102,7 @@ class Store:
 
     def __init__(
         self,
-        disk: Disk,
+        disk: DiskTier,
         index: Index,
         clock: Callable[[], float],
         threads: int,

@@ -26,10 +26,12 @@ import uvloop
 from cache.disk import Disk
 from cache.errors import CacheError
 from cache.flight import Flights
+from cache.folders import Folders
 from cache.index.embedded import EmbeddedIndex
 from cache.index.interface import Index
 from cache.index.redis import RedisIndex
 from cache.memory import Memory
+from cache.scrubber import Scrubber
 from cache.store import Store
 from edge.access import FORMS, AccessLog
 from edge.admin import Admin
@@ -65,7 +67,7 @@ from edge.renewal import Renewal
 from edge.representation import Representation
 from edge.residency import Residency
 from edge.route import Routes
-from edge.rows import bulletin_rows, metric_rows, worker_rows
+from edge.rows import bulletin_rows, folder_rows, metric_rows, worker_rows
 from edge.seat import Message, Seat, Word
 from edge.settings import addresses
 from edge.settings.sections import Input, Pictures
@@ -157,10 +159,15 @@ class App:
             stack.callback(self._stop_hearing, loop)
             index = self._build_index()
             try:
-                store = self._build_store(index)
+                folders = self._build_folders()
             except CacheError as error:
                 raise CannotStart(f"cache: {error}") from error
+            store = self._build_store(index, folders)
             stack.push_async_callback(store.stop)
+            if config.cache.scrub:
+                scrubber = Scrubber(folders.disks, config.cache.scrub / self._seat.slots)
+                scrubber.start()
+                stack.push_async_callback(asyncio.to_thread, scrubber.stop)
             pool = self._build_pool()
             await self._start_part(pool.start(), "resizer")
             stack.push_async_callback(lambda: pool.stop(self._left_s()))
@@ -254,6 +261,7 @@ class App:
                 )
             )
             rows += worker_rows(index, self._stopping.is_set)
+            rows += folder_rows(folders)
             page = self._seat.page
             shared = bulletin_rows(self._seat.bulletin)
             exposition = Exposition(rows, shared, build_info(), page, self._posting_at)
@@ -331,16 +339,27 @@ class App:
         path = os.path.join(self._config.cache.path, "index.sqlite")
         return EmbeddedIndex(path, clock=time.time, random=self._chance)
 
-    def _build_store(self, index: Index) -> Store:
+    def _build_store(self, index: Index, folders: Folders) -> Store:
+        return Store(folders, index, clock=time.time, threads=DISK_THREADS)
+
+    def _build_folders(self) -> Folders:
         cache = self._config.cache
-        disk = Disk(
-            cache.path,
-            size=cache.size,
-            inodes=cache.inodes,
-            part=self._seat.slot,
-            parts=self._seat.slots,
-        )
-        return Store(disk, index, clock=time.time, threads=DISK_THREADS)
+        paths = (cache.path, *cache.folders)
+
+        def open_disk(path: str) -> Disk:
+            return Disk(
+                path,
+                size=cache.size // len(paths),
+                inodes=cache.inodes // len(paths),
+                part=self._seat.slot,
+                parts=self._seat.slots,
+                min_free=cache.min_free,
+                durability=cache.durability,
+                clock=time.monotonic,
+                chance=self._chance.random,
+            )
+
+        return Folders(paths, open_disk)
 
     def _build_pool(self) -> Pool:
         resizer = self._config.resizer

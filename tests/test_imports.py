@@ -14,6 +14,7 @@ PACKAGES = ("edge", "resizer", "cache")
 # Pure: standard library and other pure modules only, no I/O, no clock, no event loop.
 PURE = {
     *("cache.key", "cache.entry", "cache.sieve", "cache.gdsf", "cache.errors"),
+    *("cache.durability", "cache.health", "cache.layout", "cache.orders", "cache.space"),
     *("cache.index.interface", "resizer.transform", "resizer.geometry", "resizer.formats"),
     *("resizer.job", "resizer.errors", "resizer.orientation", "resizer.gif", "resizer.tiff"),
     *("resizer.jpeg2000", "resizer.strip", "resizer.rights", "resizer.words", "resizer.region"),
