@@ -82,6 +82,9 @@ _PASSING: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN, errno.ENOBUFS}
 )
 
+# Of temp files: no two of this process have the same name, whichever Disk they are of.
+_NUMBERS = itertools.count()
+
 _log = logging.getLogger(__name__)
 
 
@@ -145,7 +148,6 @@ class Disk:
         self._admission = threading.Lock()
         self._chance = chance
         self._owner = Owner.of_this_process()
-        self._counter = itertools.count()
         self._names = tuple(threading.Lock() for _ in range(_STRIPES))
         self._litter: deque[str] = deque(maxlen=_LITTER)
         self._part = part
@@ -160,7 +162,7 @@ class Disk:
         # anew does not look at the same files each time.
         self._scrub_at = int(chance() * FOLDERS)
         self._renewal = threading.Lock()
-        self._root = Root(root, self._own_name)
+        self._root = Root(root, self._own_name, self._litter.append)
 
     @property
     def path(self) -> str:
@@ -355,7 +357,7 @@ class Disk:
         return f"{folder_of(digest)}/{self._own_name()}"
 
     def _own_name(self) -> str:
-        return self._owner.name(next(self._counter))
+        return self._owner.name(next(_NUMBERS))
 
     def _sweep_litter(self) -> None:
         for _ in range(len(self._litter)):
@@ -474,18 +476,23 @@ class Disk:
                 # A fill published this key again meanwhile, or the scan found the file: it stays.
                 if victim.key in self.room:
                     continue
-                if self._unlink_locked(victim.key, None):
+                if self._unlink_locked(victim.key, None, was_counted=True):
                     self.stats.evicted += 1
 
     def _unlink(self, digest: bytes, fd: int | None) -> bool:
         with self._name_lock(digest):
             return self._unlink_locked(digest, fd)
 
-    def _unlink_locked(self, digest: bytes, fd: int | None) -> bool:
-        """Unlink the name if it is still the file of fd (any file, when fd is None)."""
+    def _unlink_locked(self, digest: bytes, fd: int | None, *, was_counted: bool = False) -> bool:
+        """Unlink the name if it is still the file of fd (any file, when fd is None).
+
+        was_counted: until a moment ago, and still is if it cannot be unlinked.
+        """
         name = path_of(digest)
+        is_there = was_counted
         try:
             found = files.status_of(name, self._root.fd)
+            is_there = True
             if fd is not None and not os.path.samestat(found, files.status(fd)):
                 return False
             if stat.S_ISDIR(found.st_mode):
@@ -498,7 +505,7 @@ class Disk:
         except OSError as error:
             # It stays on disk and must stay counted, so that eviction tries again later.
             self._write_failed("removing a file", error)
-            if digest not in self.room:
+            if is_there and digest not in self.room:
                 self.room.adopt(digest, BLOCK, 0)
             return False
         self.room.remove(digest)

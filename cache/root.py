@@ -5,8 +5,8 @@ in one step, so a system call in another thread has the old one or the new one, 
 never somebody else's file.
 """
 
-import contextlib
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -16,16 +16,24 @@ from cache.layout import LAYOUT, LAYOUT_NAME
 
 # Longer than any layout file.
 _LAYOUT_READ: Final = 512
+_MOST_LEFT: Final = 16
 _TRIAL: Final = b"does this disk work?"
 
 
 class Root:
     """Makes the folder where there is none. Raises DiskFailed when it cannot be used, CacheError
-    when it holds something else. temp_name gives names that nobody else uses."""
+    when it holds something else. temp_name gives names that nobody else uses; leave is told of one
+    that could not be unlinked."""
 
-    def __init__(self, path: str, temp_name: Callable[[], str]) -> None:
+    def __init__(
+        self, path: str, temp_name: Callable[[], str], leave: Callable[[str], None]
+    ) -> None:
         self.path = path
         self._temp_name = temp_name
+        self._leave = leave
+        # Likewise, in a folder that never came to be this one; unlinked by the next attempt.
+        self._left: deque[str] = deque(maxlen=_MOST_LEFT)
+        self.fd = -1
         self.fd = self._open()
 
     def close(self) -> None:
@@ -76,6 +84,8 @@ class Root:
         except OSError as error:
             raise self._failed(error) from error
         try:
+            for _ in range(len(self._left)):
+                self._drop(self._left.popleft(), fd)
             self._check_layout(fd)
         except BaseException:
             files.close_quietly(fd)
@@ -119,9 +129,15 @@ class Root:
             files.close_quietly(fd)
 
     def _drop(self, name: str, folder: int) -> None:
-        # Where that fails, it is swept once this process has ended.
-        with contextlib.suppress(OSError):
+        try:
             files.unlink(name, folder)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            if folder == self.fd:
+                self._leave(name)
+            else:
+                self._left.append(name)
 
     def _failed(self, error: OSError) -> DiskFailed:
         return DiskFailed(f"cache folder {self.path}: {os.strerror(error.errno or 0)}")
