@@ -93,25 +93,22 @@ class Folders:
         self._stopping = threading.Event()
         self._watch: threading.Thread | None = None
         try:
-            first_error = self._open_all()
+            self._open_all()
         except BaseException:
             self.close()
             raise
-        if first_error is not None and not self.disks():
-            self.close()
-            raise first_error
-        if first_error is not None:
-            self._start_watching()
 
-    def _open_all(self) -> CacheError | None:
-        first_error = None
+    def _open_all(self) -> None:
+        errors: list[tuple[_Folder, CacheError]] = []
         for folder in self._folders:
             try:
                 self._open_folder(folder)
             except CacheError as error:
-                first_error = first_error or error
-                self._note_loss(folder, str(error))
-        return first_error
+                errors.append((folder, error))
+        if len(errors) == len(self._folders):
+            raise errors[0][1]
+        for folder, error in errors:
+            self._lose(folder, str(error).removeprefix(f"cache folder {folder.path}: "))
 
     def close(self) -> None:
         """After the last call; open StoredFiles stay readable."""
@@ -213,16 +210,12 @@ class Folders:
         self.on_evict(entries)
 
     def _lose(self, folder: _Folder, why: str) -> None:
-        if self._note_loss(folder, why):
-            self._start_watching()
-
-    def _note_loss(self, folder: _Folder, why: str) -> bool:
         with self._lock:
             if folder.is_lost():
-                return False
+                return
             folder.why_lost = why
             self.losses += 1
-        left = len(self.disks())
+            left = sum(not other.is_lost() for other in self._folders)
         _log.error(
             "cache folder %s is not used (%s); %d of %d are left; it is tried again every %.0f s",
             folder.path,
@@ -231,7 +224,7 @@ class Folders:
             len(self._folders),
             self._probe_every_s,
         )
-        return True
+        self._start_watching()
 
     def _start_watching(self) -> None:
         with self._lock:
