@@ -107,8 +107,8 @@ class Folders:
                 errors.append((folder, error))
         if len(errors) == len(self._folders):
             raise errors[0][1]
-        for folder, error in errors:
-            self._lose(folder, str(error).removeprefix(f"cache folder {folder.path}: "))
+        for folder, reason in errors:
+            self._lose(folder, str(reason).removeprefix(f"cache folder {folder.path}: "))
 
     def close(self) -> None:
         """After the last call; open StoredFiles stay readable."""

@@ -7,6 +7,7 @@ import pytest
 
 from cache.check import MAX_PROBLEMS, Fault, Found, Report, check
 from cache.disk import Disk
+from cache.errors import DamagedEntry
 from cache.temp import Owner
 from tests.cache import kit
 from tests.cache.test_entry import of_version, sealed
@@ -255,8 +256,9 @@ def test_a_newer_file_is_not_removed_for_a_damaged_one(
     def read(fd: int) -> object:
         try:
             return real(fd)
-        finally:
+        except DamagedEntry:
             kit.store(disk, "a", b"newer")
+            raise
 
     monkeypatch.setitem(check.__globals__, "_read", read)
     run(root, fix=True)

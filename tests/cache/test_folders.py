@@ -155,6 +155,13 @@ def test_a_folder_that_fails_is_left_alone(
     folders.probe()
     assert len(folders.disks()) == 3
     assert folders.recoveries == 1
+    # What was counted against it is forgotten.
+    with pytest.MonkeyPatch.context() as patch:
+        Broken(patch, roots[1], number, "rename")
+        theirs = next(name for name in NAMES if kit.path_of(roots[1], name).exists())
+        with pytest.raises(DiskFailed):
+            kit.store(folders, theirs, theirs.encode())
+        assert len(folders.disks()) == 3
     assert found(folders) == set(NAMES)
     for disk, root in zip(folders.disks(), roots, strict=True):
         kit.check(disk, root)
