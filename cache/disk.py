@@ -16,13 +16,20 @@ it, in a later scan, by the process that made it; a little room may be counted t
 forgotten for longer than it takes from one scan to the next.
 
 A read that fails is a miss, never an error: what is damaged or cannot be read is unlinked; what
-failed for want of descriptors or memory (EMFILE, ENOMEM ...) is left alone.
+failed for want of descriptors or memory (EMFILE, ENOMEM ...) is left alone, and so is the file of a
+later version of this program: it is counted, and goes only for want of room.
+
+What else can happen to the disk: space.py says when it is too full for a fill, health.py when its
+errors are too many in a row; on_lost is told then (folders.py). A folder that is removed while the
+node runs is made anew by the next fill.
 """
 
 import contextlib
 import errno
 import itertools
+import logging
 import os
+import random
 import stat
 import threading
 import time
@@ -31,23 +38,39 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import xxhash
+
 from cache import files
-from cache.entry import ALIGNMENT, Entry, head_size, stored_head_size, unpack
-from cache.errors import CacheError, DamagedEntry, DiskFailed, NoSpace, NotStored
+from cache.durability import Durability
+from cache.entry import Entry, head_size
+from cache.errors import DamagedEntry, DiskFailed, NewerEntry, NoSpace, NotStored
 from cache.fill import Fill, not_stored
 from cache.gdsf import Victim
+from cache.health import Health
 from cache.index.interface import Token
-from cache.key import DIGEST_BYTES, Key
+from cache.key import Key
+from cache.layout import (
+    FOLDERS,
+    folder_numbered,
+    folder_of,
+    maybe_digest,
+    number_of,
+    parents_of,
+    path_of,
+)
 from cache.room import BLOCK, Room, allocated
-from cache.stored import StoredFile, hash_body
+from cache.root import Root
+from cache.space import Free, Space
+from cache.stored import CHUNK, StoredFile, hash_body, read_entry
 from cache.temp import Owner, maybe_owner
 
-LAYOUT: Final = "halftone cache 1\n"
 # Entries that one fill evicts at most while there is room: about 2 ms of unlinking.
 BATCH: Final = 64
 # Batches for one fill when there is no room: 64 x 64 thumbnails make room for any original.
 MAX_BATCHES: Final = 64
-FOLDERS: Final = 16 * 256
+# Batches for one fill that finds the file system below its floor: some 10 ms of unlinking. Where
+# others fill the disk, fills in a row must not empty the cache in a moment.
+URGENT_BATCHES: Final = 4
 # Whole scans of ours after which another process, that scans as often, has done so too.
 LENT_SCANS: Final = 2
 # Of these are remembered at 150 bytes each; older ones stay counted here until they are evicted.
@@ -59,14 +82,20 @@ _PASSING: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN, errno.ENOBUFS}
 )
 
+# Of temp files: no two of this process have the same name, whichever Disk they are of.
+_NUMBERS = itertools.count()
+
+_log = logging.getLogger(__name__)
+
 
 @dataclass(slots=True)
 class Stats:
-    """opens == hits + misses; misses count damaged files and read errors, too."""
+    """opens == hits + misses; misses count damaged and newer files and read errors, too."""
 
     hits: int = 0
     misses: int = 0
     damaged: int = 0
+    newer: int = 0  # met, of a later version of this program
     read_errors: int = 0
     commits: int = 0
     no_space: int = 0
@@ -75,28 +104,52 @@ class Stats:
     removed: int = 0
     swept: int = 0
     adopted: int = 0
+    pauses: int = 0  # begun, because the file system was full
+    paused: int = 0  # fills that were refused during them
+    remade: int = 0  # times that the folder was made anew, because it was gone
+    scrubbed: int = 0
+    scrubbed_bytes: int = 0
 
 
-def _ignore(entries: Sequence[Entry]) -> None:
-    del entries
+def _ignore(_: object) -> None:
+    pass
 
 
 class Disk:
     """One folder, at most size bytes and inodes files. Raises DiskFailed when it cannot be used.
 
-    part, of parts: this process among those that share the folder.
+    part, of parts: this process among those that share the folder. min_free: bytes of the file
+    system that fills leave free. clock is monotonic, chance gives 0 to 1.
     """
 
-    def __init__(self, root: str, size: int, inodes: int, *, part: int = 0, parts: int = 1) -> None:
-        self.room = Room(max(size // parts, BLOCK), max(inodes // parts, 1))
+    def __init__(
+        self,
+        root: str,
+        size: int,
+        inodes: int,
+        *,
+        part: int = 0,
+        parts: int = 1,
+        min_free: int = 0,
+        durability: Durability = Durability.NONE,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._limits = (max(size // parts, BLOCK), max(inodes // parts, 1))
+        self.room = Room(*self._limits)
         self.stats = Stats()
+        self.durability = durability
         # Told which entries are about to be unlinked for room; may block, must not raise.
         self.on_evict: Callable[[Sequence[Entry]], None] = _ignore
+        # Told why this folder is not to be relied on; may be told again.
+        self.on_lost: Callable[[str], None] = _ignore
+        self._health = Health()
+        self._space = Space(min_free, clock, chance)
+        self._admission = threading.Lock()
+        self._chance = chance
         self._owner = Owner.of_this_process()
-        self._counter = itertools.count()
         self._names = tuple(threading.Lock() for _ in range(_STRIPES))
         self._litter: deque[str] = deque(maxlen=_LITTER)
-        self._is_full = False
         self._part = part
         self._parts = parts
         # Files of others' parts that were made here, by the number of scans begun before.
@@ -105,22 +158,19 @@ class Disk:
         # Files changed after this moment were written by a process that hashed what it wrote.
         self._started_ns = time.time_ns()
         self._verified: set[bytes] = set()
-        try:
-            os.makedirs(root, mode=0o700, exist_ok=True)
-            self._root = files.open_folder(root)
-        except OSError as error:
-            raise DiskFailed(f"cache folder {root}: {error.strerror}") from error
-        try:
-            self._check_layout(root)
-        except BaseException:
-            os.close(self._root)
-            raise
+        # Where the next pass of scrub() begins; anywhere, so that a node that is often started
+        # anew does not look at the same files each time.
+        self._scrub_at = int(chance() * FOLDERS)
+        self._renewal = threading.Lock()
+        self._root = Root(root, self._own_name, self._litter.append)
+
+    @property
+    def path(self) -> str:
+        return self._root.path
 
     def close(self) -> None:
         """After the last call; open StoredFiles stay readable."""
-        root, self._root = self._root, -1
-        if root >= 0:
-            os.close(root)
+        self._root.close()
 
     # Reading
 
@@ -147,6 +197,7 @@ class Disk:
             self._read_failed(digest, stored.fd, error)
         else:
             if found == stored.entry.body_hash:
+                self._health.read()
                 stored.is_verified = True
                 self._verified.add(digest)
                 return True
@@ -157,43 +208,52 @@ class Disk:
 
     def _open(self, digest: bytes, key: Key | None) -> StoredFile | None:
         try:
-            fd = files.open_read(_path(digest), self._root)
+            return self._open_any(digest, key)
+        except NewerEntry:
+            return None
+
+    def _open_any(self, digest: bytes, key: Key | None) -> StoredFile | None:
+        """Raises NewerEntry, and nothing else."""
+        try:
+            fd = files.open_read(path_of(digest), self._root.fd)
         except FileNotFoundError:
             return None
         except OSError as error:  # ELOOP: a symlink
             self._read_failed(digest, None, error)
             return None
         try:
-            return self._describe(digest, key, fd)
+            stored = self._describe(digest, key, fd)
         except DamagedEntry:
             self.stats.damaged += 1
             self._unlink(digest, fd)
+        except NewerEntry:
+            self.stats.newer += 1
+            files.close_quietly(fd)
+            raise
         except OSError as error:
             self._read_failed(digest, fd, error)
-        self.close_quietly(fd)
+        else:
+            self._health.read()
+            return stored
+        files.close_quietly(fd)
         return None
 
     def _describe(self, digest: bytes, key: Key | None, fd: int) -> StoredFile:
-        status = files.status(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise DamagedEntry("not a regular file")
-        # One block holds nearly every head, and usually the whole of a small thumbnail.
-        head = files.read_at(fd, BLOCK, 0)
-        offset = stored_head_size(head)
-        if offset > len(head):
-            head = files.read_at(fd, offset, 0)
-        entry = unpack(head)
-        if status.st_size - offset != entry.length:
-            raise DamagedEntry(f"file is {status.st_size} bytes, not {offset + entry.length}")
+        entry, offset, status = read_entry(fd)
         if entry.key != key if key is not None else entry.key.digest != digest:
             raise DamagedEntry("file describes another key than its name")
         is_verified = status.st_ctime_ns > self._started_ns or digest in self._verified
-        return StoredFile(entry, fd, offset, is_verified=is_verified)
+        return StoredFile(entry, fd, offset, is_verified=is_verified, keeper=self)
 
     def _read_failed(self, digest: bytes, fd: int | None, error: OSError) -> None:
         self.stats.read_errors += 1
-        if error.errno not in _PASSING:
+        if self._health.failed_reading(error):
+            self._lost("reading", error)
+        elif error.errno not in _PASSING:
             self._unlink(digest, fd)
+
+    def _lost(self, doing: str, error: OSError) -> None:
+        self.on_lost(f"{doing}: {os.strerror(error.errno or 0)}, too often in a row")
 
     # Writing
 
@@ -202,80 +262,140 @@ class Disk:
 
         Raises DoesNotFit for what can never fit, NoSpace or DiskFailed for what the disk refuses.
         """
+        try:
+            return self._reserve(draft, expected_bytes)
+        except DiskFailed:
+            if not self._root.is_gone():
+                raise
+        self._renew()
+        return self._reserve(draft, expected_bytes)
+
+    def _reserve(self, draft: Entry, expected_bytes: int) -> Fill:
         head = head_size(draft)
         claim = allocated(head + expected_bytes)
-        self.room.claim(claim)
+        room = self.room
+        room.claim(claim)
         name = ""
         fd = -1
         try:
             self._sweep_litter()
+            self._admit(claim)
             self._make_room()
             name = self._temp_name(draft.key.digest)
             fd = self._create(name)
             files.seek(fd, head)
-            return Fill(self, draft, fd, name, claim)
+            return Fill(self, room, draft, fd, name, claim)
         except BaseException as error:
             if fd >= 0:
-                self.close_quietly(fd)
+                files.close_quietly(fd)
                 self.drop_temp(name)
-            self.room.release(claim)
+            room.release(claim)
             if isinstance(error, OSError):
                 raise self.failed_write(error, "creating a file") from error
             raise
 
-    def publish(self, temp_name: str, entry: Entry, claim: int, size: int) -> None:
+    def publish(self, temp_name: str, entry: Entry, room: Room, claim: int, size: int) -> None:
         """For Fill: rename and count in one step. Raises OSError."""
         digest = entry.key.digest
         with self._name_lock(digest):
-            files.rename(temp_name, _path(digest), self._root)
-            self.room.settle(claim, digest, size, entry.cost_ms)
+            files.rename(temp_name, path_of(digest), self._root.fd)
+            room.settle(claim, digest, size, entry.cost_ms)
         self._verified.discard(digest)
         self.stats.commits += 1
-        if not self._is_ours(_number(digest)):
+        self._health.wrote()
+        self._space.stored()
+        if not self._is_ours(number_of(digest)):
             self._lent.append((self._scans, digest))
+        if self.durability is Durability.FULL:
+            try:
+                files.sync_folder(folder_of(digest), self._root.fd)
+            except OSError as error:
+                # The entry is whole, and served; a power cut may take its name, as without "full".
+                self._write_failed("syncing a folder", error)
 
     def failed_write(self, error: OSError, doing: str) -> NotStored:
         """Count a failed write; what it means to its caller."""
         meaning = not_stored(error, doing)
-        if isinstance(meaning, NoSpace):
-            self.stats.no_space += 1
-            self._is_full = error.errno != errno.EFBIG
-        else:
-            self.stats.write_errors += 1
+        if not isinstance(meaning, NoSpace):
+            self._write_failed(doing, error)
+            return meaning
+        self.stats.no_space += 1
+        # EFBIG is a limit of this process, not of the disk.
+        if error.errno != errno.EFBIG and self._space.refused():
+            self._begin_pause()
         return meaning
+
+    def _write_failed(self, doing: str, error: OSError) -> None:
+        self.stats.write_errors += 1
+        if self._health.failed_writing(error):
+            self._lost(doing, error)
 
     def drop_temp(self, name: str) -> None:
         """Unlink a temp file, later if not now."""
         try:
-            files.unlink(name, self._root)
+            files.unlink(name, self._root.fd)
         except FileNotFoundError:
             pass
         except OSError:
             self._litter.append(name)
 
-    def close_quietly(self, fd: int) -> None:
-        """close(2) frees the descriptor even where it reports an error; nothing is left to do."""
-        with contextlib.suppress(OSError):
-            files.close(fd)
-
     def _create(self, name: str) -> int:
         try:
-            return files.open_new(name, self._root)
+            return files.open_new(name, self._root.fd)
         except FileNotFoundError:
             pass
-        first, second, _ = name.split("/")
-        for folder in (first, f"{first}/{second}"):
+        above = "."
+        for folder in parents_of(name):
             with contextlib.suppress(FileExistsError):
-                files.make_folder(folder, self._root)
-        return files.open_new(name, self._root)
+                files.make_folder(folder, self._root.fd)
+                if self.durability is Durability.FULL:
+                    files.sync_folder(above, self._root.fd)
+            above = folder
+        return files.open_new(name, self._root.fd)
 
     def _temp_name(self, digest: bytes) -> str:
-        return f"{_folder(digest)}/{self._owner.name(next(self._counter))}"
+        return f"{folder_of(digest)}/{self._own_name()}"
+
+    def _own_name(self) -> str:
+        return self._owner.name(next(_NUMBERS))
 
     def _sweep_litter(self) -> None:
         for _ in range(len(self._litter)):
             with contextlib.suppress(IndexError):  # another thread was faster
                 self.drop_temp(self._litter.popleft())
+
+    # The folder itself
+
+    def probe(self) -> None:
+        """Find out whether the folder works again after on_lost. Raises CacheError.
+
+        Its files are still counted as they were; scan() counts what came to them meanwhile.
+        """
+        if self._root.is_gone():
+            self._renew()
+        self._root.try_out()
+        self._health.recovered()
+
+    def _renew(self) -> None:
+        """Another folder is under the path by now, or none: use that one, with nothing counted."""
+        with self._renewal:
+            if not self._root.is_gone():
+                return  # another thread was faster
+            try:
+                self._root.renew()
+            except DiskFailed as error:
+                cause = error.__cause__
+                if isinstance(cause, OSError):
+                    self._write_failed("making the folder anew", cause)
+                raise
+            # Fills that are under way have lost their temp files; they release the claims that
+            # they hold in the room that they began in.
+            self.room = Room(*self._limits)
+            self._verified.clear()
+            self._lent.clear()
+            self._litter.clear()
+        self.stats.remade += 1
+        _log.warning("cache folder %s was gone; it was opened anew", self.path)
 
     # Removing
 
@@ -290,10 +410,48 @@ class Disk:
                     return False
                 return self._unlink_locked(digest, stored.fd)
 
+    def _admit(self, need: int) -> None:
+        """Raises NoSpace while the file system is too full. Evicts first where it may help."""
+        pause_s = self._space.pause_s
+        if pause_s:
+            self.stats.paused += 1
+            raise NoSpace(f"disk was full; nothing is taken in for {pause_s:.1f} s")
+        if not self._space.is_due():
+            return
+        with self._admission:
+            if not self._space.is_due():
+                return  # another thread has looked
+            batches = URGENT_BATCHES
+            if self._space.take_refusal():
+                self._evict(self.room.victims(BATCH, urgent=True))
+                batches -= 1
+            while (free := self._free()) is not None and not self._space.has_room(free, need):
+                victims = self.room.victims(BATCH, urgent=True) if batches else []
+                if not victims:
+                    self._space.pause()
+                    self._begin_pause()
+                    raise NoSpace(f"{free.bytes} bytes and {free.inodes} inodes are free on disk")
+                self._evict(victims)
+                batches -= 1
+
+    def _begin_pause(self) -> None:
+        self.stats.pauses += 1
+        _log.warning(
+            "disk of %s is full: nothing is stored for %.0f s", self.path, self._space.pause_s
+        )
+
+    def _free(self) -> Free | None:
+        """None where it cannot be told: then a write will show."""
+        try:
+            found = files.free(self._root.fd)
+        except OSError as error:
+            self.stats.read_errors += 1
+            if self._health.failed_reading(error):
+                self._lost("asking for free space", error)
+            return None
+        return Free(found.f_bavail * found.f_frsize, found.f_favail, found.f_files)
+
     def _make_room(self) -> None:
-        if self._is_full:
-            self._is_full = False
-            self._evict(self.room.victims(BATCH, urgent=True))
         for _ in range(MAX_BATCHES):
             victims = self.room.victims(BATCH)
             self._evict(victims)
@@ -318,31 +476,36 @@ class Disk:
                 # A fill published this key again meanwhile, or the scan found the file: it stays.
                 if victim.key in self.room:
                     continue
-                if self._unlink_locked(victim.key, None):
+                if self._unlink_locked(victim.key, None, was_counted=True):
                     self.stats.evicted += 1
 
     def _unlink(self, digest: bytes, fd: int | None) -> bool:
         with self._name_lock(digest):
             return self._unlink_locked(digest, fd)
 
-    def _unlink_locked(self, digest: bytes, fd: int | None) -> bool:
-        """Unlink the name if it is still the file of fd (any file, when fd is None)."""
-        name = _path(digest)
+    def _unlink_locked(self, digest: bytes, fd: int | None, *, was_counted: bool = False) -> bool:
+        """Unlink the name if it is still the file of fd (any file, when fd is None).
+
+        was_counted: until a moment ago, and still is if it cannot be unlinked.
+        """
+        name = path_of(digest)
+        is_there = was_counted
         try:
-            found = files.status_of(name, self._root)
+            found = files.status_of(name, self._root.fd)
+            is_there = True
             if fd is not None and not os.path.samestat(found, files.status(fd)):
                 return False
             if stat.S_ISDIR(found.st_mode):
-                files.remove_folder(name, self._root)
+                files.remove_folder(name, self._root.fd)
             else:
-                files.unlink(name, self._root)
+                files.unlink(name, self._root.fd)
         except FileNotFoundError:
             self.room.remove(digest)
             return False
-        except OSError:
+        except OSError as error:
             # It stays on disk and must stay counted, so that eviction tries again later.
-            self.stats.write_errors += 1
-            if digest not in self.room:
+            self._write_failed("removing a file", error)
+            if is_there and digest not in self.room:
                 self.room.adopt(digest, BLOCK, 0)
             return False
         self.room.remove(digest)
@@ -353,13 +516,13 @@ class Disk:
     def _open_locked(self, digest: bytes) -> StoredFile | None:
         """As _open(), for a caller that holds the name's lock: damage is left for others."""
         try:
-            fd = files.open_read(_path(digest), self._root)
+            fd = files.open_read(path_of(digest), self._root.fd)
         except OSError:
             return None
         try:
             return self._describe(digest, None, fd)
-        except (DamagedEntry, OSError):
-            self.close_quietly(fd)
+        except (DamagedEntry, NewerEntry, OSError):
+            files.close_quietly(fd)
             return None
 
     def _name_lock(self, digest: bytes) -> threading.Lock:
@@ -376,8 +539,10 @@ class Disk:
         """
         self._scans += 1
         self._give_back()
+        for name in self._list("."):
+            self._maybe_sweep(name)
         for number in filter(self._is_ours, range(FOLDERS)):
-            folder = f"{number >> 8:x}/{number & 0xFF:02x}"
+            folder = folder_numbered(number)
             names = self._list(folder)
             if not names:
                 continue
@@ -401,24 +566,36 @@ class Disk:
 
     def _list(self, folder: str) -> list[str]:
         try:
-            return list(files.list_folder(folder, self._root))
+            return list(files.list_folder(folder, self._root.fd))
         except FileNotFoundError:
             return []
-        except OSError:
+        except OSError as error:
             self.stats.read_errors += 1
+            if self._health.failed_reading(error):
+                self._lost("listing a folder", error)
             return []
 
-    def _examine(self, folder: str, name: str) -> None:
+    def _maybe_sweep(self, name: str, folder: str = ".") -> bool:
+        """True when it is a temp file; it is unlinked if its owner is dead."""
         owner = maybe_owner(name)
-        if owner is not None:
-            if owner.is_dead(self._owner.boot):
-                self.drop_temp(f"{folder}/{name}")
-                self.stats.swept += 1
+        if owner is None:
+            return False
+        if owner.is_dead(self._owner.boot):
+            self.drop_temp(f"{folder}/{name}")
+            self.stats.swept += 1
+        return True
+
+    def _examine(self, folder: str, name: str) -> None:
+        if self._maybe_sweep(name, folder):
             return
-        digest = _maybe_digest(name)
-        if digest is None or _folder(digest) != folder or digest in self.room:
+        digest = maybe_digest(name)
+        if digest is None or folder_of(digest) != folder or digest in self.room:
             return
-        stored = self._open(digest, None)  # unlinks what is damaged
+        try:
+            stored = self._open_any(digest, None)  # unlinks what is damaged
+        except NewerEntry:
+            self._adopt_newer(digest)
+            return
         if stored is None:
             return
         with stored, self._name_lock(digest):
@@ -430,62 +607,61 @@ class Disk:
             )
             self.stats.adopted += 1
 
+    def _adopt_newer(self, digest: bytes) -> None:
+        """What it is worth is not known here: counted as cheap, so it goes before our own."""
+        with self._name_lock(digest), contextlib.suppress(OSError):
+            if digest not in self.room:
+                size = files.status_of(path_of(digest), self._root.fd).st_size
+                self.room.adopt(digest, allocated(size), 0)
+                self.stats.adopted += 1
+
     def _is_named(self, digest: bytes, fd: int) -> bool:
         try:
-            return os.path.samestat(files.status_of(_path(digest), self._root), files.status(fd))
+            found = files.status_of(path_of(digest), self._root.fd)
+            return os.path.samestat(found, files.status(fd))
         except OSError:
             return False
 
-    def _check_layout(self, root: str) -> None:
-        try:
-            fd = files.open_read("layout", self._root)
-        except FileNotFoundError:
-            self._write_layout(root)
+    # Scrubbing
+
+    def scrub(self) -> Iterator[int]:
+        """Compare every body with its hash, once around; what is damaged is unlinked.
+
+        Yields the bytes that were read since the last yield, never many, so that the caller sets
+        the pace. Another call goes on in the folder where the last one was left.
+        """
+        for _ in range(FOLDERS):
+            number = self._scrub_at
+            if self._is_ours(number):
+                folder = folder_numbered(number)
+                for name in self._list(folder):
+                    digest = maybe_digest(name)
+                    if digest is not None and folder_of(digest) == folder:
+                        yield from self._scrub(digest)
+            self._scrub_at = (number + 1) % FOLDERS
+
+    def _scrub(self, digest: bytes) -> Iterator[int]:
+        stored = self._open(digest, None)  # unlinks what has a damaged head
+        if stored is None:
             return
-        except OSError as error:
-            raise DiskFailed(f"{root}/layout: {error.strerror}") from error
-        try:
-            found = files.read_at(fd, ALIGNMENT, 0)
-        except OSError as error:
-            raise DiskFailed(f"{root}/layout: {error.strerror}") from error
-        finally:
-            self.close_quietly(fd)
-        if found != LAYOUT.encode():
-            raise CacheError(f"{root} holds another cache layout; empty it or name another folder")
-
-    def _write_layout(self, root: str) -> None:
-        name = self._owner.name(next(self._counter))
-        try:
-            fd = files.open_new(name, self._root)
+        with stored:
+            hashed = xxhash.xxh3_128()
+            at, end = stored.body_offset, stored.body_offset + stored.length
+            yield at
             try:
-                files.write_all_at(fd, LAYOUT.encode(), 0)
-            finally:
-                self.close_quietly(fd)
-            files.rename(name, "layout", self._root)
-        except OSError as error:
-            self.drop_temp(name)
-            raise DiskFailed(f"{root}/layout: {error.strerror}") from error
-
-
-def _number(digest: bytes) -> int:
-    """Of its folder, from 0 to FOLDERS - 1."""
-    return int.from_bytes(digest[:2], "big") >> 4
-
-
-def _folder(digest: bytes) -> str:
-    text = digest[:2].hex()
-    return f"{text[0]}/{text[1:3]}"
-
-
-def _path(digest: bytes) -> str:
-    text = digest.hex()
-    return f"{text[0]}/{text[1:3]}/{text}"
-
-
-def _maybe_digest(name: str) -> bytes | None:
-    if len(name) != 2 * DIGEST_BYTES or name != name.lower():
-        return None
-    try:
-        return bytes.fromhex(name)
-    except ValueError:
-        return None
+                while at < end and (part := files.read_at(stored.fd, min(CHUNK, end - at), at)):
+                    hashed.update(part)
+                    at += len(part)
+                    yield len(part)
+            except OSError as error:
+                self._read_failed(digest, stored.fd, error)
+                return
+            self.stats.scrubbed += 1
+            self.stats.scrubbed_bytes += at
+            if hashed.digest() == stored.entry.body_hash:
+                return
+            self.stats.damaged += 1
+            self._unlink(digest, stored.fd)
+            _log.warning(
+                "cache file %s/%s was damaged on disk; it was removed", self.path, path_of(digest)
+            )

@@ -1,12 +1,12 @@
 """The head of a cache file: how an entry describes itself on disk. Pure.
 
-A file is head, padding, body; it is immutable once it has its name. Version 1, big-endian:
+A file is head, padding, body; it is immutable once it has its name. Version 2, big-endian:
 
     offset  bytes  field
          0      8  magic "HALFTONE"
          8      2  format version
         10      2  reserved, zero
-        12      4  head size: where the body starts, a multiple of 512
+        12      4  head size: where the body starts, a multiple of 512, at most 65,536
         16      4  CRC-32 of the head, padding included, these four bytes left out
         20      8  body length
         28     16  xxh3-128 of the body
@@ -14,14 +14,19 @@ A file is head, padding, body; it is immutable once it has its name. Version 1, 
         52      8  token: generation
         60      8  last modified, seconds since 1970, signed
         68      8  stored at, likewise
-        76     16  fresh until, stale until, likewise
-        92      4  render cost in ms
-        96      8  width, height in pixels
-       104     12  lengths of site, path, variant, validator, etag, media type, 2 bytes each
-       116      4  number of tags, number of headers
-       120      -  lengths of the tags, then of each header's name and value, 2 bytes each
+        76     24  fresh until, stale until, revalidate until, likewise
+       100      8  seen: position in the log of orders when the fill began
+       108      4  render cost in ms
+       112      8  width, height in pixels
+       120     12  lengths of site, path, variant, validator, etag, media type, 2 bytes each
+       132      4  number of tags, number of headers
+       136      -  lengths of the tags, then of each header's name and value, 2 bytes each
          -      -  all those texts in that order, UTF-8
          -      -  zeros up to the head size
+
+Version 1 lacks revalidate until and seen: what follows stale until stands 16 bytes earlier. Both
+are read, the newest is written. The first 20 bytes mean the same in every version, so that a head
+of a later one is told from a damaged one: its CRC is right. NOTES.md has the rules.
 
 head_size() needs nothing that is known only after the body exists, and leaves room for a media type
 and an ETag that are not known yet, so a body can be written at its final offset first. With 512 a
@@ -33,12 +38,12 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
-from cache.errors import DamagedEntry, DoesNotFit
+from cache.errors import DamagedEntry, DoesNotFit, NewerEntry
 from cache.index.interface import EPOCH_DIGITS, Token
 from cache.key import Key, SourceId
 
 MAGIC: Final = b"HALFTONE"
-VERSION: Final = 1
+VERSION: Final = 2
 ALIGNMENT: Final = 512
 # Longer than any request head the node accepts (32 KiB), so a key always fits; a bound for readers.
 MAX_HEAD: Final = 65_536
@@ -49,7 +54,13 @@ HASH_BYTES: Final = 16
 NO_HASH: Final = bytes(HASH_BYTES)
 
 _PREFIX: Final = struct.Struct(">8sHHI")
-_FIXED: Final = struct.Struct(">8sHHIIQ16s8sQqqqqIII6HHH")
+_FIXED: Final = struct.Struct(">8sHHIIQ16s8sQqqqqqQIII6HHH")
+_FIXED_1: Final = struct.Struct(">8sHHIIQ16s8sQqqqqIII6HHH")
+# Where version 1 has nothing: after stale until, counted in fields.
+_NEW_AT: Final = 13
+_NEW_IN_2: Final = (0, 0)
+_VERSION_AT: Final = 8
+_RESERVED_AT: Final = 10
 _CRC_AT: Final = _PREFIX.size
 _CRC_END: Final = _CRC_AT + 4
 _U16: Final = 0xFFFF
@@ -63,10 +74,11 @@ class Entry:
     """What is known of one stored body. Raises ValueError for what a head cannot hold.
 
     length is the body's bytes, times are seconds since 1970, headers are extra (name, value) pairs
-    to replay. fresh_until and stale_until (usable until then when its origin fails) speak of an
-    original that an origin gave; they are 0 for what this node made. A draft is an Entry made
-    before its body: length, body_hash, cost_ms, width, height, media_type and etag may still be
-    empty in it.
+    to replay. fresh_until, stale_until (usable until then when its origin fails) and
+    revalidate_until (usable until then while its origin is asked) speak of an original that an
+    origin gave; they are 0 for what this node made. seen is the newest order (cache/orders.py)
+    known when the fill began, 0 for none. A draft is an Entry made before its body: length,
+    body_hash, cost_ms, width, height, media_type and etag may still be empty in it.
     """
 
     key: Key
@@ -99,6 +111,8 @@ class Entry:
             and -_I64 <= self.stored_at <= _I64
             and -_I64 <= self.fresh_until <= _I64
             and -_I64 <= self.stale_until <= _I64
+            and -_I64 <= self.revalidate_until <= _I64
+            and 0 <= self.seen <= _U64
         ):
             raise ValueError("a number does not fit its field in the head")
         if len(self.body_hash) != HASH_BYTES:
@@ -149,6 +163,8 @@ def pack(entry: Entry, size: int | None = None) -> bytes:
         entry.stored_at,
         entry.fresh_until,
         entry.stale_until,
+        entry.revalidate_until,
+        entry.seen,
         entry.cost_ms,
         entry.width,
         entry.height,
@@ -164,13 +180,13 @@ def pack(entry: Entry, size: int | None = None) -> bytes:
 
 def stored_head_size(prefix: bytes) -> int:
     """What the first bytes of a file say its head's size is. Raises DamagedEntry."""
-    if len(prefix) < _FIXED.size:
+    if len(prefix) < _CRC_END:
         raise DamagedEntry(f"{len(prefix)} bytes are no head")
     magic, version, reserved, size = _PREFIX.unpack_from(prefix)
     if magic != MAGIC:
         raise DamagedEntry("magic number is wrong")
-    if version != VERSION or reserved:
-        raise DamagedEntry(f"format version {version}, this program reads {VERSION}")
+    if not version or reserved:
+        raise DamagedEntry(f"format version {version}, reserved field {reserved}")
     if size % ALIGNMENT or not ALIGNMENT <= size <= MAX_HEAD:
         raise DamagedEntry(f"head size {size} is impossible")
     return int(size)
@@ -179,7 +195,8 @@ def stored_head_size(prefix: bytes) -> int:
 def unpack(buffer: bytes) -> Entry:
     """The entry whose head starts the buffer; bytes after the head are not looked at.
 
-    Raises DamagedEntry for anything that pack() did not write.
+    Raises NewerEntry for a whole head of a later version, DamagedEntry for anything else that no
+    version of pack() wrote.
     """
     size = stored_head_size(buffer)
     if len(buffer) < size:
@@ -187,13 +204,23 @@ def unpack(buffer: bytes) -> Entry:
     head = buffer[:size]
     if _checksum(head) != int.from_bytes(head[_CRC_AT:_CRC_END], "big"):
         raise DamagedEntry("checksum of the head is wrong")
+    version = int.from_bytes(head[_VERSION_AT:_RESERVED_AT], "big")
+    if version > VERSION:
+        raise NewerEntry(f"format version {version}, this program reads up to {VERSION}")
     try:
-        return _decode(head)
+        return _decode(head, version)
     except (ValueError, struct.error) as error:  # UnicodeDecodeError is a ValueError
         raise DamagedEntry(f"head cannot be read: {error}") from error
 
 
-def _decode(head: bytes) -> Entry:
+def _decode(head: bytes, version: int) -> Entry:
+    if version == VERSION:
+        fixed = _FIXED
+        numbers = fixed.unpack_from(head)
+    else:
+        fixed = _FIXED_1
+        numbers = fixed.unpack_from(head)
+        numbers = (*numbers[:_NEW_AT], *_NEW_IN_2, *numbers[_NEW_AT:])
     (
         *_,
         length,
@@ -204,6 +231,8 @@ def _decode(head: bytes) -> Entry:
         stored_at,
         fresh_until,
         stale_until,
+        revalidate_until,
+        seen,
         cost_ms,
         width,
         height,
@@ -215,11 +244,11 @@ def _decode(head: bytes) -> Entry:
         media_type_n,
         tag_count,
         header_count,
-    ) = _FIXED.unpack_from(head)
+    ) = numbers
     more = tag_count + 2 * header_count
-    lengths = struct.unpack_from(f">{more}H", head, _FIXED.size) if more else ()
+    lengths = struct.unpack_from(f">{more}H", head, fixed.size) if more else ()
     texts = []
-    start = _FIXED.size + 2 * more
+    start = fixed.size + 2 * more
     for n in (site_n, path_n, variant_n, validator_n, etag_n, media_type_n, *lengths):
         texts.append(head[start : start + n].decode())
         start += n
@@ -243,6 +272,8 @@ def _decode(head: bytes) -> Entry:
         height=height,
         headers=tuple(zip(pairs[::2], pairs[1::2], strict=True)),
         body_hash=body_hash,
+        revalidate_until=revalidate_until,
+        seen=seen,
     )
 
 
@@ -260,5 +291,6 @@ def _checksum(head: bytes | bytearray) -> int:
     return zlib.crc32(view[_CRC_END:], zlib.crc32(view[:_CRC_AT]))
 
 
-assert _FIXED.size == 120
+assert _FIXED_1.size == 120
+assert _FIXED.size == 136
 assert len(bytes.fromhex("0" * EPOCH_DIGITS)) == 8

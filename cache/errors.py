@@ -2,6 +2,7 @@
 
 CacheError
 |- DamagedEntry      a file is not what its name promises: unlink, count, treat as a miss
+|- NewerEntry        a file is of a later version of this program: leave it there, treat as a miss
 |- NotStored         nothing was published; the caller serves the bytes in hand, without storing
 |  |- DoesNotFit     larger than the tier may ever hold
 |  |- NoSpace        the disk said no (ENOSPC, EDQUOT, EFBIG)
@@ -20,6 +21,10 @@ class CacheError(Exception):
 
 
 class DamagedEntry(CacheError):
+    pass
+
+
+class NewerEntry(CacheError):
     pass
 
 

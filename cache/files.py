@@ -4,6 +4,7 @@ One place to pass means one place to fail: the tests make the n-th call here fai
 Names are relative to a folder's descriptor, so a path is never built from what a client sent.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterator
@@ -27,6 +28,11 @@ def open_folder(path: str) -> int:
     return os.open(path, FOLDER_FLAGS)
 
 
+def make_root(path: str) -> None:
+    """With what is missing above it; no error where it is there."""
+    os.makedirs(path, mode=0o700, exist_ok=True)
+
+
 def make_folder(name: str, folder: int) -> None:
     os.mkdir(name, 0o700, dir_fd=folder)
 
@@ -37,6 +43,15 @@ def status(fd: int) -> os.stat_result:
 
 def status_of(name: str, folder: int) -> os.stat_result:
     return os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+
+def status_of_root(path: str) -> os.stat_result:
+    return os.stat(path)
+
+
+def free(fd: int) -> os.statvfs_result:
+    """Of the file system that fd is on."""
+    return os.fstatvfs(fd)
 
 
 def read_at(fd: int, size: int, offset: int) -> bytes:
@@ -74,8 +89,37 @@ def list_folder(name: str, folder: int) -> Iterator[str]:
     return iter(names)
 
 
+def sync_data(fd: int) -> None:
+    """Wait until the bytes and the size of a file are on the disk."""
+    os.fdatasync(fd)
+
+
+def sync_folder(name: str, folder: int) -> None:
+    """Wait until the names in a folder below folder are on the disk."""
+    fd = os.open(name, FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def duplicate(fd: int) -> int:
+    return os.dup(fd)
+
+
+def put_behind(fd: int, other: int) -> None:
+    """From now on fd stands for what other stands for; in one step, so nobody meets it closed."""
+    os.dup2(other, fd, inheritable=False)
+
+
 def close(fd: int) -> None:
     os.close(fd)
+
+
+def close_quietly(fd: int) -> None:
+    """close(2) frees the descriptor even where it reports an error; nothing is left to do."""
+    with contextlib.suppress(OSError):
+        close(fd)
 
 
 def write_all_at(fd: int, data: bytes, offset: int) -> None:

@@ -7,7 +7,8 @@
         except NotStored:
             stored = fill.detach(entry)                 # bytes for this request, no trace on disk
 
-Order of effects: length check, hash, head, [compare-and-set in the index], rename, accounting. A
+Order of effects: length check, hash, head, [sync,] [compare-and-set in the index], rename,
+accounting [, sync of the folder]. A
 step that fails removes the temp file's name and gives the claim back; the descriptor stays open
 until abort() or detach(), since the bytes may still be served once.
 """
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Final, Self
 from cache import files
 from cache.entry import NO_HASH, Entry, head_size, pack
 from cache.errors import DamagedEntry, DiskFailed, DoesNotFit, NoSpace, NotStored
-from cache.room import allocated
+from cache.room import Room, allocated
 from cache.stored import StoredFile, hash_body
 
 if TYPE_CHECKING:
@@ -48,12 +49,15 @@ def not_stored(error: OSError, doing: str) -> NotStored:
 class Fill:
     """Made by Disk.reserve(). fd stands at body_offset; writing moves it, or use write()."""
 
-    def __init__(self, disk: "Disk", draft: Entry, fd: int, name: str, claim: int) -> None:
+    def __init__(
+        self, disk: "Disk", room: Room, draft: Entry, fd: int, name: str, claim: int
+    ) -> None:
         self.draft = draft
         self.fd = fd
         self.body_offset = head_size(draft)
         self.state = State.OPEN
         self._disk = disk
+        self._room = room  # that the claim is in: the disk may have begun another one since
         self._name = name
         self._claim = claim
         self._written = 0
@@ -86,6 +90,8 @@ class Fill:
                     hashed = hash_body(self.fd, self.body_offset, entry.length)
                     entry = replace(entry, body_hash=hashed)
                 files.write_all_at(self.fd, pack(entry, self.body_offset), 0)
+                if self._disk.durability.syncs_files:
+                    files.sync_data(self.fd)
             except OSError as error:
                 raise self._withdrawn(error, "completing a file") from error
             except (DamagedEntry, DoesNotFit):
@@ -102,7 +108,7 @@ class Fill:
             assert self._entry is not None
             size = allocated(self.body_offset + self._entry.length)
             try:
-                self._disk.publish(self._name, self._entry, self._claim, size)
+                self._disk.publish(self._name, self._entry, self._room, self._claim, size)
             except OSError as error:
                 raise self._withdrawn(error, "renaming a file") from error
             self.state = State.ENDED
@@ -121,7 +127,7 @@ class Fill:
                 return
             self.state = State.WITHDRAWN
             self._disk.drop_temp(self._name)
-            self._disk.room.release(self._claim)
+            self._room.release(self._claim)
 
     def detach(self, entry: Entry) -> StoredFile:
         """The bytes without a name, to be served once. Raises DamagedEntry as seal() does, and
@@ -143,7 +149,7 @@ class Fill:
             self.state = State.ENDED
             fd, self.fd = self.fd, -1
             if fd >= 0:
-                self._disk.close_quietly(fd)
+                files.close_quietly(fd)
 
     def __enter__(self) -> Self:
         return self
@@ -161,10 +167,8 @@ class Fill:
         found = max(0, files.status(self.fd).st_size - self.body_offset)
         if found != entry.length:
             raise DamagedEntry(f"body is {found} bytes, {entry.length} were announced")
-        if allocated(self.body_offset + found) > self._disk.room.largest and (
-            self.state is State.OPEN
-        ):
-            raise DoesNotFit(f"body of {found} bytes, at most {self._disk.room.largest} are kept")
+        if allocated(self.body_offset + found) > self._room.largest and (self.state is State.OPEN):
+            raise DoesNotFit(f"body of {found} bytes, at most {self._room.largest} are kept")
 
     def _withdrawn(self, error: OSError, doing: str) -> NotStored:
         self.withdraw()

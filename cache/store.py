@@ -45,7 +45,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from cache.disk import Disk
 from cache.entry import Entry
 from cache.errors import IndexUnavailable, StaleToken, StoreBusy
 from cache.fill import Fill
@@ -63,6 +62,7 @@ from cache.key import Key, SourceId
 from cache.orders import MAX_ORDERS, Act, Order, Orders, Scope
 from cache.stored import StoredFile
 from cache.threads import DiskThreads
+from cache.tier import DiskTier
 
 # Sources whose last token is remembered here: about 400 bytes each with a record.
 MAX_REMEMBERED: Final = 65_536
@@ -129,7 +129,7 @@ class Store:
 
     def __init__(
         self,
-        disk: Disk,
+        disk: DiskTier,
         index: Index,
         clock: Callable[[], float],
         threads: int,

@@ -26,6 +26,7 @@ import uvloop
 from cache.disk import Disk
 from cache.errors import CacheError
 from cache.flight import Flights
+from cache.folders import Folders
 from cache.follow import Follower
 from cache.index.embedded import EmbeddedIndex
 from cache.index.interface import Index
@@ -33,6 +34,7 @@ from cache.index.redis import RedisIndex
 from cache.journal import Journal
 from cache.memory import Memory
 from cache.orders import Orders
+from cache.scrubber import Scrubber
 from cache.store import Store
 from edge.access import FORMS, AccessLog
 from edge.admin import Admin
@@ -71,7 +73,13 @@ from edge.renewal import Renewal
 from edge.representation import Representation
 from edge.residency import Residency
 from edge.route import Routes
-from edge.rows import bulletin_rows, metric_rows, staleness_rows, worker_rows
+from edge.rows import (
+    bulletin_rows,
+    folder_rows,
+    metric_rows,
+    staleness_rows,
+    worker_rows,
+)
 from edge.seat import Message, Seat, Word
 from edge.settings import addresses
 from edge.settings.sections import Failures as FailuresSection
@@ -164,10 +172,15 @@ class App:
             stack.callback(self._stop_hearing, loop)
             index = self._build_index()
             try:
-                store, follower = self._build_store(index)
+                folders = self._build_folders()
             except CacheError as error:
                 raise CannotStart(f"cache: {error}") from error
+            store, follower = self._build_store(index, folders)
             stack.push_async_callback(store.stop)
+            if config.cache.scrub:
+                scrubber = Scrubber(folders.disks, config.cache.scrub / self._seat.slots)
+                scrubber.start()
+                stack.push_async_callback(asyncio.to_thread, scrubber.stop)
             stack.push_async_callback(follower.stop)
             pool = self._build_pool()
             await self._start_part(pool.start(), "resizer")
@@ -283,6 +296,7 @@ class App:
             )
             rows += staleness_rows(lifetimes, refreshes, failures)
             rows += worker_rows(index, self._stopping.is_set)
+            rows += folder_rows(folders)
             page = self._seat.page
             shared = bulletin_rows(self._seat.bulletin)
             exposition = Exposition(rows, shared, build_info(), page, self._posting_at)
@@ -363,27 +377,40 @@ class App:
         """Who shares the index with nobody hears of every purge at once."""
         return self._config.cache.strict_purge and not index.exclusive
 
-    def _build_store(self, index: Index) -> tuple[Store, Follower]:
-        cache = self._config.cache
-        disk = Disk(
-            cache.path,
-            size=cache.size,
-            inodes=cache.inodes,
-            part=self._seat.slot,
-            parts=self._seat.slots,
-        )
+    def _build_store(self, index: Index, folders: Folders) -> tuple[Store, Follower]:
         orders = Orders()
         store = Store(
-            disk,
+            folders,
             index,
             clock=time.time,
             threads=DISK_THREADS,
             orders=orders,
         )
-        journal = Journal(os.path.join(cache.path, f"journal-{self._seat.slot}"), time.time)
+        journal = Journal(
+            os.path.join(self._config.cache.path, f"journal-{self._seat.slot}"), time.time
+        )
         follower = Follower(index, store, orders, journal, monotonic=time.monotonic)
         store.follows = follower.is_current
         return store, follower
+
+    def _build_folders(self) -> Folders:
+        cache = self._config.cache
+        paths = (cache.path, *cache.folders)
+
+        def open_disk(path: str) -> Disk:
+            return Disk(
+                path,
+                size=cache.size // len(paths),
+                inodes=cache.inodes // len(paths),
+                part=self._seat.slot,
+                parts=self._seat.slots,
+                min_free=cache.min_free,
+                durability=cache.durability,
+                clock=time.monotonic,
+                chance=self._chance.random,
+            )
+
+        return Folders(paths, open_disk)
 
     def _build_pool(self) -> Pool:
         resizer = self._config.resizer

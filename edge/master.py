@@ -208,6 +208,11 @@ class Master:
             if config.log.access not in ("-", "off"):
                 prepare_log(config.log.access, rights)
             prepare_folder(config.cache.path, rights)
+            for folder in config.cache.folders:
+                try:
+                    prepare_folder(folder, rights)
+                except OSError as error:  # the others may do
+                    log.warning("cache folder %s cannot be made: %s", folder, error.strerror)
         crew = Crew(config, self._listening.open(config.listen, config.admin))
         try:
             for slot in range(self._slots):

@@ -15,6 +15,7 @@ PACKAGES = ("edge", "resizer", "cache")
 PURE = {
     *("cache.key", "cache.entry", "cache.orders", "cache.sieve", "cache.gdsf", "cache.errors"),
     *("cache.index.leases", "cache.index.breaker", "cache.index.address", "cache.index.slots"),
+    *("cache.durability", "cache.health", "cache.layout", "cache.space"),
     *("cache.index.interface", "resizer.transform", "resizer.geometry", "resizer.formats"),
     *("resizer.job", "resizer.errors", "resizer.orientation", "resizer.gif", "resizer.tiff"),
     *("resizer.jpeg2000", "resizer.strip", "resizer.rights", "resizer.words", "resizer.region"),

@@ -95,9 +95,10 @@ def check_roots(sites: Sequence[Site], cache: Cache, report: Report) -> None:
             report(where, f"{site.root} {kind}")
         elif not os.access(site.root, os.R_OK | os.X_OK):
             report(where, f"{site.root} cannot be read by this user (uid {os.geteuid()})")
-        elif _is_inside(site.root, cache.path):
-            # What lies in the cache folder may be deleted, and fsck removes what it does not know.
-            report(where, f"{site.root} lies inside the cache, {cache.path}")
+        for folder in (cache.path, *cache.folders):
+            if _is_inside(site.root, folder):
+                # What lies in a cache folder may be deleted.
+                report(where, f"{site.root} lies inside the cache, {folder}")
 
 
 def check_watermarks(sites: Sequence[Site], report: Report) -> None:
@@ -130,7 +131,11 @@ def _is_inside(path: str, folder: str) -> bool:
 
 
 def check_cache(cache: Cache, report: Report) -> None:
+    _check_folders(cache, report)
     where: Path = ("cache", "path")
+    if cache.folders and not isinstance(cache.index, EmbeddedIndex):
+        # One folder that works is enough, and which one that is shows when they are opened.
+        return
     if (ancestor := _nearest(cache.path)) != cache.path:
         doing = f"{cache.path} cannot be made in {ancestor}"
     else:
@@ -139,6 +144,14 @@ def check_cache(cache: Cache, report: Report) -> None:
         report(where, f"{doing}: not a directory")
     elif not os.access(ancestor, os.R_OK | os.W_OK | os.X_OK):
         report(where, f"{doing}: not writable by this user (uid {os.geteuid()})")
+
+
+def _check_folders(cache: Cache, report: Report) -> None:
+    """No folder in another one: each bounds what is in it, and removes what it does not know."""
+    for number, folder in enumerate(cache.folders):
+        for other in (cache.path, *cache.folders[:number]):
+            if _is_inside(folder, other) or _is_inside(other, folder):
+                report(("cache", "folders"), f"{folder} and {other} are not apart")
 
 
 def check_log(log: Log, report: Report) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from cache.durability import Durability
 from edge.policy.negotiation import NewerFormat
 from edge.settings.addresses import (
     Address,
@@ -241,6 +242,34 @@ class Cache:
         2_000_000,
         "Files on disk, likewise. A file system that runs out of inodes is as full as one without"
         " space: see df -i.",
+    )
+    folders: tuple[str, ...] = setting(
+        Several(PATH),
+        [],
+        "Further folders of the cache, each on a disk of its own: size and inodes are divided"
+        " equally between path and these. A disk that fails is left alone and tried again every"
+        " minute. Name a folder inside the mount point, which must not be writable for halftone"
+        " itself, or a disk that is not mounted goes unnoticed.",
+        example='["/mnt/disk2/halftone", "/mnt/disk3/halftone"]',
+    )
+    min_free: int = setting(
+        Size(0, 2**50),
+        "64MiB",
+        "Bytes of each file system that stay free, whoever takes them: below it entries are"
+        " evicted, and while that does not help new ones are served without being kept. 0: none.",
+    )
+    durability: Durability = setting(
+        Choice(Durability),
+        "none",
+        "What a power cut may take; nothing damaged is ever served. none: the entries of the last"
+        " seconds. data: files are on disk before they have a name. full: their names, too, before"
+        " the fill ends. Both make every fill wait for the disk.",
+    )
+    scrub: int = setting(
+        Size(0, 2**34),
+        "1MiB",
+        "Bytes a second that are read from each folder to find what has gone bad on disk, in the"
+        " background, around and around; 0 switches it off.",
     )
     memory: int = setting(
         Size(0, 2**40),

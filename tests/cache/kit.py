@@ -10,6 +10,7 @@ from cache.errors import DamagedEntry
 from cache.index.interface import Token
 from cache.key import Key, SourceId
 from cache.room import allocated
+from cache.tier import DiskTier
 
 TOKEN = Token("0123456789abcdef", 1_000)
 SIZE = 10_000_000
@@ -27,14 +28,14 @@ def with_body(entry: Entry, body: bytes) -> Entry:
     return dataclasses.replace(entry, length=len(body))
 
 
-def store(disk: Disk, name: str = "a", body: bytes = b"body", token: Token = TOKEN) -> None:
+def store(disk: DiskTier, name: str = "a", body: bytes = b"body", token: Token = TOKEN) -> None:
     entry = draft(name, token)
     with disk.reserve(entry, len(body)) as fill:
         fill.write(body)
         fill.commit(with_body(entry, body)).close()
 
 
-def load(disk: Disk, name: str = "a") -> bytes | None:
+def load(disk: DiskTier, name: str = "a") -> bytes | None:
     """The body, checked as a first use checks it; None for a miss."""
     stored = disk.open(key(name))
     if stored is None or not disk.verify(stored):

@@ -1,22 +1,32 @@
 """The disk tier: store and load, damage of every kind, eviction, restart."""
 
+import contextlib
 import dataclasses
+import errno
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache.disk import Disk
-from cache.entry import head_size
-from cache.errors import CacheError, DamagedEntry, DiskFailed, DoesNotFit
+from cache import files
+from cache.disk import BATCH, URGENT_BATCHES, Disk
+from cache.durability import Durability
+from cache.entry import VERSION, head_size
+from cache.errors import CacheError, DamagedEntry, DiskFailed, DoesNotFit, NoSpace
 from cache.index.interface import Token
+from cache.layout import LAYOUT, path_of
 from cache.room import BLOCK
 from cache.temp import Owner
 from tests.cache import kit
+from tests.cache.golden_entries import GOLDEN, body_of
+from tests.cache.test_entry import of_version, sealed
 
 BODY = bytes(range(256)) * 20
 
@@ -496,3 +506,320 @@ def test_folders_removed_under_a_running_node(disk: Disk, root: Path) -> None:
     assert disk.open(kit.key()) is None
     kit.store(disk, body=b"again")
     assert kit.load(disk) == b"again"
+
+
+def test_a_file_that_may_not_be_read_is_a_miss_and_is_removed(disk: Disk, root: Path) -> None:
+    kit.store(disk, body=BODY)
+    path = kit.path_of(root)
+    path.chmod(0)
+    with not_root(root):
+        assert kit.load(disk) is None
+    assert not path.exists()
+    kit.store(disk, body=b"again")
+    assert kit.load(disk) == b"again"
+    kit.check(disk, root)
+
+
+@contextlib.contextmanager
+def not_root(root: Path) -> Iterator[None]:
+    """As a user whom modes concern. The folder is open already, so those above do not matter."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for path in (root, *root.rglob("*")):
+        os.chown(path, 65534, 65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+class Damaged:
+    """Whatever may lie under an entry's name; what Hypothesis draws is done in turn."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._path = kit.path_of(root)
+
+    def truncate(self, data: st.DataObject) -> None:
+        if self._path.is_file():
+            os.truncate(self._path, data.draw(st.integers(0, self._path.stat().st_size)))
+
+    def grow(self, data: st.DataObject) -> None:
+        if self._path.is_file():
+            size = self._path.stat().st_size
+            os.truncate(self._path, size + data.draw(st.integers(1, 3 * BLOCK)))
+
+    def append(self, data: st.DataObject) -> None:
+        if self._path.is_file():  # opening a FIFO would wait for a reader
+            with self._path.open("ab") as file:
+                file.write(data.draw(st.binary(min_size=1, max_size=20)))
+
+    def flip(self, data: st.DataObject) -> None:
+        if self._path.is_file() and self._path.stat().st_size:
+            raw = bytearray(self._path.read_bytes())
+            at = data.draw(st.integers(0, len(raw) - 1))
+            raw[at] ^= 1 << data.draw(st.integers(0, 7))
+            self._path.write_bytes(raw)
+
+    def hole(self, data: st.DataObject) -> None:
+        if self._path.is_file():
+            size = self._path.stat().st_size
+            os.truncate(self._path, data.draw(st.integers(0, size)))
+            os.truncate(self._path, size)
+
+    def swap(self, data: st.DataObject) -> None:
+        other = kit.path_of(self._root, "b")
+        if self._path.is_file() and other.is_file():
+            self._path.rename(self._root / "aside")
+            other.rename(self._path)
+            (self._root / "aside").rename(other)
+
+    def copy_of_another(self, data: st.DataObject) -> None:
+        if self._path.is_file() and kit.path_of(self._root, "b").is_file():
+            self._path.write_bytes(kit.path_of(self._root, "b").read_bytes())
+
+    def empty(self, data: st.DataObject) -> None:
+        self._replace()
+        self._path.touch()
+
+    def folder(self, data: st.DataObject) -> None:
+        self._replace()
+        self._path.mkdir()
+
+    def symlink(self, data: st.DataObject) -> None:
+        self._replace()
+        self._path.symlink_to(kit.path_of(self._root, "b"))
+
+    def fifo(self, data: st.DataObject) -> None:
+        self._replace()
+        os.mkfifo(self._path)
+
+    def remove(self, data: st.DataObject) -> None:
+        self._replace()
+
+    def _replace(self) -> None:
+        if self._path.is_dir() and not self._path.is_symlink():
+            self._path.rmdir()
+        self._path.unlink(missing_ok=True)
+
+
+WAYS = sorted(name for name in vars(Damaged) if not name.startswith("_"))
+
+
+@settings(max_examples=80, deadline=None)
+@given(ways=st.lists(st.sampled_from(WAYS), min_size=1, max_size=3), data=st.data())
+def test_whatever_lies_there_is_healed_by_the_next_fill(
+    ways: list[str], data: st.DataObject
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "cache"
+        disk = Disk(str(root), kit.SIZE, 1000)
+        kit.store(disk, body=BODY)
+        kit.store(disk, "b", b"of b")
+        for way in ways:
+            getattr(Damaged(root), way)(data)
+        if data.draw(st.integers(0, 3)) == 0:
+            for _ in disk.scrub():
+                pass
+        assert kit.load(disk) in (None, BODY)
+        assert kit.load(disk, "b") in (None, b"of b")
+        kit.store(disk, body=b"again")
+        kit.store(disk, "b", b"of b again")
+        assert kit.load(disk) == b"again"
+        assert kit.load(disk, "b") == b"of b again"
+        kit.check(disk, root)
+        disk.close()
+
+
+# A later version of the program was here
+
+
+def _make_newer(path: Path) -> bytes:
+    data = path.read_bytes()
+    newer = sealed(of_version(VERSION + 1, data[:512])) + data[512:]
+    path.write_bytes(newer)
+    return newer
+
+
+def test_a_file_of_a_later_version_is_a_miss_and_stays(root: Path) -> None:
+    with contextlib.closing(Disk(str(root), kit.SIZE, 1000)) as disk:
+        for name in ("a", "b", "c"):
+            kit.store(disk, name)
+    path = kit.path_of(root)
+    newer = _make_newer(path)
+    with contextlib.closing(Disk(str(root), kit.SIZE, 1000)) as disk:
+        _scan(disk)
+        kit.check(disk, root)  # it takes room, and is counted
+        assert kit.load(disk) is None
+        for _ in disk.scrub():
+            pass
+        assert not disk.remove_older(kit.key().digest, Token(kit.TOKEN.epoch, 5_000))
+        assert path.read_bytes() == newer
+        assert (disk.stats.damaged, disk.stats.newer) == (0, 3)
+        # For want of room it goes, like all others.
+        disk._evict(disk.room.victims(10, urgent=True))
+        assert kit.names(root) == []
+        assert disk.stats.evicted == 3
+        kit.check(disk, root)
+
+
+def test_a_fill_takes_the_place_of_a_later_version(disk: Disk, root: Path) -> None:
+    kit.store(disk)
+    _make_newer(kit.path_of(root))
+    assert kit.load(disk) is None
+    kit.store(disk, body=b"ours")
+    assert kit.load(disk) == b"ours"
+    kit.check(disk, root)
+
+
+@pytest.mark.parametrize("version", range(1, VERSION + 1))
+@pytest.mark.parametrize("name", GOLDEN)
+def test_files_of_every_version_are_served(disk: Disk, root: Path, version: int, name: str) -> None:
+    key = GOLDEN[name].key
+    path = root / path_of(key.digest)
+    path.parent.mkdir(parents=True)
+    shutil.copy(Path(__file__).parent / "golden" / f"v{version}-{name}", path)
+    with disk.open(key) as stored:
+        assert disk.verify(stored)
+        assert stored.read() == body_of(name)
+    _scan(disk)
+    kit.check(disk, root)
+
+
+# Durability
+
+
+@pytest.mark.parametrize(
+    ("durability", "expected"),
+    [
+        (Durability.NONE, ["rename"]),
+        (Durability.DATA, ["sync_data", "rename"]),
+        (Durability.FULL, ["sync_data", "rename", "sync_folder"]),
+    ],
+)
+def test_what_is_synced_when(
+    root: Path, monkeypatch: pytest.MonkeyPatch, durability: Durability, expected: list[str]
+) -> None:
+    disk = Disk(str(root), kit.SIZE, 1000, durability=durability)
+    kit.store(disk, "a")
+    calls: list[str] = []
+
+    def call(name: str, real: Callable[..., None], *arguments: object) -> None:
+        calls.append(name)
+        real(*arguments)
+
+    for name in ("sync_data", "sync_folder", "rename"):
+        monkeypatch.setattr(files, name, partial(call, name, getattr(files, name)))
+    kit.store(disk, "a")
+    assert calls == expected
+    calls.clear()
+    kit.store(disk, "b")  # two new folders, each made known to the one above
+    assert calls == ["sync_folder"] * 2 * (durability is Durability.FULL) + expected
+    disk.close()
+
+
+def test_a_body_that_cannot_be_synced_is_served_and_not_kept(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(str(root), kit.SIZE, 1000, durability=Durability.DATA)
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "sick")
+
+    monkeypatch.setattr(files, "sync_data", fail)
+    entry = kit.with_body(kit.draft(), b"body")
+    with disk.reserve(entry, 4) as fill:
+        fill.write(b"body")
+        with pytest.raises(DiskFailed):
+            fill.commit(entry)
+        with fill.detach(entry) as stored:
+            assert stored.read() == b"body"
+    kit.check(disk, root)
+    disk.close()
+
+
+def test_a_layout_file_that_a_power_cut_emptied(root: Path) -> None:
+    Disk(str(root), kit.SIZE, 1000).close()
+    os.truncate(root / "layout", 0)
+    Disk(str(root), kit.SIZE, 1000).close()
+    assert (root / "layout").read_text() == LAYOUT
+
+
+# The floor of free space
+
+
+class FileSystem:
+    """Reports what is free as it is told, a block for each entry that goes."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, root: Path, free_blocks: int) -> None:
+        self._root = root
+        self._all = free_blocks
+        self.asked = 0
+        patch.setattr(files, "free", self)
+
+    def __call__(self, _: int) -> os.statvfs_result:
+        self.asked += 1
+        free = self._all - len(kit.names(self._root))
+        return os.statvfs_result((BLOCK, BLOCK, 10**6, free, free, 0, 0, 0, 0, 255))
+
+
+def test_below_the_floor_fills_evict(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = FileSystem(monkeypatch, root, 90)
+    now = 0.0
+    disk = Disk(str(root), kit.SIZE, 1000, min_free=10 * BLOCK, clock=lambda: now)
+    for number in range(150):
+        kit.store(disk, f"n{number}")
+        now += 1.0
+        assert len(kit.names(root)) <= 80
+    assert disk.stats.evicted == 2 * BATCH
+    assert disk.stats.pauses == 0
+    assert system.asked == 150 + 2  # once for each fill, and again after evicting
+    disk.close()
+
+
+def test_where_evicting_does_not_help_nothing_is_taken_in(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    FileSystem(monkeypatch, root, 10_000)
+    disk = Disk(
+        str(root), kit.SIZE, 1000, min_free=100 * BLOCK, clock=lambda: now, chance=lambda: 0.5
+    )
+    for number in range(900):
+        kit.store(disk, f"n{number}")
+    system = FileSystem(monkeypatch, root, 50)  # others have taken what was free
+    now += 1.0
+    with pytest.raises(NoSpace):
+        kit.store(disk, "a")
+    # Fills in a row do not empty the cache in a moment.
+    assert disk.stats.evicted == URGENT_BATCHES * BATCH
+    assert (disk.stats.pauses, system.asked) == (1, URGENT_BATCHES + 1)
+    for _ in range(3):
+        with pytest.raises(NoSpace, match=r"for 17\.5 s"):
+            kit.store(disk, "a")
+    assert (disk.stats.paused, system.asked) == (3, URGENT_BATCHES + 1)
+    assert kit.load(disk, "n899") is not None or kit.load(disk, "n0") is not None  # hits go on
+    now += 17.5
+    with pytest.raises(NoSpace):
+        kit.store(disk, "a")
+    assert disk.stats.pauses == 2
+    FileSystem(monkeypatch, root, 10_000)
+    now += 17.5
+    kit.store(disk, "a")
+    assert kit.load(disk, "a") == b"body"
+    kit.check(disk, root)
+    disk.close()
+
+
+def test_a_folder_that_is_removed_and_made_again(disk: Disk, root: Path) -> None:
+    """By hand, say: the one that is open is not the one under the path."""
+    kit.store(disk, "a")
+    shutil.rmtree(root)
+    root.mkdir()
+    assert kit.load(disk, "a") is None
+    kit.store(disk, "b")
+    assert kit.load(disk, "b") == b"body"
+    kit.check(disk, root)
+    assert disk.stats.remade == 1

@@ -1,18 +1,31 @@
-"""Heads of cache files: round trip, truncation, bit flips, and a file of version 1."""
+"""Heads of cache files: round trip, truncation, bit flips, files of every version."""
 
 import dataclasses
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.entry import ALIGNMENT, MAX_HEAD, Entry, head_size, pack, stored_head_size, unpack
-from cache.errors import DamagedEntry, DoesNotFit
+from cache.entry import (
+    ALIGNMENT,
+    MAX_HEAD,
+    VERSION,
+    Entry,
+    head_size,
+    pack,
+    stored_head_size,
+    unpack,
+)
+from cache.errors import DamagedEntry, DoesNotFit, NewerEntry
 from cache.index.interface import MAX_GENERATION, Token
 from cache.key import Key, SourceId
+from cache.stored import hash_body
+from tests.cache.golden_entries import GOLDEN, UNKNOWN, body_of
 
+GOLDEN_FOLDER = Path(__file__).parent / "golden"
 SAMPLE = Entry(
     key=Key(SourceId("upload.example.org", "/a/ä.jpg"), "w=220,f=webp"),
     token=Token("00112233445566aa", 1_795_000_000_123),
@@ -30,16 +43,9 @@ SAMPLE = Entry(
     height=146,
     headers=(("Link", "<x>; rel=canonical"), ("X-Empty", "")),
     body_hash=bytes(range(16)),
+    revalidate_until=1_795_003_661,
+    seen=1_795_000_000_122,
 )
-# Written by version 1, without its padding. Caches in the field hold such files: never change it.
-SAMPLE_HEX = """
-48414c46544f4e450001000000000200a4e92f780000000000001755000102030405060708090a0b0c0d0e0f00112233
-445566aa000001a1ee565e7b000000006553f100000000006afd86c1000000006afd94d1000000006afee65100000034
-000000dc0000009200120009000c00080005000a0002000200040004000400120007000075706c6f61642e6578616d70
-6c652e6f72672f612fc3a42e6a7067773d3232302c663d7765627031372d36326630632261626322696d6167652f7765
-627064756e6573616e644c696e6b3c783e3b2072656c3d63616e6f6e6963616c582d456d707479
-"""
-
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\n\0"), max_size=60)
 ENTRIES = st.builds(
     Entry,
@@ -63,6 +69,8 @@ ENTRIES = st.builds(
     height=st.integers(0, 2**32 - 1),
     headers=st.lists(st.tuples(TEXT, TEXT), max_size=5).map(tuple),
     body_hash=st.binary(min_size=16, max_size=16),
+    revalidate_until=st.integers(-(2**63) + 1, 2**63 - 1),
+    seen=st.integers(0, 2**64 - 1),
 )
 
 
@@ -111,26 +119,72 @@ def test_noise_is_damage(noise: bytes) -> None:
 @pytest.mark.parametrize(
     ("at", "patch"),
     [
-        (104, b"\xff\xff"),  # a site longer than the head
-        (116, b"\xff\xff"),  # more tags than there are bytes
-        (118, b"\xff\xff"),  # more headers likewise
+        (120, b"\xff\xff"),  # a site longer than the head
+        (132, b"\xff\xff"),  # more tags than there are bytes
+        (134, b"\xff\xff"),  # more headers likewise
         (52, b"\xff" * 8),  # a generation that never was
-        (104 + 12, b"\xff\xfe"),  # no UTF-8
+        (136 + 12, b"\xff\xfe"),  # no UTF-8
     ],
 )
 def test_a_valid_checksum_does_not_excuse_nonsense(at: int, patch: bytes) -> None:
     head = bytearray(pack(SAMPLE))
     head[at : at + len(patch)] = patch
+    with pytest.raises(DamagedEntry):
+        unpack(sealed(head))
+
+
+def sealed(head: bytearray) -> bytes:
+    """With a checksum that is right."""
     crc = zlib.crc32(head[20:], zlib.crc32(head[:16]))
     head[16:20] = struct.pack(">I", crc)
+    return bytes(head)
+
+
+@pytest.mark.parametrize("version", range(1, VERSION + 1))
+@pytest.mark.parametrize("name", GOLDEN)
+def test_files_of_every_version_are_read(version: int, name: str) -> None:
+    path = GOLDEN_FOLDER / f"v{version}-{name}"
+    data = path.read_bytes()
+    body = body_of(name)
+    found = unpack(data)
+    expected = dataclasses.replace(
+        GOLDEN[name], length=len(body), body_hash=found.body_hash, **UNKNOWN[version]
+    )
+    assert found == expected
+    offset = stored_head_size(data)
+    assert data[offset:] == body
+    with path.open("rb") as file:
+        assert hash_body(file.fileno(), offset, len(body)) == found.body_hash
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_newest_version_is_written(name: str) -> None:
+    data = (GOLDEN_FOLDER / f"v{VERSION}-{name}").read_bytes()
+    offset = stored_head_size(data)
+    assert pack(unpack(data), offset) == data[:offset]
+
+
+def of_version(version: int, head: bytes | None = None) -> bytearray:
+    changed = bytearray(pack(SAMPLE) if head is None else head)
+    changed[8:10] = struct.pack(">H", version)
+    return changed
+
+
+@pytest.mark.parametrize("version", [VERSION + 1, 0xFFFF])
+def test_a_later_version_is_not_damage(version: int) -> None:
+    with pytest.raises(NewerEntry):
+        unpack(sealed(of_version(version)))
+    # Whatever it may hold behind the prefix.
+    with pytest.raises(NewerEntry):
+        unpack(sealed(of_version(version, pack(SAMPLE)[:20] + b"\xff" * 492)))
+    # One that does not even have its own checksum is a damaged one of ours.
     with pytest.raises(DamagedEntry):
-        unpack(bytes(head))
+        unpack(bytes(of_version(version)))
 
 
-def test_version_1_is_still_read() -> None:
-    head = bytes.fromhex(SAMPLE_HEX).ljust(512, b"\0")
-    assert unpack(head) == SAMPLE
-    assert pack(SAMPLE) == head
+def test_there_never_was_a_version_0() -> None:
+    with pytest.raises(DamagedEntry):
+        unpack(sealed(of_version(0)))
 
 
 def test_a_thumbnail_of_3584_bytes_shares_one_block_with_its_head() -> None:
@@ -145,6 +199,9 @@ def test_a_thumbnail_of_3584_bytes_shares_one_block_with_its_head() -> None:
         {"length": -1},
         {"cost_ms": 2**32},
         {"stored_at": 2**63},
+        {"revalidate_until": -(2**63)},
+        {"seen": -1},
+        {"seen": 2**64},
         {"body_hash": b"short"},
         {"etag": '"a"\r\nSet-Cookie: x'},
         {"media_type": "image/png\n"},

@@ -356,6 +356,37 @@ def test_the_cache_folder(place: Place) -> None:
     assert not (place.folder / "a").exists()  # checked, not made
 
 
+def test_several_cache_folders(place: Place) -> None:
+    place.head = f"cache.path = '{place.folder}/cache'\n"
+
+    def problems(*folders: object, more: str = "") -> list[str]:
+        written = ", ".join(f"'{folder}'" for folder in folders)
+        return place.problems(f"cache.folders = [{written}]\n{more}{place.site}")
+
+    for folder in ("cache", "cache/below", "."):
+        (found,) = [p for p in problems(place.folder / folder) if "originals" not in p]
+        assert "cache.folders: " in found and "are not apart" in found
+    (found,) = problems(place.folder / "x", place.folder / "x" / "y")
+    assert "x/y" in found and "are not apart" in found
+    (found,) = problems(place.root)
+    assert "lies inside the cache" in found
+    (found,) = problems("relative")
+    assert "absolute path" in found
+    # Names that begin alike are apart, and one that cannot be used is no reason not to start.
+    (place.folder / "file").touch()
+    config = place.load(
+        f"cache.folders = ['{place.folder}/cache2', '{place.folder}/file']\n{place.site}"
+    )
+    assert len(config.cache.folders) == 2
+    assert (config.cache.min_free, config.cache.scrub) == (64 * 2**20, 2**20)
+    assert config.cache.durability == "none"
+    # Nor is the first one where the index is elsewhere.
+    place.head = f"cache.path = '{place.folder}/file'\n"
+    more = f"cache.folders = ['{place.folder}/x']\n{place.site}"
+    assert "not a directory" in place.problems(more)[0]
+    place.load(f"cache.index = 'redis://h'\n{more}")
+
+
 def test_permissions() -> None:
     with nobodys_folder() as folder, as_nobody():
         place = Place(folder)
