@@ -15,11 +15,13 @@ from typing import ClassVar, Final
 from edge.policy.negotiation import NewerFormat
 from edge.settings.addresses import (
     Address,
+    FrontCache,
     IndexAddress,
     Network,
     RedisIndex,
     format_network,
     parse_address,
+    parse_front_cache,
     parse_index,
     parse_network,
     parse_peer,
@@ -135,6 +137,9 @@ INDEX: Final[Written[IndexAddress]] = Written(
     '"embedded", or redis://HOST:6379/0, rediss://HOST:6379/0, unix:///path',
     _show_index,
     str,
+)
+FRONT_CACHE: Final[Written[FrontCache]] = Written(
+    parse_front_cache, "http://HOST:PORT or htcp://HOST:PORT"
 )
 NAME: Final = Written(_parse_name, "letters, digits, - . and _")
 WORD: Final = Written(_parse_word, "letters, digits, - and _")
@@ -472,7 +477,6 @@ class Site:
 
     LATER: ClassVar[Mapping[str, str]] = {
         "keys": "URLs are not signed yet, so everyone may ask for any derivative",
-        "purge_from": "PURGE is answered 405 to everyone",
         "auth": "nothing would be protected",
         "rewrite": "URLs are taken as they come",
         "cors": "no Access-Control header is sent",
@@ -531,6 +535,14 @@ class Site:
         Several(Written(_parse_extension, "a file name ending without its dot")),
         ["jpg", "jpeg", "png", "webp", "avif", "gif"],
         "Tried in this order where a grammar names originals without their ending (youtube).",
+    )
+    purge_from: tuple[Network, ...] = setting(
+        Several(NETWORK),
+        [],
+        "Who may PURGE pictures of this site on the public listeners; everyone may on the admin"
+        " listener. What counts is the client's address, as trusted_proxies name it: never list an"
+        " address that such a proxy gives to others. Empty: nobody, PURGE is answered 405.",
+        example='["10.1.2.3"]',
     )
     expire: Expire = section(Expire, "expire")
     limits: Limits = section(Limits, "limits")
