@@ -62,6 +62,15 @@ class UnknownHost(RequestError):
     """No site has this host and there is no default site."""
 
 
+class TakenDown(RequestError):
+    """An operator has taken the original down (cache/orders.py): refused until it is lifted."""
+
+
+class BadPurge(RequestError):
+    """A purge that contradicts itself, or asks for what is not to be had here. The text is one of
+    a few fixed sentences: whoever may purge is told."""
+
+
 class OriginSaidNo(RequestError):
     """The origin refused the original (401, 403, 451), or sent what is no answer to a GET."""
 
@@ -103,6 +112,9 @@ REFUSALS: Final[dict[type[BaseException], Refusal]] = {
     UnknownHost: _refusal(404, "unknown-host", "No site of this name is served here."),
     NotFound: _refusal(404, "not-found", "There is no picture at this address."),
     MethodNotAllowed: _refusal(405, "method", "This method is not allowed here."),
+    TakenDown: _refusal(
+        451, "taken-down", "This picture is unavailable for legal reasons.", logging.INFO
+    ),
     NotAllowed: _refusal(403, "forbidden", "This file may not be read."),
     OriginSaidNo: _refusal(403, "forbidden", "The original may not be read."),
     UnsupportedFormat: _refusal(415, "unsupported", "The original is not a picture we can read."),
@@ -174,6 +186,8 @@ def refusal_of(error: BaseException) -> Refusal:
     if isinstance(error, ParseError):
         sentence = _PARSE_SENTENCES.get(error.status, _PARSE_SENTENCES[400])
         return Refusal(error.status, "parse", sentence, logging.INFO)
+    if isinstance(error, BadPurge):
+        return Refusal(400, "bad-purge", str(error), logging.INFO)
     for kind in type(error).__mro__:
         refusal = REFUSALS.get(kind)
         if refusal is not None:

@@ -55,7 +55,7 @@ class Reply:
 
 
 def build_clr(url: str, transaction: int) -> bytes:
-    """A CLR that wants a reply. Raises ValueError for what is no URL of ASCII, or too long a one."""
+    """A CLR that wants a reply. Raises ValueError for a URL that is not ASCII, or too long."""
     assert 0 <= transaction <= MAX_TRANSACTION
     raw = url.encode("ascii")
     # Section 6.5: two bytes, four bits of which are the reason (0: none given), then the specifier:
