@@ -23,7 +23,14 @@ from cache.key import Key
 from edge.access import AccessLog, Peer, Record
 from edge.clock import Clock
 from edge.deliver import Deliverer
-from edge.errors import MethodNotAllowed, NotFound, OriginChanged, RequestError, refusal_of
+from edge.errors import (
+    MethodNotAllowed,
+    NotFound,
+    OriginChanged,
+    RequestError,
+    UnknownHost,
+    refusal_of,
+)
 from edge.http.cache_status import Forward, build_forward
 from edge.http.familiar import Familiar, Head
 from edge.http.messages import Request, Response
@@ -32,6 +39,8 @@ from edge.ladders import Ladders
 from edge.lifetimes import NO_LIMIT, Lifetimes
 from edge.marks import Mark, Marks, variant_of
 from edge.policy.forwarded import TrustedProxies
+from edge.policy.purgers import may_purge
+from edge.purging import Purging
 from edge.ready import ReadyResponse
 from edge.rendering import Derivatives, Terms
 from edge.renewal import Renewal
@@ -40,6 +49,7 @@ from edge.route import Route, Routes
 from edge.shelf import Shelf
 from edge.site import Site
 from edge.source import Found, Passed, Source, Sources, Way, raise_for_status
+from edge.spellings import Spellings, url_of
 from edge.upgrades import QUICK_S, Upgrades
 from edge.urls.derivative import BadUrl
 from resizer.transform import BadTransform
@@ -87,8 +97,11 @@ class Handler:
         trusted: TrustedProxies,
         upgrades: Upgrades,
         minds: AbstractSet[bytes] = frozenset(),
+        purging: Purging | None = None,
+        spellings: Spellings | None = None,
     ) -> None:
-        """minds: fields that some site looks at, of those that are harmless elsewhere."""
+        """minds: fields that some site looks at, of those that are harmless elsewhere. purging
+        None: nobody may. spellings None: no cache in front is told of purges."""
         self._name = name
         self._routes = routes
         self._sources = sources
@@ -110,6 +123,8 @@ class Handler:
         self._familiar = Familiar(minds)
         self._trusted = trusted
         self.upgrades = upgrades
+        self._purging = purging
+        self._spellings = spellings
         self._peers: dict[str, Peer] = {}
         self._lessons = LESSONS_PER_TURN
         # Bound once: they are called for every request.
@@ -168,8 +183,12 @@ class Handler:
 
     def receive(self, request: Request, peer: Peer) -> Response | None:
         if request.method not in (b"GET", b"HEAD"):
-            return self._other_method(request)
-        route = self._routes.known(request) or self._look_now(request)
+            return self._other_method(request, peer)
+        route = self._routes.known(request)
+        if route is None:
+            route = self._look_now(request)
+            if route is not None and route.source is not None and self._spellings is not None:
+                self._note(request, peer, route, self._spellings)
         if route is None or route.source is None or route.key is None:
             return None
         if route.mark is not None and not self.marks.is_current(route.mark):
@@ -280,16 +299,49 @@ class Handler:
 
     # receive
 
-    def _other_method(self, request: Request) -> Response:
+    def _other_method(self, request: Request, peer: Peer) -> Response | None:
+        may_purge = self._may_purge(request, peer)
+        if request.method == b"PURGE" and may_purge:
+            return None
+        allow = f"{ALLOW}, PURGE" if may_purge else ALLOW
         if request.method == b"OPTIONS":
-            return self._deliverer.options(ALLOW)
+            return self._deliverer.options(allow)
         return self.answer_error(
             request,
             MethodNotAllowed(request.method.decode("latin-1")),
             close=not request.keep_alive,
+            allow=allow,
         )
 
+    def _may_purge(self, request: Request, peer: Peer) -> bool:
+        if self._purging is None:
+            return False
+        try:
+            networks = self._purging.sites.find(request.authority).purge_from
+        except UnknownHost:
+            return False
+        address = self._address_of(request, peer)
+        return may_purge(networks, self._trusted, address, request.fields.keys())
+
+    async def _purge(self, request: Request, peer: Peer) -> Response:
+        assert self._purging is not None  # receive() has looked
+        client = self._address_of(request, peer)
+        receipt = await self._purging.purge(request, client, is_admin=False)
+        return self._deliverer.receipt(receipt.body, receipt.id)
+
+    def _note(self, request: Request, peer: Peer, route: Route, spellings: Spellings) -> None:
+        """Write the URL down, once for each route: a purge names it to the caches in front."""
+        assert route.source is not None
+        if request.authority:
+            scheme = self._trusted.scheme_of(
+                peer.address, request.field(b"x-forwarded-proto"), request.field(b"forwarded")
+            )
+            url = url_of(scheme, request.authority, request.target)
+            route.is_noted = spellings.note(route.source.id, url)
+
     async def _serve(self, request: Request, peer: Peer) -> Response:
+        if request.method == b"PURGE":
+            return await self._purge(request, peer)
         route = self._routes.find(request)
         if route.redirect:
             status = build_forward(self._name, Forward.BYPASS, detail="step")
@@ -309,6 +361,8 @@ class Handler:
         # Together: a key names the bytes of its mark.
         source = route.source = found.answer
         route.mark = mark
+        if self._spellings is not None and not route.is_noted:
+            self._note(request, peer, route, self._spellings)
         key = route.key = Key(source.id, variant_of(transform, mark))
         if transform.is_identity:
             return await self._serve_original(request, route, found, source, key)
@@ -497,7 +551,7 @@ class Handler:
         return quick, quick.key
 
     def answer_error(
-        self, request: Request | None, error: Exception, *, close: bool = False
+        self, request: Request | None, error: Exception, *, close: bool = False, allow: str = ALLOW
     ) -> Response:
         refusal = refusal_of(error)
         self._ids += 1
@@ -520,6 +574,6 @@ class Handler:
             request_id,
             build_forward(self._name, Forward.MISS, detail=refusal.detail),
             retry_after_s=retry_after_s,
-            allow=ALLOW if refusal.status == 405 else "",
+            allow=allow if refusal.status == 405 else "",
             close=close,
         )

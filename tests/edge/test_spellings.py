@@ -15,7 +15,7 @@ A, B = SourceId("*", "/a.jpg"), SourceId("*", "/b.jpg")
 class Index:
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[str, ...]]] = []
-        self.answer: bool | None | Exception = None
+        self.answer: bool | Exception | None = None
         self.may = asyncio.Event()
         self.may.set()
         self.asked = asyncio.Event()
