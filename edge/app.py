@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -29,7 +30,9 @@ from cache.flight import Flights
 from cache.index.embedded import EmbeddedIndex
 from cache.index.interface import Index
 from cache.index.redis import RedisIndex
+from cache.key import SourceId
 from cache.memory import Memory
+from cache.purge import Purger
 from cache.store import Store
 from edge.access import FORMS, AccessLog
 from edge.admin import Admin
@@ -37,6 +40,7 @@ from edge.clock import Clock
 from edge.config import Config
 from edge.connection import ConnectionSettings, Handler
 from edge.deliver import Deliverer
+from edge.downstream import Downstream, make_cache
 from edge.drain import accept_rest, drain, stop_accepting
 from edge.garbage import Garbage
 from edge.handler import Handler as SiteHandler
@@ -59,13 +63,14 @@ from edge.policy.forwarded import TrustedProxies
 from edge.policy.looks import Looks
 from edge.policy.negotiation import Negotiation
 from edge.policy.steps import OffStep, Steps
+from edge.purging import Purging
 from edge.ready import TURN_S
 from edge.rendering import Derivatives, Made
 from edge.renewal import Renewal
 from edge.representation import Representation
 from edge.residency import Residency
 from edge.route import Routes
-from edge.rows import bulletin_rows, metric_rows, worker_rows
+from edge.rows import bulletin_rows, metric_rows, purge_rows, worker_rows
 from edge.seat import Message, Seat, Word
 from edge.settings import addresses
 from edge.settings.sections import Input, Pictures
@@ -75,6 +80,7 @@ from edge.settings.sections import Site as SiteSection
 from edge.shelf import Shelf
 from edge.site import Site, Sites
 from edge.source import Found, Node, Sources
+from edge.spellings import Spellings
 from edge.spool import Spool
 from edge.upgrades import Upgrades
 from edge.urls.grammars import make_grammars
@@ -218,6 +224,27 @@ class App:
                 clock=self._clock,
             )
             upgrades = Upgrades(derivatives.prepare, time.monotonic)
+
+            def obey(source: SourceId, digests: Sequence[bytes]) -> None:
+                sources.doubt(source)
+                for digest in digests:
+                    memory.remove(digest)
+                renewal.answers.expire()
+
+            purger = Purger(store, obey)
+            downstream = self._build_downstream()
+            spellings = None
+            if downstream is not None:
+                stack.push_async_callback(lambda: downstream.stop(self._left_s()))
+                spellings = Spellings(purger.add_spellings)
+            purging = Purging(
+                purger=purger,
+                sites=sites,
+                downstream=downstream,
+                spellings=spellings,
+                chance=self._chance,
+                has_both_schemes=bool(config.trusted_proxies),
+            )
             handler = SiteHandler(
                 name=config.name,
                 routes=Routes(sites),
@@ -235,6 +262,8 @@ class App:
                 trusted=trusted,
                 upgrades=upgrades,
                 minds=fields_minded(sites),
+                purging=purging,
+                spellings=spellings,
             )
             self._handler = handler
             self._garbage = Garbage(lambda: sum(handler.requests().values()))
@@ -254,18 +283,22 @@ class App:
                 )
             )
             rows += worker_rows(index, self._stopping.is_set)
+            rows += purge_rows(purging, downstream, spellings)
             page = self._seat.page
             shared = bulletin_rows(self._seat.bulletin)
             exposition = Exposition(rows, shared, build_info(), page, self._posting_at)
             self._exposition = exposition
             health = Health(exposition.total, page.ledger, self._is_draining, self._clock)
-            admin = Admin(exposition, health, self._clock)
+            admin = Admin(exposition, health, self._clock, purging)
 
             self._seat.link.send(Word.PREPARED)
             await self._may_go.wait()
             if self._stopping.is_set():
                 return 0
             await self._start_part(store.start(), "cache")
+            if spellings is not None:
+                spellings.start()
+                stack.push_async_callback(spellings.stop)
             upgrades.start()
             stack.push_async_callback(upgrades.stop)
             settings = ConnectionSettings(
@@ -341,6 +374,16 @@ class App:
             parts=self._seat.slots,
         )
         return Store(disk, index, clock=time.time, threads=DISK_THREADS)
+
+    def _build_downstream(self) -> Downstream | None:
+        caches = self._config.downstream
+        if not caches:
+            return None
+        return Downstream(
+            [make_cache(cache, time.monotonic, self._chance) for cache in caches],
+            chance=self._chance,
+            again_s=self._config.downstream_again,
+        )
 
     def _build_pool(self) -> Pool:
         resizer = self._config.resizer
@@ -537,6 +580,7 @@ def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:
         ),
         has_ladders=section.ladder is LadderWhen.ON_FIRST_MISS,
         looks=_build_looks(section.pictures),
+        purge_from=section.purge_from,
     )
 
 

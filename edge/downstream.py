@@ -47,6 +47,8 @@ MAX_URLS: Final = 100_000
 MAX_ERRANDS: Final = 10_000
 # Squid's page for a 403 has 4 KB.
 MAX_ANSWER_BYTES: Final = 64 * 1024
+# Of a drain: a cache that is well is told in this time, and one that is not holds nobody up.
+STOP_S: Final = 1.0
 
 # What may stand in a request line; spellings come back from an index that others write, too.
 _URL: Final = re.compile(r"https?://([!-.0-~]+)/[!-~]*", re.ASCII)
@@ -173,11 +175,11 @@ class Downstream:
         return errand
 
     async def stop(self, grace_s: float) -> None:
-        """What is under way may end in this time; nobody is told again after it began."""
+        """What is under way may end in this time, or STOP_S; what rests is not told again."""
         for task in self._resting:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=max(grace_s, 0.0))
+            await asyncio.wait(self._tasks, timeout=max(min(grace_s, STOP_S), 0.0))
         for task in tuple(self._tasks):
             task.cancel()
         if self._tasks:

@@ -255,8 +255,8 @@ def test_a_purge_is_recorded_then_told_then_answered(caplog):
         (line,) = caplog.messages
         assert re.fullmatch(
             rf"{receipt.id}: purge source '/a\.jpg' of site img\.example\.com, asked by"
-            r" 192\.0\.2\.1 \(admin\): seq 1, 3 entries, node, 1 replicas; caches in front: 2 told, 0 failed,"
-            r" 0 pending",
+            r" 192\.0\.2\.1 \(admin\): seq 1, 3 entries, node, 1 replicas;"
+            r" caches in front: 2 told, 0 failed, 0 pending",
             line,
         )
         await down.stop(0)
