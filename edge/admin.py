@@ -1,24 +1,56 @@
-"""The admin listener: health, readiness, metrics of the node. Nothing here is ever cached."""
+"""The admin listener: health, readiness, metrics of the node, purges and checks of its cache.
 
+Nothing here is ever cached. Who reaches it may do everything: it asks for no password. A browser
+that was lured here by another site may not: PURGE is a method that it asks leave for, and a POST
+with an Origin is refused.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from edge.access import Peer
 from edge.clock import Clock
-from edge.errors import refusal_of
+from edge.errors import RETRY_AFTER_STATUSES, refusal_of
 from edge.health import Health
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError
 from edge.http.writer import field_lines, status_line
 from edge.metrics import Exposition
+from edge.purging import Purging
+
+log = logging.getLogger("halftone.admin")
 
 TEXT: Final = "text/plain; charset=utf-8"
+JSON: Final = "application/json"
+# Of a purge that could not be recorded: by then the index's breaker lets a question through.
+RETRY_AFTER: Final = "2"
+ALLOW: Final = "GET, HEAD, PURGE"
+PATHS: Final = b"There is /healthz, /readyz and /metrics, PURGE of any path, and POST /fsck.\n"
+
+# Compares the cache's files with its index; True: and puts right what can be. Numbers by name.
+Fsck = Callable[[bool], Awaitable[Mapping[str, object]]]
 
 
 class Admin:
-    def __init__(self, exposition: Exposition, health: Health, clock: Clock) -> None:
+    """purging or fsck None: this node does not do it."""
+
+    def __init__(
+        self,
+        exposition: Exposition,
+        health: Health,
+        clock: Clock,
+        purging: Purging | None = None,
+        fsck: Fsck | None = None,
+    ) -> None:
         self._exposition = exposition
         self._health = health
         self._clock = clock
+        self._purging = purging
+        self._fsck = fsck
+        self._is_checking = False
 
     def peer(self, address: str) -> Peer:
         return Peer(address)
@@ -31,8 +63,12 @@ class Admin:
 
     def receive(self, request: Request, peer: Peer) -> Response | None:
         path = request.target.partition(b"?")[0]
+        if request.method == b"PURGE" and self._purging is not None:
+            return None
+        if path == b"/fsck" and self._fsck is not None:
+            return self._look_at_check(request)
         if request.method not in (b"GET", b"HEAD"):
-            return self._answer(request, 405, TEXT, b"Only GET and HEAD here.\n")
+            return self._answer(request, 405, TEXT, b"This method is not for this path.\n")
         match path:
             case b"/healthz":
                 # That this runs is half of the answer: this loop turns.
@@ -44,16 +80,55 @@ class Admin:
                 media_type, body = self._exposition.render(request.field(b"accept") or "")
                 return self._answer(request, 200, media_type, body)
             case _:
-                return self._answer(
-                    request, 404, TEXT, b"There is /healthz, /readyz and /metrics.\n"
-                )
+                return self._answer(request, 404, TEXT, PATHS)
 
     def _judge(self, request: Request, problems: list[str], good: list[str]) -> Response:
         body = "".join(f"{line}\n" for line in problems or good).encode()
         return self._answer(request, 503 if problems else 200, TEXT, body)
 
+    def _look_at_check(self, request: Request) -> Response | None:
+        """Why a check does not begin, None when it does."""
+        if request.method != b"POST":
+            return self._answer(request, 405, TEXT, b"POST begins a check.\n", allow="POST")
+        if request.field(b"origin") is not None:
+            return self._answer(request, 403, TEXT, b"Not for pages of other sites.\n")
+        if self._is_checking:
+            return self._answer(request, 409, TEXT, b"A check is under way.\n")
+        return None
+
     async def serve(self, request: Request, peer: Peer) -> Response:
-        raise AssertionError("receive() answers everything")
+        try:
+            if request.method == b"PURGE":
+                assert self._purging is not None
+                receipt = await self._purging.purge(request, peer.address, is_admin=True)
+                return self._answer(request, 200, JSON, receipt.body)
+            return await self._check(request)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            refusal = refusal_of(error)
+            is_bug = refusal.status == 500
+            log.log(
+                refusal.level,
+                "%d %s: %s: %s",
+                refusal.status,
+                refusal.detail,
+                type(error).__name__,
+                error,
+                exc_info=error if is_bug else None,
+            )
+            return self._answer(request, refusal.status, TEXT, f"{refusal.sentence}\n".encode())
+
+    async def _check(self, request: Request) -> Response:
+        assert self._fsck is not None
+        if self._is_checking:  # since receive() looked
+            return self._answer(request, 409, TEXT, b"A check is under way.\n")
+        self._is_checking = True
+        try:
+            found = await self._fsck(request.target.partition(b"?")[2] == b"fix=1")
+        finally:
+            self._is_checking = False
+        return self._answer(request, 200, JSON, json.dumps(dict(found)).encode() + b"\n")
 
     def refuse(self, error: ParseError) -> Response:
         refusal = refusal_of(error)
@@ -74,6 +149,7 @@ class Admin:
         body: bytes,
         *,
         close: bool = False,
+        allow: str = ALLOW,
     ) -> Response:
         fields = [
             ("Content-Type", media_type),
@@ -82,7 +158,9 @@ class Admin:
             ("X-Content-Type-Options", "nosniff"),
         ]
         if status == 405:
-            fields.append(("Allow", "GET, HEAD"))
+            fields.append(("Allow", allow))
+        if status in RETRY_AFTER_STATUSES and request is not None and request.method == b"PURGE":
+            fields.append(("Retry-After", RETRY_AFTER))
         head = status_line(status) + self._clock.date_line + field_lines(fields)
         if request is not None and request.method == b"HEAD":
             return Response(status, head, close=close)

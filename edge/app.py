@@ -34,6 +34,7 @@ from cache.index.redis import RedisIndex
 from cache.journal import Journal
 from cache.memory import Memory
 from cache.orders import Orders
+from cache.purge import Purger
 from cache.scrubber import Scrubber
 from cache.store import Store
 from edge.access import FORMS, AccessLog
@@ -42,6 +43,7 @@ from edge.clock import Clock
 from edge.config import Config
 from edge.connection import ConnectionSettings, Handler
 from edge.deliver import Deliverer
+from edge.downstream import Downstream, make_cache
 from edge.drain import accept_rest, drain, stop_accepting
 from edge.failures import Failures, TimesToLive
 from edge.garbage import Garbage
@@ -66,6 +68,7 @@ from edge.policy.looks import Looks
 from edge.policy.negotiation import Negotiation
 from edge.policy.steps import OffStep, Steps
 from edge.policy.tags import PathTags
+from edge.purging import Purging
 from edge.ready import TURN_S
 from edge.refresh import Refreshes
 from edge.rendering import Derivatives, Made
@@ -77,6 +80,7 @@ from edge.rows import (
     bulletin_rows,
     folder_rows,
     metric_rows,
+    purge_rows,
     staleness_rows,
     worker_rows,
 )
@@ -90,6 +94,7 @@ from edge.settings.sections import Site as SiteSection
 from edge.shelf import Shelf
 from edge.site import Site, Sites
 from edge.source import Found, Node, Sources
+from edge.spellings import Spellings
 from edge.spool import Spool
 from edge.upgrades import Upgrades
 from edge.urls.grammars import make_grammars
@@ -257,6 +262,21 @@ class App:
                 clock=self._clock,
             )
             upgrades = Upgrades(derivatives.prepare, time.monotonic)
+
+            purger = Purger(index, store, follower)
+            downstream = self._build_downstream()
+            spellings = None
+            if downstream is not None:
+                stack.push_async_callback(lambda: downstream.stop(self._left_s()))
+                spellings = Spellings(store.add_spellings)
+            purging = Purging(
+                purger=purger,
+                sites=sites,
+                downstream=downstream,
+                spellings=spellings,
+                chance=self._chance,
+                has_both_schemes=bool(config.trusted_proxies),
+            )
             handler = SiteHandler(
                 name=config.name,
                 routes=Routes(sites),
@@ -275,6 +295,8 @@ class App:
                 upgrades=upgrades,
                 minds=fields_minded(sites),
                 catch_up=follower.catch_up if self._is_strict(index) else None,
+                purging=purging,
+                spellings=spellings,
             )
             follower.obey, follower.forget = handler.obey, handler.forget
             self._handler = handler
@@ -297,12 +319,13 @@ class App:
             rows += staleness_rows(lifetimes, refreshes, failures)
             rows += worker_rows(index, self._stopping.is_set)
             rows += folder_rows(folders)
+            rows += purge_rows(purging, downstream, spellings)
             page = self._seat.page
             shared = bulletin_rows(self._seat.bulletin)
             exposition = Exposition(rows, shared, build_info(), page, self._posting_at)
             self._exposition = exposition
             health = Health(exposition.total, page.ledger, self._is_draining, self._clock)
-            admin = Admin(exposition, health, self._clock)
+            admin = Admin(exposition, health, self._clock, purging)
 
             self._seat.link.send(Word.PREPARED)
             await self._may_go.wait()
@@ -310,6 +333,9 @@ class App:
                 return 0
             await self._start_part(store.start(), "cache")
             await follower.start()
+            if spellings is not None:
+                spellings.start()
+                stack.push_async_callback(spellings.stop)
             upgrades.start()
             stack.push_async_callback(upgrades.stop)
             settings = ConnectionSettings(
@@ -411,6 +437,16 @@ class App:
             )
 
         return Folders(paths, open_disk)
+
+    def _build_downstream(self) -> Downstream | None:
+        caches = self._config.downstream
+        if not caches:
+            return None
+        return Downstream(
+            [make_cache(cache, time.monotonic, self._chance) for cache in caches],
+            chance=self._chance,
+            again_s=self._config.downstream_again,
+        )
 
     def _build_pool(self) -> Pool:
         resizer = self._config.resizer
@@ -608,6 +644,7 @@ def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:
         has_ladders=section.ladder is LadderWhen.ON_FIRST_MISS,
         looks=_build_looks(section.pictures),
         tags=PathTags(section.tags),
+        purge_from=section.purge_from,
     )
 
 

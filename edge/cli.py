@@ -8,13 +8,15 @@ and `healthcheck` start without the server, and nothing here imports a picture d
 import http.client
 import importlib
 import importlib.metadata
+import json
 import os
 import platform
 import select
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
@@ -29,6 +31,8 @@ BAD_CONFIGURATION: Final = 78
 
 # Docker gives a health check 30 s by default; a loop that has not turned for 3 s is not well.
 HEALTH_TIMEOUT_S: Final = 3.0
+# Many tags are many durable writes; then the caches in front are told for a second at most.
+PURGE_TIMEOUT_S: Final = 30.0
 # Above the grace of a drain, 30 s, and what the master adds to it.
 DRAIN_TIMEOUT_S: Final = 60.0
 _WILDCARD_TO_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound
@@ -100,6 +104,8 @@ def main() -> None:
     Is it tight:       halftone sandbox-check
     What it makes:     halftone ladder --dry-run PICTURE
     Is it alive:       halftone healthcheck
+    How is it doing:   halftone stats
+    A new picture:     halftone purge URL
     """
 
 
@@ -204,21 +210,184 @@ def healthcheck(admin: str | None, config_path: str | None) -> None:
     Requests /healthz from the admin listener of --admin, or of the configuration. Exit 0 when it
     answers 200 within 3 seconds, 1 when not.
     """
-    from edge.settings.addresses import TcpAddress, parse_address
-
-    address = parse_address(admin) if admin is not None else _configured(config_path).admin
-    if isinstance(address, TcpAddress) and address.port == 0:
-        raise click.UsageError("admin has port 0, which is picked at start; give --admin HOST:PORT")
-    try:
-        status = _ask(address, "/healthz")
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        click.echo(f"halftone: no answer from {address}: {reason}", err=True)
-        sys.exit(FAILED)
+    address = _admin_address(admin, config_path)
+    status, _ = _ask(address, "/healthz", timeout_s=HEALTH_TIMEOUT_S)
     if status != http.HTTPStatus.OK:
         click.echo(f"halftone: {address} answers {status}", err=True)
         sys.exit(FAILED)
     click.echo("ok")
+
+
+@main.command(short_help="Make a node forget pictures.", epilog=_EXIT)
+@click.argument("urls", metavar="[URL]...", nargs=-1)
+@click.option("--soft", is_flag=True, help="Keep what is there, and validate it before it is used.")
+@click.option(
+    "--tag", "tags", metavar="TAG", multiple=True, help="Originals with this tag (Surrogate-Key)."
+)
+@click.option(
+    "--prefix",
+    "prefixes",
+    metavar="PATH",
+    multiple=True,
+    help="Originals whose path starts like this, such as /2019/.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what it would do, change nothing.")
+@click.option("--takedown", is_flag=True, help="And answer 451 in their place until --lift.")
+@click.option("--lift", is_flag=True, help="End a takedown.")
+@click.option(
+    "--site",
+    metavar="HOST",
+    default="localhost",
+    help="The site of paths, tags and prefixes, by one of its host names. Default: the site that"
+    " takes every host.",
+)
+@_admin_option
+@_config_option
+def purge(
+    urls: Sequence[str],
+    soft: bool,
+    tags: Sequence[str],
+    prefixes: Sequence[str],
+    dry_run: bool,
+    takedown: bool,
+    lift: bool,
+    site: str,
+    admin: str | None,
+    config_path: str | None,
+) -> None:
+    """Make a node forget pictures: originals, with every derivative in every grammar.
+
+    URL is that of an original or of any derivative of it, http://HOST/PATH, or the path alone with
+    --site. Asks the admin listener of a running node. With a Redis index it holds for the farm; the
+    caches in front are told where `downstream` is set.
+
+    Prints a line for each. Exit 0 when all are on record, 1 when one is not: ask again.
+    """
+    if not urls and not tags and not prefixes:
+        raise click.UsageError("nothing to purge: give URLs, --tag or --prefix")
+    if takedown and lift:
+        raise click.UsageError("--takedown and --lift exclude each other")
+    if (takedown or lift) and (soft or tags or prefixes):
+        raise click.UsageError("a takedown is of URLs, and never soft")
+    fields: dict[str, str] = {}
+    if soft:
+        fields["Soft-Purge"] = "1"
+    if dry_run:
+        fields["Dry-Run"] = "1"
+    if takedown or lift:
+        fields["Takedown"] = "lift" if lift else "1"
+    asked: list[tuple[str, str, dict[str, str]]] = []  # what it is called, target, fields
+    for url in urls:
+        target, host, scheme = _split_url(url, site)
+        more = {"X-Forwarded-Proto": "https"} if scheme == "https" else {}
+        asked.append((url, target, {"Host": host, **more}))
+    for tag in tags:
+        if not tag or set(tag) & set(" \t\r\n"):
+            raise click.UsageError(f"{tag!r} is no tag: it is empty, or has white space")
+        asked.append((f"tag {tag}", "/", {"Host": site, "Surrogate-Key": tag}))
+    for prefix in prefixes:
+        if not prefix.startswith("/"):
+            raise click.UsageError(f"{prefix!r} is no start of a path: it begins with /")
+        asked.append((f"prefix {prefix}", "/", {"Host": site, "Purge-Prefix": _escaped(prefix)}))
+    address = _admin_address(admin, config_path)
+    is_whole = True
+    for name, target, particular in asked:
+        status, body = _ask(
+            address, target, "PURGE", {**fields, **particular}, timeout_s=PURGE_TIMEOUT_S
+        )
+        if status != http.HTTPStatus.OK:
+            click.echo(f"halftone: {name}: {status}: {_one_line(body)}", err=True)
+            is_whole = False
+            continue
+        click.echo(_purge_line(name, _read_json(address, body)))
+    if not is_whole:
+        sys.exit(FAILED)
+
+
+_PURGE_WORDS: Final = {
+    "purge": ("purged", "would purge"),
+    "soften": ("softened", "would soften"),
+    "take-down": ("took down", "would take down"),
+    "lift": ("lifted", "would lift"),
+}
+
+
+def _purge_line(name: str, answer: Mapping[str, object]) -> str:
+    past, conditional = _PURGE_WORDS.get(str(answer.get("act")), ("did", "would do"))
+    number = answer.get("purged")
+    reach = "on this node" if answer.get("scope") == "node" else "in the farm"
+    entries = f"{number} {'entry' if number == 1 else 'entries'} {reach}"
+    line = f"{conditional if answer.get('dry_run') else past} {name}: {entries}"
+    told = answer.get("downstream")
+    if isinstance(told, dict) and any(told.values()):
+        counts = ", ".join(f"{told.get(word)} {word}" for word in ("told", "failed", "pending"))
+        line += f"; caches in front: {counts}"
+    return f"{line} ({answer.get('id')})"
+
+
+def _split_url(url: str, site: str) -> tuple[str, str, str]:
+    """Target, host and scheme."""
+    if url.startswith("/"):
+        return _escaped(url), site, "http"
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        raise click.UsageError(f"{url!r} is no URL") from None
+    if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
+        raise click.UsageError(f"{url!r} is neither http://HOST/PATH nor a path from / on")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return _escaped(target), parts.netloc, parts.scheme
+
+
+def _escaped(target: str) -> str:
+    """What a URL may hold stays as it is; the rest, such as spaces, is percent-encoded."""
+    return urllib.parse.quote(target, safe="/%?&=:@!$'()*+,;~-._[]")
+
+
+@main.command(short_help="Show a running node's numbers.", epilog=_EXIT)
+@click.option("--json", "is_json", is_flag=True, help="As one JSON object.")
+@_admin_option
+@_config_option
+def stats(is_json: bool, admin: str | None, config_path: str | None) -> None:
+    """Show how a running node is doing: hits, misses, renders, cache, index, purges.
+
+    Since the node was started, all workers together. Everything else is on /metrics.
+    """
+    from edge.summary import parse_metrics, summary
+
+    address = _admin_address(admin, config_path)
+    status, body = _ask(address, "/metrics", timeout_s=HEALTH_TIMEOUT_S)
+    if status != http.HTTPStatus.OK:
+        click.echo(f"halftone: {address} answers {status}", err=True)
+        sys.exit(FAILED)
+    lines = summary(parse_metrics(body.decode(errors="replace")))
+    if is_json:
+        click.echo(json.dumps({line.name: line.number for line in lines}))
+        return
+    width = max((len(line.name) for line in lines), default=0)
+    for line in lines:
+        click.echo(f"{line.name:{width}}  {line.text:>12}")
+
+
+@main.command(short_help="Compare a node's files with its index.", epilog=_EXIT)
+@click.option("--fix", is_flag=True, help="Put right what can be: remove what is damaged.")
+@_admin_option
+@_config_option
+def fsck(fix: bool, admin: str | None, config_path: str | None) -> None:
+    """Have a running node compare the files of its cache with its index, both ways.
+
+    It goes on serving meanwhile; on a large cache that takes minutes. Prints what it counted.
+    Without --fix nothing is changed.
+    """
+    address = _admin_address(admin, config_path)
+    status, body = _ask(address, f"/fsck?fix={int(fix)}", "POST", timeout_s=None)
+    if status != http.HTTPStatus.OK:
+        click.echo(f"halftone: {address} answers {status}: {_one_line(body)}", err=True)
+        sys.exit(FAILED)
+    counts = _read_json(address, body)
+    width = max(map(len, counts), default=0)
+    for name, value in counts.items():
+        click.echo(f"{name:{width}}  {value}")
 
 
 @main.command(short_help="Ask a running node to drain, and wait.", epilog=_EXIT)
@@ -429,7 +598,7 @@ def _installed(package: str) -> str:
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: str, timeout_s: float) -> None:
+    def __init__(self, path: str, timeout_s: float | None) -> None:
         super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
@@ -439,20 +608,59 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _ask(address: "Address", path: str) -> int:
-    """The status of a GET. Raises OSError or HTTPException when there is no answer."""
+def _admin_address(admin: str | None, config_path: str | None) -> "Address":
+    from edge.settings.addresses import TcpAddress, parse_address
+
+    address = parse_address(admin) if admin is not None else _configured(config_path).admin
+    if isinstance(address, TcpAddress) and address.port == 0:
+        raise click.UsageError("admin has port 0, which is picked at start; give --admin HOST:PORT")
+    return address
+
+
+def _ask(
+    address: "Address",
+    target: str,
+    method: str = "GET",
+    fields: Mapping[str, str] | None = None,
+    *,
+    timeout_s: float | None,
+) -> tuple[int, bytes]:
+    """Status and body; ends the program with a sentence when there is no answer."""
     from edge.settings.addresses import UnixAddress
 
     if isinstance(address, UnixAddress):
-        connection: http.client.HTTPConnection = _UnixConnection(address.path, HEALTH_TIMEOUT_S)
+        connection: http.client.HTTPConnection = _UnixConnection(address.path, timeout_s)
     else:
         host = _WILDCARD_TO_LOOPBACK.get(address.host, address.host)
-        connection = http.client.HTTPConnection(host, address.port, timeout=HEALTH_TIMEOUT_S)
+        connection = http.client.HTTPConnection(host, address.port, timeout=timeout_s)
     try:
-        connection.request("GET", path)
-        return connection.getresponse().status
+        raw = {name: value.encode() for name, value in (fields or {}).items()}
+        connection.request(method, target, headers=raw)
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        click.echo(f"halftone: no answer from {address}: {reason}", err=True)
+        sys.exit(FAILED)
     finally:
         connection.close()
+
+
+def _read_json(address: "Address", body: bytes) -> Mapping[str, object]:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        click.echo(f"halftone: {address} answers what is no JSON: is it halftone's?", err=True)
+        sys.exit(FAILED)
+    return answer
+
+
+def _one_line(body: bytes) -> str:
+    """Of an answer, for a terminal."""
+    line = body.decode(errors="replace").partition("\n")[0]
+    return "".join(char if char.isprintable() else "?" for char in line)[:200]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge.policy.forwarded import ForwardingField
 from edge.settings import preflight
-from edge.settings.addresses import Address, Network
+from edge.settings.addresses import Address, FrontCache, Network
 from edge.settings.declare import (
     Section,
     annotate,
@@ -31,10 +31,11 @@ from edge.settings.declare import (
     unknown,
 )
 from edge.settings.document import EMPTY, BadDocument, Document, Path, parse_document
-from edge.settings.kinds import Choice, Number, Several
+from edge.settings.kinds import Choice, Duration, Number, Several
 from edge.settings.sections import (
     ACCOUNT,
     ADDRESS,
+    FRONT_CACHE,
     NAME,
     NETWORK,
     PATH,
@@ -123,6 +124,21 @@ class Config:
         "x-forwarded-for",
         "The one field in which trusted_proxies name the client. The other is ignored: a proxy that"
         " writes one passes the other on as the client sent it.",
+    )
+    downstream: tuple[FrontCache, ...] = setting(
+        Several(FRONT_CACHE),
+        [],
+        "The caches in front of this node, Squids, which are told of every purge, URL by URL, in"
+        " this order: inner ones before outer ones. http: a PURGE for each, which the Squid's ACLs"
+        " must allow from here; htcp: a CLR by UDP. URLs that were handed out are written down for"
+        " it only while this is set.",
+        example='["http://squid1:3128", "htcp://squid2:4827"]',
+    )
+    downstream_again: float = setting(
+        Duration(0.0, 600.0),
+        "0s",
+        "Tell them once more after this time, for an outer cache may just have been filled from an"
+        " inner one that still had the old bytes. 0s: once is enough.",
     )
     user: str | None = optional(
         ACCOUNT,

@@ -238,6 +238,16 @@ class Deliverer:
             return Response(refusal.status, head, cache="ERROR", close=close)
         return Response(refusal.status, head, (body,), len(body), cache="ERROR", close=close)
 
+    def receipt(self, body: bytes, request_id: str) -> Response:
+        """Of a purge: JSON."""
+        head = (
+            status_line(200)
+            + self._clock.date_line
+            + f"{SERVER}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            f"Cache-Control: no-store\r\n{NOSNIFF}X-Request-Id: {request_id}\r\n".encode()
+        )
+        return Response(200, head, (body,), len(body), cache="PURGE")
+
     def options(self, allow: str) -> Response:
         """RFC 9110 section 9.3.7."""
         head = status_line(204) + self._clock.date_line + f"{SERVER}Allow: {allow}\r\n".encode()

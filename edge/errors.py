@@ -66,12 +66,17 @@ class UnknownHost(RequestError):
     """No site has this host and there is no default site."""
 
 
+class TakenDown(RequestError):
+    """An operator has taken the original down (cache/orders.py): refused until it is lifted."""
+
+
+class BadPurge(RequestError):
+    """A purge that contradicts itself, or asks for what is not to be had here. The text is one of
+    a few fixed sentences: whoever may purge is told."""
+
+
 class OriginSaidNo(RequestError):
     """The origin refused the original (401, 403, 451), or sent what is no answer to a GET."""
-
-
-class TakenDown(RequestError):
-    """The source was taken down, and nobody has lifted that yet."""
 
 
 class OriginChanged(RequestError):
@@ -112,11 +117,11 @@ REFUSALS: Final[dict[type[BaseException], Refusal]] = {
     NotFound: _refusal(404, "not-found", "There is no picture at this address."),
     Gone: _refusal(410, "gone", "There is no picture at this address any more."),
     MethodNotAllowed: _refusal(405, "method", "This method is not allowed here."),
-    NotAllowed: _refusal(403, "forbidden", "This file may not be read."),
-    OriginSaidNo: _refusal(403, "forbidden", "The original may not be read."),
     TakenDown: _refusal(
         451, "taken-down", "This picture is unavailable for legal reasons.", logging.INFO
     ),
+    NotAllowed: _refusal(403, "forbidden", "This file may not be read."),
+    OriginSaidNo: _refusal(403, "forbidden", "The original may not be read."),
     UnsupportedFormat: _refusal(415, "unsupported", "The original is not a picture we can read."),
     CorruptPicture: _refusal(422, "corrupt", "The original is a damaged picture.", logging.WARNING),
     PictureTooLarge: _refusal(413, "too-large", "The original is too large to be resized."),
@@ -186,6 +191,8 @@ def refusal_of(error: BaseException) -> Refusal:
     if isinstance(error, ParseError):
         sentence = _PARSE_SENTENCES.get(error.status, _PARSE_SENTENCES[400])
         return Refusal(error.status, "parse", sentence, logging.INFO)
+    if isinstance(error, BadPurge):
+        return Refusal(400, "bad-purge", str(error), logging.INFO)
     for kind in type(error).__mro__:
         refusal = REFUSALS.get(kind)
         if refusal is not None:

@@ -27,7 +27,14 @@ from cache.orders import Order, Scope
 from edge.access import AccessLog, Peer, Record
 from edge.clock import Clock
 from edge.deliver import Deliverer
-from edge.errors import MethodNotAllowed, NotFound, OriginChanged, RequestError, refusal_of
+from edge.errors import (
+    MethodNotAllowed,
+    NotFound,
+    OriginChanged,
+    RequestError,
+    UnknownHost,
+    refusal_of,
+)
 from edge.failures import Remembered
 from edge.http.cache_status import Forward, build_forward, build_hit
 from edge.http.familiar import Familiar, Head
@@ -37,6 +44,8 @@ from edge.ladders import Ladders
 from edge.lifetimes import NO_LIMIT, Lifetimes
 from edge.marks import Mark, Marks, variant_of
 from edge.policy.forwarded import TrustedProxies
+from edge.policy.purgers import may_purge
+from edge.purging import Purging
 from edge.ready import ReadyResponse
 from edge.rendering import Derivatives, Terms
 from edge.renewal import Renewal
@@ -45,6 +54,7 @@ from edge.route import Route, Routes
 from edge.shelf import Shelf
 from edge.site import Site
 from edge.source import Found, Passed, Source, Sources, Way, raise_for_status
+from edge.spellings import Spellings, url_of
 from edge.upgrades import QUICK_S, Upgrades
 from edge.urls.derivative import BadUrl
 from resizer.transform import BadTransform
@@ -92,10 +102,13 @@ class Handler:
         trusted: TrustedProxies,
         upgrades: Upgrades,
         minds: AbstractSet[bytes] = frozenset(),
+        purging: Purging | None = None,
+        spellings: Spellings | None = None,
         catch_up: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """minds: fields that some site looks at, of those that are harmless elsewhere. catch_up:
-        every request waits until the orders of the whole farm have been heard."""
+        """minds: fields that some site looks at, of those that are harmless elsewhere. purging
+        None: nobody may. spellings None: no cache in front is told of purges. catch_up: every
+        request waits until the orders of the whole farm have been heard."""
         self._name = name
         self._routes = routes
         self._sources = sources
@@ -117,6 +130,8 @@ class Handler:
         self._familiar = Familiar(minds)
         self._trusted = trusted
         self.upgrades = upgrades
+        self._purging = purging
+        self._spellings = spellings
         self._peers: dict[str, Peer] = {}
         self._lessons = LESSONS_PER_TURN
         # Bound once: they are called for every request.
@@ -177,10 +192,14 @@ class Handler:
 
     def receive(self, request: Request, peer: Peer) -> Response | None:
         if request.method not in (b"GET", b"HEAD"):
-            return self._other_method(request)
+            return self._other_method(request, peer)
         if self._catch_up is not None:
             return None
-        route = self._routes.known(request) or self._look_now(request)
+        route = self._routes.known(request)
+        if route is None:
+            route = self._look_now(request)
+            if route is not None and route.source is not None and self._spellings is not None:
+                self._note(request, peer, route, self._spellings)
         if route is None or route.source is None or route.key is None:
             return None
         if route.mark is not None and not self.marks.is_current(route.mark):
@@ -292,13 +311,18 @@ class Handler:
 
     # receive
 
-    def _other_method(self, request: Request) -> Response:
+    def _other_method(self, request: Request, peer: Peer) -> Response | None:
+        may_purge = self._may_purge(request, peer)
+        if request.method == b"PURGE" and may_purge:
+            return None
+        allow = f"{ALLOW}, PURGE" if may_purge else ALLOW
         if request.method == b"OPTIONS":
-            return self._deliverer.options(ALLOW)
+            return self._deliverer.options(allow)
         return self.answer_error(
             request,
             MethodNotAllowed(request.method.decode("latin-1")),
             close=not request.keep_alive,
+            allow=allow,
         )
 
     async def obey(self, order: Order) -> None:
@@ -313,7 +337,35 @@ class Handler:
         await self._sources.forget()
         self.ready.expire()
 
+    def _may_purge(self, request: Request, peer: Peer) -> bool:
+        if self._purging is None:
+            return False
+        try:
+            networks = self._purging.sites.find(request.authority).purge_from
+        except UnknownHost:
+            return False
+        address = self._address_of(request, peer)
+        return may_purge(networks, self._trusted, address, request.fields.keys())
+
+    async def _purge(self, request: Request, peer: Peer) -> Response:
+        assert self._purging is not None  # receive() has looked
+        client = self._address_of(request, peer)
+        receipt = await self._purging.purge(request, client, is_admin=False)
+        return self._deliverer.receipt(receipt.body, receipt.id)
+
+    def _note(self, request: Request, peer: Peer, route: Route, spellings: Spellings) -> None:
+        """Write the URL down, once for each route: a purge names it to the caches in front."""
+        assert route.source is not None
+        if request.authority:
+            scheme = self._trusted.scheme_of(
+                peer.address, request.field(b"x-forwarded-proto"), request.field(b"forwarded")
+            )
+            url = url_of(scheme, request.authority, request.target)
+            route.is_noted = spellings.note(route.source.id, url)
+
     async def _serve(self, request: Request, peer: Peer) -> Response:
+        if request.method == b"PURGE":
+            return await self._purge(request, peer)
         if self._catch_up is not None:
             with contextlib.suppress(IndexUnavailable):  # then what is known here decides
                 await self._catch_up()
@@ -336,6 +388,8 @@ class Handler:
         # Together: a key names the bytes of its mark.
         source = route.source = found.answer
         route.mark = mark
+        if self._spellings is not None and not route.is_noted:
+            self._note(request, peer, route, self._spellings)
         key = route.key = Key(source.id, variant_of(transform, mark))
         if transform.is_identity:
             return await self._serve_original(request, route, found, source, key)
@@ -532,7 +586,7 @@ class Handler:
         return quick, quick.key
 
     def answer_error(
-        self, request: Request | None, error: Exception, *, close: bool = False
+        self, request: Request | None, error: Exception, *, close: bool = False, allow: str = ALLOW
     ) -> Response:
         refusal = refusal_of(error)
         self._ids += 1
@@ -559,7 +613,7 @@ class Handler:
             request_id,
             status,
             retry_after_s=retry_after_s,
-            allow=ALLOW if refusal.status == 405 else "",
+            allow=allow if refusal.status == 405 else "",
             close=close,
         )
 

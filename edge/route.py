@@ -30,8 +30,8 @@ class Route:
     """
 
     __slots__ = (
-        "asked", "derivative", "found", "key", "mark", "mark_path", "query", "redirect", "site",
-        "source", "variant", "vary",
+        "asked", "derivative", "found", "is_noted", "key", "mark", "mark_path", "query", "redirect",
+        "site", "source", "variant", "vary",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +47,7 @@ class Route:
         self.derivative = derivative
         self.query = query  # of a target that no grammar claims: an origin may mean something by it
         self.redirect = redirect
+        self.is_noted = False  # its URL is written down for the caches in front (spellings.py)
         self.asked = 0  # times, by heads that a ready answer could have met
         # In the site's looks, and with the ending that was found where the grammar leaves it open.
         self.found = _dressed(site, derivative)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from edge.errors import UnknownHost
 from edge.origin.files import Docroot
 from edge.origin.pool import OriginPool
+from edge.policy.forwarded import Network
 from edge.policy.looks import PLAIN, Looks
 from edge.policy.negotiation import NO_NEGOTIATION, Negotiation
 from edge.policy.steps import Steps
@@ -31,6 +32,7 @@ class Site:
     has_ladders: bool = False  # a first miss brings the other steps along
     looks: Looks = PLAIN
     tags: PathTags = NO_TAGS
+    purge_from: tuple[Network, ...] = ()  # who may PURGE on the public listeners
 
 
 @dataclass(frozen=True, slots=True)

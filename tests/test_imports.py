@@ -22,6 +22,7 @@ PURE = {
     *("resizer.focus", "resizer.qualities", "resizer.watermark", "resizer.thumbhash"),
     *("resizer.blurhash", "resizer.ladder", "resizer.cost", "resizer.fair"),
     *("resizer.admission", "resizer.bar", "edge.pace", "edge.counts"),
+    "edge.summary",
 }
 PURE_FOLDERS = ("edge.http.", "edge.urls.", "edge.policy.")
 PURE_ORIGIN = {

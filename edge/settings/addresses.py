@@ -3,6 +3,7 @@
     HOST:PORT        a name, an IPv4 address, or an IPv6 address in brackets (RFC 3986, 3.2.2)
     unix:/path       a Unix socket, absolute
     10.0.0.0/8       a network; an address alone is a network of one
+    http://HOST[:80], htcp://HOST[:4827]            a cache in front of us, and how it is told
     embedded         the index of this node: SQLite in the cache folder
     redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]      rediss:// the same over TLS
     unix:///path[?db=N]                             Redis on a Unix socket
@@ -13,12 +14,14 @@
 Nothing is resolved here. str() of an address and parse_ are inverses.
 """
 
+import enum
 import ipaddress
 import re
 import urllib.parse
 from dataclasses import dataclass, field
 from typing import Final
 
+from edge.http import htcp
 from edge.settings.units import BadValue, parse_whole
 
 # sizeof(sun_path) - 1 on Linux, unix(7).
@@ -148,6 +151,44 @@ def parse_network(text: str) -> Network:
 def format_network(network: Network) -> str:
     alone = network.prefixlen == network.max_prefixlen
     return str(network.network_address) if alone else str(network)
+
+
+class Means(enum.StrEnum):
+    """How a cache in front is told to forget a URL."""
+
+    HTTP = "http"  # PURGE
+    HTCP = "htcp"  # CLR
+
+
+_USUAL_PORTS: Final = {Means.HTTP: 80, Means.HTCP: htcp.PORT}
+
+
+@dataclass(frozen=True, slots=True)
+class FrontCache:
+    """A Squid in front of us. str() and parse_front_cache() are inverses."""
+
+    means: Means
+    address: TcpAddress
+
+    def __str__(self) -> str:
+        return f"{self.means}://{self.address}"
+
+
+def parse_front_cache(text: str) -> FrontCache:
+    """Raises BadValue."""
+    scheme, mark, rest = text.partition("://")
+    if not mark or scheme not in list(Means):
+        raise BadValue(f'must be like "http://squid1:3128" or "htcp://squid1:4827", not {text!r}')
+    rest = rest.removesuffix("/")
+    if "/" in rest or "@" in rest or "?" in rest:
+        raise BadValue(f"{text!r} must be {scheme}://HOST:PORT, with nothing behind it")
+    means = Means(scheme)
+    if not rest.rpartition("]")[2].count(":"):
+        return FrontCache(means, TcpAddress(parse_host(rest), _USUAL_PORTS[means]))
+    address = parse_peer(rest)
+    if not isinstance(address, TcpAddress):
+        raise BadValue(f"{text!r} must name a host")
+    return FrontCache(means, address)
 
 
 @dataclass(frozen=True, slots=True)

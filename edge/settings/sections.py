@@ -17,10 +17,12 @@ from edge.policy.negotiation import NewerFormat
 from edge.settings.addresses import (
     Address,
     EmbeddedIndex,
+    FrontCache,
     IndexAddress,
     Network,
     format_network,
     parse_address,
+    parse_front_cache,
     parse_index,
     parse_network,
     parse_peer,
@@ -146,6 +148,9 @@ INDEX: Final[Written[IndexAddress]] = Written(
     " redis+sentinel://HOST:26379,HOST:26379/SERVICE/0, redis+cluster://HOST:6379,HOST:6379",
     _show_index,
     str,
+)
+FRONT_CACHE: Final[Written[FrontCache]] = Written(
+    parse_front_cache, "http://HOST:PORT or htcp://HOST:PORT"
 )
 NAME: Final = Written(_parse_name, "letters, digits, - . and _")
 WORD: Final = Written(_parse_word, "letters, digits, - and _")
@@ -548,7 +553,6 @@ class Site:
 
     LATER: ClassVar[Mapping[str, str]] = {
         "keys": "URLs are not signed yet, so everyone may ask for any derivative",
-        "purge_from": "PURGE is answered 405 to everyone",
         "auth": "nothing would be protected",
         "rewrite": "URLs are taken as they come",
         "cors": "no Access-Control header is sent",
@@ -614,6 +618,14 @@ class Site:
         "Tags that originals have by the start of their path, beside those of the origin's"
         " Surrogate-Key: whatever has a tag can be purged by it.",
         example='{ press = ["/press/", "/2026/"] }',
+    )
+    purge_from: tuple[Network, ...] = setting(
+        Several(NETWORK),
+        [],
+        "Who may PURGE pictures of this site on the public listeners; everyone may on the admin"
+        " listener. What counts is the client's address, as trusted_proxies name it: never list an"
+        " address that such a proxy gives to others. Empty: nobody, PURGE is answered 405.",
+        example='["10.1.2.3"]',
     )
     expire: Expire = section(Expire, "expire")
     limits: Limits = section(Limits, "limits")

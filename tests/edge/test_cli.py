@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import json
 import socket
 import socketserver
 import subprocess
@@ -109,6 +110,17 @@ def test_serve_exits_as_the_server_does(
         (["healthcheck", "--admin", "localhost"], "HOST:PORT"),
         (["healthcheck", "--admin", "localhost:0"], "port 0"),
         (["drain", "--config", "/dev/null"], "sets no pid_file"),
+        (["purge"], "nothing to purge"),
+        (["purge", "photo.jpg"], "neither http://HOST/PATH nor a path"),
+        (["purge", "ftp://h/a"], "neither http://HOST/PATH"),
+        (["purge", "http://u@h/a"], "neither http://HOST/PATH"),
+        (["purge", "http://[h/a"], "is no URL"),
+        (["purge", "/a", "--takedown", "--lift"], "exclude each other"),
+        (["purge", "/a", "--takedown", "--soft"], "never soft"),
+        (["purge", "--lift", "--tag", "a"], "never soft"),
+        (["purge", "--tag", "a b"], "is no tag"),
+        (["purge", "--prefix", "2019/"], "begins with /"),
+        (["purge", "/a", "--admin", "localhost:0"], "port 0"),
     ],
 )
 def test_wrong_usage_is_2(served: list[Config], arguments: list[str], sentence: str) -> None:
@@ -152,7 +164,10 @@ def test_version() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["serve"], ["check"], ["config"], ["healthcheck"], ["drain"], ["sandbox-check"]],
+    [
+        *([], ["serve"], ["check"], ["config"], ["healthcheck"], ["drain"], ["sandbox-check"]),
+        *(["purge"], ["stats"], ["fsck"]),
+    ],
 )
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help(arguments: list[str], option: str) -> None:
@@ -282,3 +297,151 @@ def test_healthcheck_of_something_else() -> None:
         thread.join()
     assert result.exit_code == 1
     assert "no answer" in result.stderr
+
+
+# ---- purge, stats, fsck ------------------------------------------------------------------------
+
+
+class Desk(http.server.BaseHTTPRequestHandler):
+    """An admin listener that answers body and remembers what it was asked."""
+
+    def answer(self) -> None:
+        names = {name.lower(): value for name, value in self.headers.items()}
+        self.server.asked.append((self.command, self.path, names))  # type: ignore[attr-defined]
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.send_header("Content-Length", str(len(self.server.body)))  # type: ignore[attr-defined]
+        self.end_headers()
+        self.wfile.write(self.server.body)  # type: ignore[attr-defined]
+
+    do_GET = do_POST = do_PURGE = answer  # noqa: N815 - the library's names
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+Asked = list[tuple[str, str, dict[str, str]]]
+
+
+@contextlib.contextmanager
+def desk(body: bytes, status: int = 200) -> Iterator[tuple[str, Asked]]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Desk)
+    asked: Asked = []
+    server.body, server.status, server.asked = body, status, asked  # type: ignore[attr-defined]
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+        thread.join()
+
+
+def receipt(act: str = "purge", **more: object) -> bytes:
+    answer = {"act": act, "purged": 3, "scope": "node", "dry_run": False, "id": "p1", **more}
+    return json.dumps(answer).encode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "target", "fields"),
+    [
+        (["/a.jpg"], "/a.jpg", {"host": "localhost"}),
+        (["/a b.jpg?w=2&x=%20"], "/a%20b.jpg?w=2&x=%20", {}),
+        (["http://h:8080/Düne.jpg"], "/D%C3%BCne.jpg", {"host": "h:8080"}),
+        (["https://h"], "/", {"host": "h", "x-forwarded-proto": "https"}),
+        (["/a", "--site", "h"], "/a", {"host": "h"}),
+        (["/a", "--soft", "--dry-run"], "/a", {"soft-purge": "1", "dry-run": "1"}),
+        (["/a", "--takedown"], "/a", {"takedown": "1"}),
+        (["/a", "--lift"], "/a", {"takedown": "lift"}),
+        (["--tag", "dune", "--site", "h"], "/", {"surrogate-key": "dune", "host": "h"}),
+        (["--prefix", "/2019/a b"], "/", {"purge-prefix": "/2019/a%20b"}),
+    ],
+)
+def test_purge_asks(arguments: list[str], target: str, fields: dict[str, str]) -> None:
+    with desk(receipt()) as (address, asked):
+        result = run("purge", *arguments, "--admin", address)
+    assert (result.exit_code, result.stderr) == (0, "")
+    ((method, path, names),) = asked
+    assert (method, path) == ("PURGE", target)
+    assert fields.items() <= names.items()
+    assert {"soft-purge", "dry-run", "takedown", "surrogate-key", "purge-prefix"}.isdisjoint(
+        names.keys() - fields.keys()
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        (receipt(), "purged /a: 3 entries on this node (p1)"),
+        (receipt(purged=1, scope="cluster"), "purged /a: 1 entry in the farm (p1)"),
+        (receipt("soften", dry_run=True), "would soften /a: 3 entries on this node (p1)"),
+        (
+            receipt("lift", downstream={"told": 4, "failed": 1, "pending": 0}),
+            "lifted /a: 3 entries on this node; caches in front: 4 told, 1 failed, 0 pending (p1)",
+        ),
+        (receipt(downstream={"told": 0}), "purged /a: 3 entries on this node (p1)"),
+    ],
+)
+def test_purge_says(body: bytes, line: str) -> None:
+    with desk(body) as (address, _):
+        assert run("purge", "/a", "--admin", address).stdout == f"{line}\n"
+
+
+def test_purge_fails_when_one_does() -> None:
+    with desk(b"This cannot be recorded at the moment; try again.\n", 503) as (address, asked):
+        result = run("purge", "/a", "/b", "--admin", address)
+    assert (result.exit_code, len(asked)) == (1, 2)
+    assert result.stderr.splitlines() == [
+        f"halftone: {name}: 503: This cannot be recorded at the moment; try again."
+        for name in ("/a", "/b")
+    ]
+
+
+@pytest.mark.parametrize("command", [["purge", "/a"], ["stats"], ["fsck"]])
+def test_nobody_answers(command: list[str]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        result = run(*command, "--admin", f"127.0.0.1:{free.getsockname()[1]}")
+    assert result.exit_code == 1
+    assert "Connection refused" in result.stderr
+
+
+@pytest.mark.parametrize("body", [b"SSH", b"[]", b"\xff"])
+@pytest.mark.parametrize("command", [["purge", "/a"], ["fsck"]])
+def test_somebody_else_answers(command: list[str], body: bytes) -> None:
+    with desk(body) as (address, _):
+        result = run(*command, "--admin", address)
+    assert result.exit_code == 1
+    assert "no JSON" in result.stderr
+
+
+def test_a_hostile_answer_does_not_reach_the_terminal() -> None:
+    with desk(b"\x1b[2J" + b"x" * 9999, 400) as (address, _):
+        result = run("purge", "/a", "--admin", address)
+    assert "\x1b" not in result.stderr
+    assert len(result.stderr) < 300
+
+
+def test_stats() -> None:
+    text = b"""# HELP x y
+halftone_cache_hits_total{tier="memory"} 7.0
+halftone_cache_hits_total{tier="disk"} 2.0
+halftone_cache_misses_total 1.0
+"""
+    with desk(text) as (address, asked):
+        result = run("stats", "--admin", address)
+        as_json = run("stats", "--json", "--admin", address)
+    assert [path for _, path, _ in asked] == ["/metrics"] * 2
+    assert [line.rsplit("  ", 1)[1].strip() for line in result.stdout.splitlines()] == [
+        *("7", "2", "1", "90.0 %"),
+    ]
+    assert json.loads(as_json.stdout)["hit ratio since the start"] == 0.9
+
+
+@pytest.mark.parametrize(("option", "path"), [([], "/fsck?fix=0"), (["--fix"], "/fsck?fix=1")])
+def test_fsck(option: list[str], path: str) -> None:
+    with desk(b'{"files": 12, "damaged": 1}') as (address, asked):
+        result = run("fsck", *option, "--admin", address)
+    assert (asked[0][0], asked[0][1]) == ("POST", path)
+    assert result.stdout == "files    12\ndamaged  1\n"
+    with desk(b"A check is under way.\n", 409) as (address, _):
+        result = run("fsck", "--admin", address)
+    assert (result.exit_code, "under way" in result.stderr) == (1, True)

@@ -255,6 +255,8 @@ def test_one_mistake(place: Place, text: str, problem: str) -> None:
         ("off_step = 'up'", 'must be "round", "redirect", "reject" or "allow"'),
         ("extensions = ['.jpg']", "without its dot"),
         ("hosts = ['a:80']", "without a port"),
+        ("purge_from = ['10.0.0.1/8']", 'did you mean "10.0.0.0/8"?'),
+        ("purge_from = '10.0.0.1'", 'write ["10.0.0.1"]'),
         ("[site.cors]", "not available in this release"),
         ("[site.expire]\nmax_age = '-1s'", "must be a time"),
         ("[site.expire]\nimmutable = 'yes'", "must be true or false, without quotes, not 'yes'"),

@@ -11,6 +11,7 @@ from edge.settings.addresses import (
     UnixAddress,
     format_network,
     parse_address,
+    parse_front_cache,
     parse_index,
     parse_network,
     parse_peer,
@@ -224,3 +225,36 @@ def test_a_password_is_never_shown(text: str, wrong: str) -> None:
     with pytest.raises(BadValue) as caught:
         parse_index(wrong)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("http://squid1:3128", "http://squid1:3128"),
+        ("htcp://squid2", "htcp://squid2:4827"),
+        ("http://SQUID1/", "http://squid1:80"),
+        ("http://[::1]", "http://[::1]:80"),
+        ("htcp://[::1]:9", "htcp://[::1]:9"),
+        # hostile
+        ("squid1:3128", None),
+        ("https://squid1:3128", None),
+        ("HTTP://squid1", None),
+        ("http://", None),
+        ("http:///", None),
+        ("http://squid1:0", None),
+        ("http://squid1:3128/purge", None),
+        ("http://user@squid1", None),
+        ("http://::1:80", None),
+        ("htcp://squid1:4827?x", None),
+        ("http://a b", None),
+        ("http://unix:/run/squid", None),
+    ],
+)
+def test_caches_in_front(text: str, written: str | None) -> None:
+    if written is None:
+        with pytest.raises(BadValue):
+            parse_front_cache(text)
+    else:
+        cache = parse_front_cache(text)
+        assert str(cache) == written
+        assert parse_front_cache(written) == cache
