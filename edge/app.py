@@ -49,12 +49,13 @@ from edge.marks import Marks
 from edge.master import Master
 from edge.metrics import Exposition
 from edge.origin.address import Address
+from edge.origin.balance import Balance
 from edge.origin.errors import DocrootFailed
 from edge.origin.exchange import Deadlines
 from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.fastcgi.params import Script
 from edge.origin.files import Docroot
-from edge.origin.pool import Balance, OriginPool
+from edge.origin.pool import OriginPool
 from edge.policy.forwarded import TrustedProxies
 from edge.policy.looks import Looks
 from edge.policy.negotiation import Negotiation
@@ -389,7 +390,7 @@ class App:
             [Address.parse(str(host)) for host in section.hosts],
             FastCGIClient(script, deadlines, logger),
             clock=time.monotonic,
-            jitter=self._chance.random,
+            chance=self._chance.random,
             logger=logger,
             balance=Balance(section.balance.value),
         )

@@ -10,11 +10,12 @@ import pytest
 from edge.origin.address import Address
 from edge.origin.connect import open_stream
 from edge.origin.errors import OriginOverloaded, OriginRefused, OriginTimeout, Phase
-from tests.edge.origin.asking import LOOPS, run
+from edge.origin.names import Names
+from tests.edge.origin.asking import LOGGER, LOOPS, run
 
 
 async def connect(address: Address, timeout_s: float = 20) -> None:
-    _, writer = await open_stream(address, timeout_s)
+    _, writer = await open_stream(address, timeout_s, Names(LOGGER))
     writer.close()
     await writer.wait_closed()
 

@@ -18,16 +18,15 @@ from edge.origin.errors import (
     Phase,
     UnsendableRequest,
 )
-from edge.origin.exchange import Result, Watcher, result_of
+from edge.origin.balance import Balance
+from edge.origin.exchange import Connections, Result, Watcher, result_of
 from edge.origin.fastcgi.client import FastCGIClient
+from edge.origin.host import Host, HostState
 from edge.origin.messages import Headers, OriginRequest, OriginResponse
 from edge.origin.pool import (
     BREAKER_FAILURES,
     MAX_HOLD_S,
     MAX_RETRIES_SAVED,
-    Balance,
-    Host,
-    HostState,
     OriginPool,
 )
 from tests.edge.origin.asking import GET, HEAD, LOGGER, PATIENT, POST, SCRIPT, read_all, run
@@ -77,6 +76,7 @@ class ScriptedClient:
     def __init__(self) -> None:
         self.faults: dict[Address, Exception] = {}
         self.asked: list[Address] = []
+        self.connections = Connections()
 
     async def fetch(
         self, address: Address, request: OriginRequest, watcher: Watcher
@@ -126,7 +126,7 @@ class Rig:
 def rig(*addresses: Address, jitter: Callable[[], float] = lambda: 0.0, **settings: object) -> Rig:
     client, clock = ScriptedClient(), Clock()
     pool = OriginPool(
-        "app", addresses, client, clock=clock, jitter=jitter, logger=LOGGER, **settings
+        "app", addresses, client, clock=clock, chance=jitter, logger=LOGGER, **settings
     )
     return Rig(pool, client, clock)
 
@@ -148,7 +148,7 @@ def test_least_connection() -> None:
 
 def test_load_rises_at_assignment() -> None:
     it = rig(A, B)
-    leases = [it.pool.assign() for _ in range(3)]  # none of them connected yet
+    leases = [it.pool.assign(GET) for _ in range(3)]  # none of them connected yet
     assert [lease.address for lease in leases] == [A, B, A]
 
 
@@ -204,21 +204,21 @@ def test_only_one_request_probes_at_a_time() -> None:
     it.client.faults[A] = REFUSED
     it.serve()
     it.clock.now += 1
-    probe = it.pool.assign()
+    probe = it.pool.assign(GET)
     assert (probe.address, probe.is_probe) == (A, True)
-    assert [it.pool.assign().address for _ in range(3)] == [B, B, B]
+    assert [it.pool.assign(GET).address for _ in range(3)] == [B, B, B]
     probe.closed(Result.ABANDONED)  # its client left before it knew: the next one probes
-    again = it.pool.assign()
+    again = it.pool.assign(GET)
     assert (again.address, again.is_probe) == (A, True)
     again.connected()
-    assert it.pool.assign().address == A
+    assert it.pool.assign(GET).address == A
     again.closed(Result.BROKEN)
     assert it.host(A).state is HostState.RUNNING
 
 
 def test_late_failures_of_old_requests_teach_nothing() -> None:
     it = rig(A, B)
-    old = [it.pool.assign() for _ in range(6)]
+    old = [it.pool.assign(GET) for _ in range(6)]
     for lease in old:
         if lease.address == A:
             lease.closed(Result.REFUSED)
@@ -281,10 +281,10 @@ def test_a_single_host_survives_stray_failures_and_breaks_on_many(
 
 def test_an_outage_of_any_length() -> None:
     it = rig(A, B)
-    it.pool.assign().closed(Result.REFUSED)
+    it.pool.assign(GET).closed(Result.REFUSED)
     for _ in range(2000):  # more doublings than a float has room for
         it.clock.now = it.host(A).held_until
-        it.pool.assign().closed(Result.REFUSED)
+        it.pool.assign(GET).closed(Result.REFUSED)
     assert it.host(A).failures == 2001
     assert it.host(A).held_until == it.clock.now + MAX_HOLD_S
 
@@ -317,8 +317,10 @@ RETRIES = [
     (GET, CONNECT_TIMEOUT, True),
     (GET, OVERLOADED, True),
     (GET, EARLY, True),
-    (POST, REFUSED, False),
-    (POST, OVERLOADED, False),
+    (POST, REFUSED, True),  # nobody has seen it
+    (POST, CONNECT_TIMEOUT, True),
+    (POST, OVERLOADED, True),
+    (POST, EARLY, False),  # perhaps it was acted upon
     (GET, GARBAGE, False),  # a byte was read
     (GET, FIRST_BYTE, False),  # the request itself may be what takes so long
     (GET, OriginTimeout("late", Phase.TOTAL), False),
@@ -401,7 +403,7 @@ def test_with_real_connections() -> None:
                 (first.address, second.address),
                 client,
                 clock=asyncio.get_running_loop().time,
-                jitter=lambda: 0.0,
+                chance=lambda: 0.0,
                 logger=LOGGER,
             )
             response = await pool.fetch(GET)
