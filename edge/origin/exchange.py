@@ -6,7 +6,7 @@ asks, and tells a Watcher. The pool is policy without a protocol: its leases are
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from edge.origin.address import Address
@@ -74,6 +74,14 @@ def result_of(error: OriginError) -> Result:
 
 
 @dataclass(slots=True)
+class Lookups:
+    """Of hosts' names, by how they ended."""
+
+    resolved: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True)
 class Connections:
     """Of one client: requests put on new connections and on kept ones. lost: kept ones that were
     dead, whose request was put once more on a new one and is counted there."""
@@ -81,6 +89,7 @@ class Connections:
     opened: int = 0
     reused: int = 0
     lost: int = 0
+    lookups: Lookups = field(default_factory=Lookups)
 
 
 class Watcher(Protocol):

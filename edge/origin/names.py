@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from edge.origin.exchange import Lookups
+
 # A moved container is found by its refused connects; this is for moves that leave a living host.
 RESOLVE_S: Final = 30.0
 # Between two lookups of one name, however often connecting fails.
@@ -33,14 +35,6 @@ async def resolve_by_loop(host: str) -> tuple[str, ...]:
 
 
 @dataclass(slots=True)
-class NameStats:
-    """Lookups that ended, by how."""
-
-    resolved: int = 0
-    failed: int = 0
-
-
-@dataclass(slots=True)
 class _Known:
     addresses: tuple[str, ...] = ()
     looked_up_at: float = float("-inf")
@@ -52,7 +46,7 @@ class Names:
     """As many entries as an origin has named hosts."""
 
     def __init__(self, logger: logging.Logger, resolve: Resolve = resolve_by_loop) -> None:
-        self.stats = NameStats()
+        self.stats = Lookups()
         self._logger = logger
         self._resolve = resolve
         self._known: dict[str, _Known] = {}

@@ -68,11 +68,11 @@ class FastCGIClient:
         names: Names | None = None,
         keep: int = 0,
     ) -> None:
-        self.connections = Connections()
         self._script = script
         self._deadlines = deadlines
         self._logger = logger
         self._names = names or Names(logger)
+        self.connections = Connections(lookups=self._names.stats)
         self._kept = KeptConnections(keep)
 
     async def fetch(

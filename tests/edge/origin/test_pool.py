@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from edge.origin.address import Address
+from edge.origin.balance import Balance
 from edge.origin.errors import (
     OriginBroken,
     OriginError,
@@ -18,7 +19,6 @@ from edge.origin.errors import (
     Phase,
     UnsendableRequest,
 )
-from edge.origin.balance import Balance
 from edge.origin.exchange import Connections, Result, Watcher, result_of
 from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.host import Host, HostState
