@@ -14,6 +14,7 @@ so that the connection can be kept; any other is closed.
 import asyncio
 import contextlib
 import logging
+from dataclasses import dataclass
 from typing import Final
 
 from edge.origin.address import Address
@@ -172,6 +173,15 @@ def _build_request(request: OriginRequest, script: Script, *, is_kept: bool) -> 
     return b"".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """What is waited for, since when, and until when at the latest."""
+
+    phase: Phase
+    began_at: float
+    total_at: float
+
+
 class FastCGIResponse:
     """An OriginResponse. Buffers at most what one read brings beyond one record."""
 
@@ -199,6 +209,7 @@ class FastCGIResponse:
         self._reply = ReplyParser(is_head=is_head)
         self._stderr = StderrLines()
         self._upload: Upload | None = None
+        self._waits: tuple[_Wait, asyncio.Timeout] | None = None
         self._ready: list[bytes] = []
         self._failure: OriginError | None = None
         self._has_stdout = False
@@ -243,7 +254,9 @@ class FastCGIResponse:
         try:
             self._writer.write(wire)
             if not isinstance(request.body, bytes):
-                self._upload = Upload(self._stream, _REQUEST_ID, request.body)
+                self._upload = Upload(
+                    self._stream, _REQUEST_ID, request.body, self._note_upload
+                )
             began_at = asyncio.get_running_loop().time()
             while self._reply.head is None:
                 await self._receive(Phase.FIRST_BYTE, began_at)
@@ -377,34 +390,39 @@ class FastCGIResponse:
         """b"" when the connection is gone, cleanly or not: without END_REQUEST both are faults."""
         loop = asyncio.get_running_loop()
         waits_from = loop.time()
-        total_at = waits_from + self._budget_s
+        wait = _Wait(phase, began_at, waits_from + self._budget_s)
         try:
-            while True:
-                late_at, awaited = self._late_at(phase, began_at)
-                try:
-                    async with asyncio.timeout_at(min(late_at, total_at)):
-                        return await self._reader.read(_READ_BYTES)
-                except TimeoutError as late:
-                    if total_at <= loop.time():
-                        awaited = Phase.TOTAL
-                    elif loop.time() < self._late_at(phase, began_at)[0]:
-                        continue  # meanwhile the application took some more of the body
-                    raise OriginTimeout(f"{self._address}: no answer in time", awaited) from late
+            async with asyncio.timeout_at(self._late_at(wait)[0]) as timer:
+                self._waits = (wait, timer)
+                return await self._reader.read(_READ_BYTES)
+        except TimeoutError as late:
+            awaited = self._late_at(wait)[1]
+            raise OriginTimeout(f"{self._address}: no answer in time", awaited) from late
         except OSError:
             return b""
         finally:
+            self._waits = None
             self._budget_s -= loop.time() - waits_from
 
-    def _late_at(self, phase: Phase, began_at: float) -> tuple[float, Phase]:
+    def _late_at(self, wait: _Wait) -> tuple[float, Phase]:
         """While a body goes up each piece of it is progress; the wait for an answer begins with
         the last one."""
+        phase, began_at = wait.phase, wait.began_at
         if self._upload is not None:
             began_at = max(began_at, self._upload.moved_at)
             if not self._upload.is_done:
-                return began_at + self._deadlines.progress_s, Phase.PROGRESS
-        if phase is Phase.FIRST_BYTE:
-            return began_at + self._deadlines.first_byte_s, phase
-        return began_at + self._deadlines.progress_s, phase
+                phase = Phase.PROGRESS
+        is_first = phase is Phase.FIRST_BYTE
+        limit_s = self._deadlines.first_byte_s if is_first else self._deadlines.progress_s
+        return min((began_at + limit_s, phase), (wait.total_at, Phase.TOTAL), key=lambda one: one[0])
+
+    def _note_upload(self) -> None:
+        """Whoever waits for an answer waits longer now, or, after the last piece, another time."""
+        if self._waits is None:
+            return
+        wait, timer = self._waits
+        if not timer.expired():
+            timer.reschedule(self._late_at(wait)[0])
 
     def _early_close(self) -> OriginError:
         return OriginBroken(

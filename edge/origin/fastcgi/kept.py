@@ -74,6 +74,8 @@ class KeptConnections:
         self._is_closed = True
         streams = [one.stream for waiting in self._waiting.values() for one in waiting]
         self._waiting.clear()
+        # A task that is cancelled before its first step never comes to its finally.
+        await asyncio.sleep(0)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -5,6 +5,7 @@ read; with one task for each direction neither waits for the other.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from edge.origin.connect import Stream
@@ -16,24 +17,24 @@ _PIECE_BYTES: Final = MAX_ALIGNED_BYTES
 
 
 class Upload:
-    """Owns one task. moved_at says when the application last took something.
+    """Owns one task. moved_at says when the application last took something; moved() is told of
+    it, and of the end.
 
     A body that cannot be read is told to whoever reads the answer, as BodyUnreadable. A connection
     that is lost is not: the reader finds that out, and may find an answer before it.
     """
 
-    def __init__(self, stream: Stream, request_id: int, body: RequestBody) -> None:
+    def __init__(
+        self, stream: Stream, request_id: int, body: RequestBody, moved: Callable[[], None]
+    ) -> None:
         self._reader, self._writer = stream
         self._request_id = request_id
         self._body = body
+        self._moved = moved
         self._loop = asyncio.get_running_loop()
         self.moved_at = self._loop.time()
         self.is_done = False
         self._task = self._loop.create_task(self._send())
-
-    @property
-    def is_running(self) -> bool:
-        return not self._task.done()
 
     def stop(self) -> None:
         self._task.cancel()
@@ -47,6 +48,7 @@ class Upload:
                 await self._write(piece)
             await self._write(b"")
             self.is_done = True
+            self._moved()
         except BodyUnreadable as failed:
             self._reader.set_exception(failed)
         except OSError:
@@ -67,3 +69,4 @@ class Upload:
         # Without a deadline of its own: the reader has one, and looks at moved_at.
         await self._writer.drain()
         self.moved_at = self._loop.time()
+        self._moved()
