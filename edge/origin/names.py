@@ -86,6 +86,7 @@ class Names:
         if host not in self._lookups:
             task = asyncio.get_running_loop().create_task(self._look_up(host, known))
             self._lookups[host] = task
+            task.add_done_callback(lambda _: self._lookups.pop(host))
 
     async def _look_up(self, host: str, known: _Known) -> None:
         try:
@@ -109,7 +110,6 @@ class Names:
             known.failure = ""
         finally:
             known.looked_up_at = asyncio.get_running_loop().time()
-            del self._lookups[host]
 
 
 def _is_numeric(host: str) -> bool:
