@@ -1,5 +1,7 @@
 """The limit against a host that is a formula."""
 
+import itertools
+
 import pytest
 
 from edge.origin.latency import FORGET_S, Latency
@@ -62,7 +64,7 @@ def test_recovers_by_one_a_round() -> None:
         if limit.value > before:
             rounds.append(now)
     assert rounds[0] <= 3
-    gaps = [b - a for a, b in zip(rounds, rounds[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(rounds)]
     assert gaps == sorted(gaps)  # each round as long as the limit is high
     assert 7 <= limit.value <= 10
 
