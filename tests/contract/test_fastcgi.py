@@ -12,8 +12,9 @@ import pytest
 from edge.origin.address import Address
 from edge.origin.errors import OriginBroken, OriginTruncated
 from edge.origin.exchange import Deadlines, Result
-from edge.origin.fastcgi.client import FastCGIClient, FastCGIResponse
+from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.fastcgi.params import Script
+from edge.origin.fastcgi.response import FastCGIResponse
 from edge.origin.host import HostState
 from edge.origin.messages import Headers, OriginRequest, RequestBody
 from edge.origin.pool import OriginPool

@@ -10,7 +10,7 @@ import pytest
 
 from edge.origin.errors import OriginBroken, OriginError, OriginTruncated
 from edge.origin.exchange import Connections, Result
-from edge.origin.fastcgi import client as client_module
+from edge.origin.fastcgi import response as response_module
 from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.fastcgi.kept import KeptConnections
 from edge.origin.messages import OriginRequest
@@ -264,8 +264,8 @@ def test_abort_of_an_answer_that_had_left(loop: str) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("case", ["does not end", "ends too late", "too much"])
 def test_abort_that_is_not_heard(case: str, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "DRAIN_S", 0.05 if case == "does not end" else 20)
-    monkeypatch.setattr(client_module, "DRAIN_BYTES", 10_000)
+    monkeypatch.setattr(response_module, "DRAIN_S", 0.05 if case == "does not end" else 20)
+    monkeypatch.setattr(response_module, "DRAIN_BYTES", 10_000)
     endless = Behaviour(stdout=PLAIN.replace(b"64", b"9000000") + bytes(8_000_000), stall_at=8**8)
 
     async def main() -> None:

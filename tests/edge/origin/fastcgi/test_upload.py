@@ -11,7 +11,8 @@ import pytest
 from edge.http.body import Descriptor, FileSlice
 from edge.origin.errors import BodyUnreadable, OriginBroken, OriginTimeout, Phase
 from edge.origin.exchange import Deadlines, Result
-from edge.origin.fastcgi.client import FastCGIClient, FastCGIResponse
+from edge.origin.fastcgi.client import FastCGIClient
+from edge.origin.fastcgi.response import FastCGIResponse
 from edge.origin.file_body import FileBody
 from edge.origin.messages import OriginRequest, RequestBody
 from edge.origin.pool import OriginPool
