@@ -12,7 +12,7 @@ from edge.origin.errors import OriginBroken, OriginError, OriginTruncated
 from edge.origin.exchange import Connections, Result
 from edge.origin.fastcgi import response as response_module
 from edge.origin.fastcgi.client import FastCGIClient
-from edge.origin.fastcgi.kept import KeptConnections
+from edge.origin.fastcgi.kept import IDLE_S, KeptConnections
 from edge.origin.messages import OriginRequest
 from tests.edge.origin.asking import (
     GET,
@@ -150,8 +150,9 @@ def test_closed_while_it_waits(loop: str) -> None:
         async with rig(Behaviour(keeps=False)) as it:
             await it.ask()
             await it.peer.quiet()
-            while it.idle:
-                await asyncio.sleep(0)
+            async with asyncio.timeout(IDLE_S / 2):
+                while it.idle:
+                    await asyncio.sleep(0)
             assert await it.ask() == BODY
             assert (it.connections.opened, it.connections.lost) == (2, 0)
 
@@ -217,7 +218,8 @@ def test_who_speaks_unasked_is_closed(loop: str) -> None:
     async def main() -> None:
         async with rig(Behaviour(unasked=Behaviour().wire())) as it:
             await it.ask()
-            await it.peer.quiet()
+            async with asyncio.timeout(IDLE_S / 2):
+                await it.peer.quiet()
             assert it.idle == 0
 
     run(main(), loop)

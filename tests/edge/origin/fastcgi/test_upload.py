@@ -196,6 +196,24 @@ def test_given_up_while_the_body_goes_up(loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+def test_an_answer_that_ends_before_the_body(loop: str) -> None:
+    """The next request would be read as the rest of this one's STDIN."""
+
+    async def main() -> None:
+        async with fastcgi_peer(Behaviour(), manners=Manners(answers_first=True)) as peer:
+            client = FastCGIClient(SCRIPT, PATIENT, LOGGER, keep=2)
+            body = Body(LARGE, pause_s=0.01)
+            response = await client.fetch(peer.address, posting(body), Witness())
+            assert await read_all(response) == BODY
+            assert client._kept.count == 0
+            await peer.quiet()
+            assert len(body.reads) < LARGE / 65_528
+            await client.aclose()
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_kept_after_a_body(loop: str) -> None:
     async def main() -> None:
         async with fastcgi_peer(Behaviour()) as peer:
