@@ -9,7 +9,7 @@ PICTURES := mate-backgrounds plasma-workspace-wallpapers
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench slow crash farm farm-down clean servers pictures
+.PHONY: help run test check format bench slow crash fuzz farm farm-down clean servers pictures
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,10 @@ slow: $(VENV)/.made ## Let slowhttptest loose on a node, four ways, and see whet
 
 crash: $(VENV)/.made ## Kill a node a hundred times under load, and see whether anything was lost or wrong
 	@$(PYTHON) -m tests.crash
+
+fuzz: $(VENV)/.made ## Fuzz what reads foreign bytes, for a minute in all
+	@$(PYTHON) -m pip install --quiet --editable '.[fuzz]'
+	@$(PYTHON) -m tests.fuzz
 
 farm: ## Bring up Squid, two nodes, Redis and php-fpm with docker-compose, and try them
 	@sh deploy/try-farm

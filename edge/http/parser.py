@@ -204,9 +204,8 @@ class RequestParser:
             authority = b""
         if target.translate(None, _TARGET):
             raise ParseError(400, "target holds a byte that has no place there")
-        if target[:1] != b"/":
-            if target == b"*" and method == b"OPTIONS":
-                return target, authority
+        is_asterisk = target == b"*" and method == b"OPTIONS"
+        if target[:1] != b"/" and not is_asterisk:
             scheme, _, rest = target.partition(b"://")
             if scheme.lower() not in (b"http", b"https"):
                 raise ParseError(400, "target is neither a path nor an absolute URL")

@@ -11,10 +11,13 @@ import pytest
 
 from edge.origin.address import Address
 from edge.origin.errors import OriginBroken, OriginTruncated
-from edge.origin.exchange import Deadlines
-from edge.origin.fastcgi.client import FastCGIClient, FastCGIResponse
+from edge.origin.exchange import Deadlines, Result
+from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.fastcgi.params import Script
-from edge.origin.messages import Headers
+from edge.origin.fastcgi.response import FastCGIResponse
+from edge.origin.host import HostState
+from edge.origin.messages import Headers, OriginRequest, RequestBody
+from edge.origin.pool import OriginPool
 from tests.edge.origin.asking import GET, LOGGER, LOOPS, PATIENT, SCRIPT, Witness, read_all, run
 from tests.peers.fastcgi import fastcgi_peer, pictures
 from tests.peers.phpfpm import PROGRAM, PhpFpm, php_fpm
@@ -278,3 +281,154 @@ def test_php_that_fails(originals: Path, tmp_path: Path) -> None:
 
     with php_fpm(originals, application=tmp_path / "faulty.php") as php:
         run(main(php))
+
+
+ECHO = """<?php
+header('Content-Type: application/octet-stream');
+$body = file_get_contents('php://input');
+header('X-Pid: ' . getmypid());
+header('X-Length: ' . $_SERVER['CONTENT_LENGTH']);
+header('Content-Length: ' . strlen($body));
+while (ob_get_level() > 0) { ob_end_clean(); }
+echo $body;
+"""
+
+
+@dataclasses.dataclass
+class Pattern:
+    """A RequestBody whose every byte says where it stands."""
+
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    async def read(self, size: int, offset: int) -> bytes:
+        size = min(size, self.length - offset)
+        start = offset % len(LARGE)
+        return (LARGE[start:] + LARGE)[:size]
+
+
+@pytest.fixture(scope="module")
+def echo(originals: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PhpFpm]:
+    application = tmp_path_factory.mktemp("echo") / "echo.php"
+    application.write_text(ECHO)
+    with php_fpm(originals, application=application) as running:
+        yield running
+
+
+def posting(body: bytes | RequestBody) -> OriginRequest:
+    headers = (("Content-Type", "application/octet-stream"),)
+    return dataclasses.replace(GET, method="POST", path="/", headers=headers, body=body)
+
+
+@needs_php
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("keep", [0, 1])
+def test_post_passes_with_its_body(echo: PhpFpm, keep: int, loop: str) -> None:
+    async def main() -> None:
+        client = FastCGIClient(echo.script, PATIENT, LOGGER, keep=keep)
+        for body, expected in [
+            (b"", b""),
+            (b"a=b", b"a=b"),
+            (LARGE[:1_000_000], LARGE[:1_000_000]),
+            (Pattern(0), b""),
+            (Pattern(4_000_000), (LARGE * 3)[:4_000_000]),
+        ]:
+            response = await client.fetch(echo.address, posting(body), Witness())
+            assert dict(response.headers)["x-length"] == str(len(expected))
+            assert await read_all(response) == expected
+        await client.aclose()
+
+    run(main(), loop)
+
+
+@needs_php
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("tcp", [False, True])
+def test_kept_connections(
+    php: PhpFpm, php_tcp: PhpFpm, echo: PhpFpm, loop: str, *, tcp: bool
+) -> None:
+    """One connection is one worker of php-fpm, for as long as it is kept."""
+    it = php_tcp if tcp else php
+
+    async def main() -> None:
+        client = FastCGIClient(it.script, PATIENT, LOGGER, keep=1)
+        for number in range(20):
+            request = dataclasses.replace(GET, target="/small.jpg", path="/small.jpg", query="")
+            method = "HEAD" if number % 3 == 1 else "GET"
+            response = await client.fetch(
+                it.address, dataclasses.replace(request, method=method), Witness()
+            )
+            assert len(await read_all(response)) == (0 if method == "HEAD" else 9)
+            assert response.is_cacheable
+        assert (client.connections.opened, client.connections.reused) == (1, 19)
+        # Given up in the middle: aborted, and drained or closed, but never mixed up.
+        large = dataclasses.replace(GET, target="/large.jpg", path="/large.jpg", query="")
+        for _ in range(5):
+            response = await client.fetch(it.address, large, Witness())
+            await response.read()
+            await response.aclose()
+            response = await client.fetch(it.address, large, Witness())
+            assert await read_all(response) == LARGE
+        await client.aclose()
+        pids = set()
+        for keep in (0, 1):
+            client = FastCGIClient(echo.script, PATIENT, LOGGER, keep=keep)
+            for _ in range(8):
+                response = await client.fetch(
+                    echo.address, dataclasses.replace(GET, headers=()), Witness()
+                )
+                await read_all(response)
+                if keep:
+                    pids.add(dict(response.headers)["x-pid"])
+            await client.aclose()
+        assert len(pids) == 1
+
+    run(main(), loop)
+
+
+@needs_php
+@pytest.mark.parametrize("keep", [0, 1])  # 2 would hold every child of a host
+def test_one_of_two_hosts_is_killed_under_load(originals: Path, keep: int) -> None:
+    """Killed, not ended: whatever it had is lost, and no GET fails."""
+
+    async def main(one: PhpFpm, other: PhpFpm) -> None:
+        client = FastCGIClient(one.script, PATIENT, LOGGER, keep=keep)
+        pool = OriginPool(
+            "app",
+            (one.address, other.address),
+            client,
+            clock=asyncio.get_running_loop().time,
+            chance=lambda: 0.5,
+            logger=LOGGER,
+        )
+        request = dataclasses.replace(GET, target="/small.jpg", path="/small.jpg", query="")
+        answered = 0
+        is_over = False
+
+        async def load() -> None:
+            nonlocal answered
+            while not is_over:
+                response = await pool.fetch(request)
+                assert (response.status, await read_all(response)) == (200, b"\xff\xd8\xff small")
+                answered += 1
+
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            for _ in range(8):
+                group.create_task(load())
+            while min(host.stats.results[Result.ANSWERED] for host in pool.hosts) < 20:
+                await asyncio.sleep(0.001)
+            one.kill()
+            before = answered
+            while answered < before + 200:
+                await asyncio.sleep(0.001)
+            is_over = True
+        dead, alive = pool.hosts
+        assert dead.state is not HostState.RUNNING
+        assert alive.stats.results.total() == alive.stats.results[Result.ANSWERED]
+        assert dead.load == alive.load == 0
+        await client.aclose()
+
+    with php_fpm(originals) as one, php_fpm(originals) as other:
+        run(main(one, other))

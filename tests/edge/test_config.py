@@ -281,12 +281,39 @@ def test_one_mistake_in_a_site(place: Place, line: str, problem: str) -> None:
         ("sendfile_roots = []", "not available in this release"),
         ("balance = 'random'", "not 'random'"),
         ("timeout = '0s'", "must be 10ms to 1h"),
+        ("total_timeout = '2d'", "must be 10ms to 1d"),
+        ("backup = ['a:9000']", "a:9000 is one of the hosts already"),
+        ("weights = { 'b:9000' = 2 }", "b:9000 is none of the hosts"),
+        ("weights = { 'a:9000' = 0 }", "must be 1 to 100, not 0"),
+        ("weights = { 'a:9000' = 2, 'A:9000' = 3 }", "a:9000 is there twice"),
+        ("weights = { a = 2 }", "must be HOST:PORT"),
+        ("max_per_host = 0", "must be 1 to 10000, not 0"),
+        ("keep_connections = -1", "must be 0 to 1000, not -1"),
+        ("probe = 'health'", "must be a path like /health"),
+        ("probe = '/a?b'", "must be a path like /health"),
+        ("probe = '/a b'", "must be a path like /health"),
     ],
 )
 def test_one_mistake_in_an_origin(place: Place, line: str, problem: str) -> None:
     problems = place.problems(f"{ORIGIN}{line}\n[[site]]\norigin = 'app'\n")
     assert len(problems) == 1 and problem in problems[0], problems
     assert problems[0].startswith("F:7: origin.")
+
+
+def test_an_origin_with_everything_reads_back(place: Place) -> None:
+    lines = (
+        "balance = 'p2c'\nbackup = ['[::1]:9000']\nkeep_connections = 3\nmax_per_host = 7\n"
+        "weights = { 'A:9000' = 2, \"[::1]:9000\" = 5 }\nprobe = '/health'\n"
+        "probe_interval = '1s'\nprobe_timeout = '500ms'\ntotal_timeout = '1h'\n"
+    )
+    config = place.load(f"{ORIGIN}{lines}[[site]]\norigin = 'app'\n")
+    (origin,) = config.origins
+    assert origin.weights == (("a:9000", 2), ("[::1]:9000", 5))
+    assert (origin.probe, origin.keep_connections, origin.max_per_host) == ("/health", 3, 7)
+    place.head = ""
+    assert place.load(config.toml()) == config
+    bare = place.load(f"{ORIGIN}[[site]]\norigin = 'app'\n").origins[0]
+    assert (bare.keep_connections, bare.probe, bare.weights) == (0, None, ())
 
 
 def test_what_is_required(place: Place) -> None:

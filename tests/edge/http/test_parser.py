@@ -77,6 +77,7 @@ REFUSED = [
     (head(b"GET / HTTP/1.1", b"Host: a/b"), 400),
     (head(b"GET / HTTP/1.1", b"Host: a@b"), 400),
     (head(b"GET / HTTP/1.1", b"Host: a b"), 400),
+    (head(b"OPTIONS * HTTP/1.1", b"Host: a /b"), 400),
     # target
     (head(b"GET /a#b HTTP/1.1", b"Host: a"), 400),
     (head(b"GET /a\\b HTTP/1.1", b"Host: a"), 400),

@@ -1,0 +1,362 @@
+"""One FastCGI exchange on one connection: the request goes up, the answer comes down.
+
+END_REQUEST alone ends an answer. Whatever is strange about it beyond that (bytes too many, an
+appStatus, a record of no known type) is logged once, and neither cached nor followed by another
+exchange on the same connection.
+"""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from edge.origin.address import Address
+from edge.origin.connect import RETRY_AFTER_S, Stream
+from edge.origin.errors import (
+    OriginBroken,
+    OriginError,
+    OriginOverloaded,
+    OriginTimeout,
+    OriginTruncated,
+    Phase,
+)
+from edge.origin.exchange import Deadlines, Result, Watcher, result_of
+from edge.origin.fastcgi.kept import KeptConnections
+from edge.origin.fastcgi.records import (
+    MANAGEMENT_ID,
+    EndRequest,
+    ProtocolStatus,
+    Record,
+    RecordReader,
+    RecordType,
+)
+from edge.origin.fastcgi.reply import ReplyHead, ReplyParser
+from edge.origin.fastcgi.stderr import StderrLines
+from edge.origin.fastcgi.upload import Upload
+from edge.origin.messages import Headers, OriginRequest
+
+# Never multiplexed, so every request may have the same.
+REQUEST_ID: Final = 1
+_READ_BYTES: Final = 64 * 1024
+# What an aborted exchange may still bring before its connection is closed after all. php-fpm looks
+# at ABORT_REQUEST only when it reads: short answers end in this time, long ones are cut.
+DRAIN_S: Final = 0.5
+DRAIN_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """What is waited for, since when, and until when at the latest."""
+
+    phase: Phase
+    began_at: float
+    total_at: float
+
+
+class FastCGIResponse:
+    """An OriginResponse, and the exchange behind it. Buffers at most what one read brings beyond
+    one record."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        address: Address,
+        is_head: bool,
+        deadlines: Deadlines,
+        budget_s: float,
+        watcher: Watcher,
+        kept: KeptConnections,
+        logger: logging.Logger,
+    ) -> None:
+        self._stream = stream
+        self._reader, self._writer = stream
+        self._address = address
+        self._deadlines = deadlines
+        self._budget_s = budget_s
+        self._watcher = watcher
+        self._kept = kept
+        self._logger = logger
+        self._records = RecordReader()
+        self._reply = ReplyParser(is_head=is_head)
+        self._stderr = StderrLines()
+        self._upload: Upload | None = None
+        self._waits: tuple[_Wait, asyncio.Timeout] | None = None
+        self._ready: list[bytes] = []
+        self._failure: OriginError | None = None
+        self._has_stdout = False
+        self._has_begun = False
+        self._is_ended = False
+        self._is_closed = False
+        self._is_suspect = False
+
+    @property
+    def _head(self) -> ReplyHead:
+        assert self._reply.head is not None, "start() has not returned"
+        return self._reply.head
+
+    @property
+    def status(self) -> int:
+        return self._head.status
+
+    @property
+    def headers(self) -> Headers:
+        return self._head.headers
+
+    @property
+    def content_length(self) -> int | None:
+        return self._head.content_length
+
+    @property
+    def local_redirect(self) -> str | None:
+        return self._head.local_redirect
+
+    @property
+    def is_cacheable(self) -> bool:
+        """Clean end, appStatus 0, not a byte too many. False before the end."""
+        return self._is_ended and not self._is_suspect and self._failure is None
+
+    async def start(self, wire: bytes, request: OriginRequest) -> None:
+        """Send the request and read up to the end of the head.
+
+        When it raises the connection is closed, and the watcher is left to the caller. The write
+        of wire is not awaited: its size is bounded (64 KiB of parameters, 1 MiB of body), and an
+        application may answer before it has read everything.
+        """
+        try:
+            self._writer.write(wire)
+            if not isinstance(request.body, bytes):
+                self._upload = Upload(self._stream, REQUEST_ID, request.body, self._note_upload)
+            began_at = asyncio.get_running_loop().time()
+            while self._reply.head is None:
+                await self._receive(Phase.FIRST_BYTE, began_at)
+            if self._reply.head.controls:
+                # Sending the (empty) body instead would cache an empty picture.
+                name = self._reply.head.controls[0][0]
+                raise OriginBroken(f"{self._address}: {name} is not allowed for this origin")
+        except BaseException:
+            self._is_closed = True
+            self._hang_up()
+            raise
+
+    async def read(self) -> bytes:
+        try:
+            while not self._ready and self._failure is None and not self._is_ended:
+                await self._receive(Phase.PROGRESS, asyncio.get_running_loop().time())
+        except OriginError as failed:
+            self._failure = failed
+        except BaseException:
+            self._close(Result.ABANDONED)
+            raise
+        # What was read before a fault is good, and is delivered before the fault is reported:
+        # the outcome does not depend on how the bytes were cut.
+        if self._ready:
+            data = b"".join(self._ready)
+            self._ready.clear()
+            return data
+        if self._failure is not None:
+            self._close(result_of(self._failure))
+            raise self._failure
+        self._close(Result.ANSWERED)
+        return b""
+
+    async def aclose(self) -> None:
+        is_read = self._is_ended and not self._ready
+        self._close(Result.ANSWERED if is_read else Result.ABANDONED)
+        if self._writer.is_closing():
+            with contextlib.suppress(OSError):  # the connection was lost before, which is no news
+                await self._writer.wait_closed()
+
+    def _close(self, result: Result) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        is_broken = self._failure is not None
+        if self._failure is None and (self._ready or not self._is_ended):
+            self._failure = OriginTruncated(f"{self._address}: closed before the end")
+        self._ready.clear()
+        if is_broken or self._is_suspect or not self._can_be_kept:
+            self._hang_up()
+        elif self._is_ended:
+            self._log_rest()
+            self._kept.put(self._address, self._stream)
+        else:
+            # The place is given back when the application is rid of the request, not before.
+            self._kept.own(self._drain(result))
+            return
+        self._watcher.closed(result)
+
+    @property
+    def _can_be_kept(self) -> bool:
+        """A request that was not sent to its end cannot be followed by another."""
+        return self._kept.limit > 0 and (self._upload is None or self._upload.is_done)
+
+    def _hang_up(self) -> None:
+        """abort() and not close(): nothing is owed to the peer, and close() would wait for a peer
+        that does not read."""
+        if self._upload is not None:
+            self._upload.stop()
+        self._writer.transport.abort()
+        self._log_rest()
+
+    def _log_rest(self) -> None:
+        for line in self._stderr.end():
+            self._log_stderr(line)
+
+    async def _drain(self, result: Result) -> None:
+        """Abort the exchange, and keep its connection if it ends soon and cleanly."""
+        is_clean = False
+        try:
+            self._writer.write(Record(RecordType.ABORT_REQUEST, REQUEST_ID).build())
+            async with asyncio.timeout(DRAIN_S):
+                is_clean = await self._skip_to_end()
+        except (OriginError, OSError):  # the time is over, too
+            pass
+        finally:
+            if is_clean:
+                self._log_rest()
+                self._kept.put(self._address, self._stream)
+            else:
+                self._hang_up()
+            self._watcher.closed(result)
+
+    async def _skip_to_end(self) -> bool:
+        """False when the connection was lost, or too much came."""
+        left = DRAIN_BYTES
+        while left > 0 and (data := await self._reader.read(_READ_BYTES)):
+            left -= len(data)
+            self._records.receive_data(data)
+            for record in self._records:
+                if record.request_id not in (MANAGEMENT_ID, REQUEST_ID):
+                    return False
+                if record.request_id and record.type == RecordType.END_REQUEST:
+                    return not self._records.pending_bytes
+        return False
+
+    async def _receive(self, phase: Phase, began_at: float) -> None:
+        """One read from the socket, and all that follows from it.
+
+        Before the head faults are raised; behind it they are kept in _failure.
+        """
+        data = await self._read_socket(phase, began_at)
+        try:
+            if not data:
+                raise self._early_close()
+            self._has_begun = True
+            self._records.receive_data(data)
+            for record in self._records:
+                self._take(record)
+                if self._is_ended:
+                    break
+        except OriginError as failed:
+            if self._reply.head is None:
+                raise
+            self._failure = _behind_head(failed)
+            return
+        if self._is_ended and self._records.pending_bytes:
+            self._suspect(f"{self._records.pending_bytes} bytes behind the end of the answer")
+
+    async def _read_socket(self, phase: Phase, began_at: float) -> bytes:
+        """b"" when the connection is gone, cleanly or not: without END_REQUEST both are faults."""
+        loop = asyncio.get_running_loop()
+        waits_from = loop.time()
+        wait = _Wait(phase, began_at, waits_from + self._budget_s)
+        try:
+            async with asyncio.timeout_at(self._late_at(wait)[0]) as timer:
+                self._waits = (wait, timer)
+                return await self._reader.read(_READ_BYTES)
+        except TimeoutError as late:
+            awaited = self._late_at(wait)[1]
+            raise OriginTimeout(f"{self._address}: no answer in time", awaited) from late
+        except OSError:
+            return b""
+        finally:
+            self._waits = None
+            self._budget_s -= loop.time() - waits_from
+
+    def _late_at(self, wait: _Wait) -> tuple[float, Phase]:
+        """While a body goes up each piece of it is progress; the wait for an answer begins with
+        the last one."""
+        phase, began_at = wait.phase, wait.began_at
+        if self._upload is not None:
+            began_at = max(began_at, self._upload.moved_at)
+            if not self._upload.is_done:
+                phase = Phase.PROGRESS
+        is_first = phase is Phase.FIRST_BYTE
+        limit_s = self._deadlines.first_byte_s if is_first else self._deadlines.progress_s
+        if wait.total_at < began_at + limit_s:
+            return wait.total_at, Phase.TOTAL
+        return began_at + limit_s, phase
+
+    def _note_upload(self) -> None:
+        """Whoever waits for an answer waits longer now, or, after the last piece, another time."""
+        if self._waits is None:
+            return
+        wait, timer = self._waits
+        if not timer.expired():
+            timer.reschedule(self._late_at(wait)[0])
+
+    def _early_close(self) -> OriginError:
+        return OriginBroken(
+            f"{self._address}: connection closed before END_REQUEST", has_begun=self._has_begun
+        )
+
+    def _take(self, record: Record) -> None:
+        # Management records may come at any time (FastCGI 1.0 section 3.3); we asked for none.
+        if record.request_id == MANAGEMENT_ID:
+            return
+        if record.request_id != REQUEST_ID:
+            raise OriginBroken(f"{self._address}: record for request {record.request_id}")
+        match record.type:
+            case RecordType.STDOUT:
+                self._take_stdout(record.content)
+            case RecordType.STDERR:
+                for line in self._stderr.receive_data(record.content):
+                    self._log_stderr(line)
+            case RecordType.END_REQUEST:
+                self._take_end(EndRequest.parse(record.content))
+            case _:
+                self._suspect(f"record of type {record.type} skipped")
+
+    def _take_stdout(self, content: bytes) -> None:
+        if not content:
+            return  # ends the stream, but only END_REQUEST ends the answer
+        self._has_stdout = True
+        body = self._reply.receive_data(content)
+        if body:
+            self._ready.append(body)
+        if self._reply.has_excess:
+            # The answer is whole; waiting for the end of what nobody wants would be a gift.
+            self._suspect("body longer than Content-Length was cut")
+            self._is_ended = True
+
+    def _take_end(self, end: EndRequest) -> None:
+        match end.protocol_status:
+            case ProtocolStatus.REQUEST_COMPLETE:
+                self._reply.receive_eof()
+                self._is_ended = True
+            case ProtocolStatus.OVERLOADED | ProtocolStatus.CANT_MPX_CONN if not self._has_stdout:
+                raise OriginOverloaded(
+                    f"{self._address}: {end.protocol_status.name}", RETRY_AFTER_S
+                )
+            case _:
+                raise OriginBroken(f"{self._address}: {end.protocol_status.name}")
+        if end.app_status:
+            self._suspect(f"appStatus {end.app_status}")
+
+    def _suspect(self, why: str) -> None:
+        if not self._is_suspect:
+            self._logger.warning("origin %s: %s; the answer is not cached", self._address, why)
+        self._is_suspect = True
+
+    def _log_stderr(self, line: str) -> None:
+        self._logger.warning("origin %s: stderr: %s", self._address, line)
+
+
+def _behind_head(failed: OriginError) -> OriginError:
+    if isinstance(failed, OriginTruncated):
+        return failed
+    truncated = OriginTruncated(str(failed))
+    truncated.__cause__ = failed
+    return truncated
