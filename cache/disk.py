@@ -38,7 +38,7 @@ from cache.fill import Fill, not_stored
 from cache.gdsf import Victim
 from cache.index.interface import Token
 from cache.key import DIGEST_BYTES, Key
-from cache.room import BLOCK, Room, allocated
+from cache.room import BLOCK, ORIGINALS, Room, allocated, kind_of
 from cache.stored import StoredFile, hash_body
 from cache.temp import Owner, maybe_owner
 
@@ -84,11 +84,22 @@ def _ignore(entries: Sequence[Entry]) -> None:
 class Disk:
     """One folder, at most size bytes and inodes files. Raises DiskFailed when it cannot be used.
 
-    part, of parts: this process among those that share the folder.
+    part, of parts: this process among those that share the folder. originals: see Room.
     """
 
-    def __init__(self, root: str, size: int, inodes: int, *, part: int = 0, parts: int = 1) -> None:
-        self.room = Room(max(size // parts, BLOCK), max(inodes // parts, 1))
+    def __init__(
+        self,
+        root: str,
+        size: int,
+        inodes: int,
+        *,
+        originals: int = ORIGINALS,
+        part: int = 0,
+        parts: int = 1,
+    ) -> None:
+        self.room = Room(
+            max(size // parts, BLOCK), max(inodes // parts, 1), originals, seed=time.time_ns()
+        )
         self.stats = Stats()
         # Told which entries are about to be unlinked for room; may block, must not raise.
         self.on_evict: Callable[[Sequence[Entry]], None] = _ignore
@@ -204,7 +215,7 @@ class Disk:
         """
         head = head_size(draft)
         claim = allocated(head + expected_bytes)
-        self.room.claim(claim)
+        self.room.claim(claim, kind_of(draft.key))
         name = ""
         fd = -1
         try:
@@ -218,7 +229,7 @@ class Disk:
             if fd >= 0:
                 self.close_quietly(fd)
                 self.drop_temp(name)
-            self.room.release(claim)
+            self.room.release(claim, kind_of(draft.key))
             if isinstance(error, OSError):
                 raise self.failed_write(error, "creating a file") from error
             raise
@@ -228,7 +239,7 @@ class Disk:
         digest = entry.key.digest
         with self._name_lock(digest):
             files.rename(temp_name, _path(digest), self._root)
-            self.room.settle(claim, digest, size, entry.cost_ms)
+            self.room.settle(claim, digest, size, entry.cost_ms, kind_of(entry.key))
         self._verified.discard(digest)
         self.stats.commits += 1
         if not self._is_ours(_number(digest)):
@@ -425,9 +436,8 @@ class Disk:
             # Evicted, replaced or committed since it was opened: then whoever did it has counted.
             if digest in self.room or not self._is_named(digest, stored.fd):
                 return
-            self.room.adopt(
-                digest, allocated(stored.body_offset + stored.length), stored.entry.cost_ms
-            )
+            size = allocated(stored.body_offset + stored.length)
+            self.room.adopt(digest, size, stored.entry.cost_ms, kind_of(stored.entry.key))
             self.stats.adopted += 1
 
     def _is_named(self, digest: bytes, fd: int) -> bool:
