@@ -55,7 +55,7 @@ class Sketch:
         """Make room for so many keys, as far as the bound allows."""
         wanted = min(entries, self._max_entries) * BYTES_PER_ENTRY
         while len(self._table) < wanted:
-            self._table += self._table
+            self._table *= 2
             self._mask = (len(self._table) >> _BLOCK_SHIFT) - 1
 
     def estimate(self, key: bytes) -> int:
