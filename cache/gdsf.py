@@ -63,7 +63,7 @@ class Gdsf:
         slot = self._slots.get(key)
         return 0 if slot is None else self._sizes[slot]
 
-    def add(self, key: bytes, size: int, cost: float, frequency: int = 1) -> None:
+    def add(self, key: bytes, size: int, cost: float, frequency: float = 1.0) -> None:
         """Take a key in, in place of what it was before. cost is of work saved by a hit."""
         assert key and size > 0
         assert cost >= 0 and frequency > 0
@@ -88,8 +88,8 @@ class Gdsf:
         self.used += size
         heapq.heappush(self._heap, (score, slot))
 
-    def touch(self, key: bytes, frequency: int) -> None:
-        """It was asked for again; an unknown key is no error."""
+    def touch(self, key: bytes, frequency: float) -> None:
+        """It was asked for again; an unknown key is no error. frequency with this use."""
         slot = self._slots.get(key)
         if slot is None:
             return

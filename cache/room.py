@@ -23,7 +23,7 @@ from typing import Final
 from cache.errors import DoesNotFit
 from cache.gdsf import Gdsf, Victim
 from cache.key import Key
-from cache.sketch import Sketch
+from cache.sketch import MAX_COUNT, Sketch
 
 BLOCK: Final = 4096
 HIGH_MARK: Final = 0.95
@@ -32,13 +32,21 @@ LOW_MARK: Final = 0.90
 LARGEST_SHARE: Final = 8
 # Percent of the room that originals are sure of; see NOTES.md.
 ORIGINALS: Final = 25
-# Touches wait here for the next caller that holds the lock; a hit never waits for it.
-_TOUCHES: Final = 1024
 
 
 class Kind(enum.Enum):
     DERIVATIVE = "derivative"
     ORIGINAL = "original"
+
+
+# What a frequency counts for in H: its square where nothing but frequency tells keys apart, which
+# makes LFUDA as good as S3-FIFO for originals (docs/bench/eviction.md, NOTES.md).
+_WEIGHTS: Final = {
+    Kind.DERIVATIVE: tuple(float(count) for count in range(MAX_COUNT + 1)),
+    Kind.ORIGINAL: tuple(float(count * count) for count in range(MAX_COUNT + 1)),
+}
+# Touches wait here for the next caller that holds the lock; a hit never waits for it.
+_TOUCHES: Final = 1024
 
 
 def kind_of(key: Key) -> Kind:
@@ -53,10 +61,11 @@ def allocated(size: int) -> int:
 class _Share:
     """What one kind of entries is sure of, as a part of the room, and what it has."""
 
-    __slots__ = ("claimed", "claims", "evicted", "gdsf", "part")
+    __slots__ = ("claimed", "claims", "evicted", "gdsf", "part", "weights")
 
-    def __init__(self, part: float) -> None:
+    def __init__(self, kind: Kind, part: float) -> None:
         self.part = part
+        self.weights = _WEIGHTS[kind]
         self.gdsf = Gdsf()
         self.claimed = 0
         self.claims = 0
@@ -94,8 +103,8 @@ class Room:
         self.largest = max(BLOCK, size // LARGEST_SHARE)
         self._lock = threading.Lock()
         self._shares = {
-            Kind.DERIVATIVE: _Share(1 - originals / 100),
-            Kind.ORIGINAL: _Share(originals / 100),
+            Kind.DERIVATIVE: _Share(Kind.DERIVATIVE, 1 - originals / 100),
+            Kind.ORIGINAL: _Share(Kind.ORIGINAL, originals / 100),
         }
         self._derivatives = self._shares[Kind.DERIVATIVE]
         self._originals = self._shares[Kind.ORIGINAL]
@@ -222,7 +231,8 @@ class Room:
         self._remove(digest)
         # With bytes for cost, GDSF is LFUDA.
         cost = max(1, cost_ms) if kind is Kind.DERIVATIVE else size
-        self._shares[kind].gdsf.add(digest, size, cost, frequency)
+        share = self._shares[kind]
+        share.gdsf.add(digest, size, cost, share.weights[frequency])
         self._sketch.expect(len(self._derivatives.gdsf) + len(self._originals.gdsf))
 
     def _remove(self, digest: bytes) -> None:
@@ -238,5 +248,5 @@ class Room:
         while self._touches:
             digest = self._touches.popleft()
             frequency = self._sketch.count(digest)
-            self._derivatives.gdsf.touch(digest, frequency)
-            self._originals.gdsf.touch(digest, frequency)
+            for share in (self._derivatives, self._originals):
+                share.gdsf.touch(digest, share.weights[frequency])

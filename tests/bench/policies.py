@@ -237,35 +237,64 @@ class WTinyLfu(Policy):
 
 
 class Ours(Policy):
-    """The disk tier's accounting. kind ORIGINAL is LFUDA."""
+    """The disk tier's accounting: GDSF."""
 
     kind = Kind.DERIVATIVE
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
-        # All of it is one kind's, and the other has nothing.
+        # All of it is one kind's: the other has nothing, and its share is lent.
         self._room = Room(size, INODES)
 
     def get(self, request: Request) -> bool:
-        digest = _digest(request.key)
-        if digest in self._room:
-            self._room.touch(digest)
-            return True
-        try:
-            self._room.claim(request.size, self.kind)
-        except DoesNotFit:
-            return False
-        while True:
-            self._room.victims(BATCH)
-            if self._room.fits:
-                break
-        cost_ms = round(request.cost)
-        self._room.settle(request.size, digest, request.size, cost_ms, self.kind)
-        return False
+        return _ask(self._room, _digest(request.key), request, self.kind)
 
 
-class Originals(Ours):
+class Lfuda(Ours):
     kind = Kind.ORIGINAL
+
+
+class Farm:
+    """Both kinds in one Room: a derivative that is missing asks for its original."""
+
+    def __init__(self, size: int, originals: int) -> None:
+        self._room = Room(size, INODES, originals)
+        self._all_ms = self._saved_ms = 0.0
+        self._all_bytes = self._fetched_bytes = 0
+
+    def get(self, derivative: Request, original: Request) -> None:
+        self._all_ms += derivative.cost
+        # Without a cache every request would fetch it.
+        self._all_bytes += original.size
+        if _ask(self._room, _digest(derivative.key), derivative, Kind.DERIVATIVE):
+            self._saved_ms += derivative.cost
+            return
+        if not _ask(self._room, _digest(~original.key), original, Kind.ORIGINAL):
+            self._fetched_bytes += original.size
+
+    @property
+    def saved_ms_ratio(self) -> float:
+        return self._saved_ms / self._all_ms
+
+    @property
+    def fetched_ratio(self) -> float:
+        return 1 - self._fetched_bytes / self._all_bytes
+
+
+def _ask(room: Room, digest: bytes, request: Request, kind: Kind) -> bool:
+    """A hit, or a fill as Disk does it: claim, evict, settle."""
+    if digest in room:
+        room.touch(digest)
+        return True
+    try:
+        room.claim(request.size, kind)
+    except DoesNotFit:
+        return False
+    room.victims(BATCH)
+    while not room.fits:
+        room.victims(BATCH)
+    room.settle(request.size, digest, request.size, round(request.cost), kind)
+    return False
 
 
 POLICIES: Final[dict[str, type[Policy]]] = {
@@ -274,10 +303,18 @@ POLICIES: Final[dict[str, type[Policy]]] = {
     "SIEVE": Sieve,
     "S3-FIFO": S3Fifo,
     "W-TinyLFU": WTinyLfu,
-    "LFUDA": Originals,
+    "GDSF": Ours,
+}
+# GDSF: by the time of the fetch, as if they were derivatives.
+ORIGINAL_POLICIES: Final[dict[str, type[Policy]]] = {
+    "LRU": Lru,
+    "SIEVE": Sieve,
+    "S3-FIFO": S3Fifo,
+    "W-TinyLFU": WTinyLfu,
+    "LFUDA": Lfuda,
     "GDSF": Ours,
 }
 
 
 def _digest(key: int) -> bytes:
-    return key.to_bytes(8, "little")
+    return key.to_bytes(8, "little", signed=True)
