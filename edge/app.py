@@ -337,6 +337,7 @@ class App:
             cache.path,
             size=cache.size,
             inodes=cache.inodes,
+            originals=cache.originals,
             part=self._seat.slot,
             parts=self._seat.slots,
         )

@@ -203,6 +203,13 @@ class Cache:
         "Files on disk, likewise. A file system that runs out of inodes is as full as one without"
         " space: see df -i.",
     )
+    originals: int = setting(
+        Number(1, 90),
+        25,
+        "Percent of size and of inodes that originals are sure of; derivatives have the rest. What"
+        " one of them leaves unused the other may use, and gives back first. Originals of a docroot"
+        " are not in the cache.",
+    )
     memory: int = setting(
         Size(0, 2**40),
         "256MiB",
