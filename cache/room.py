@@ -61,10 +61,10 @@ def allocated(size: int) -> int:
 class _Share:
     """What one kind of entries is sure of, as a part of the room, and what it has."""
 
-    __slots__ = ("claimed", "claims", "evicted", "gdsf", "part", "weights")
+    __slots__ = ("claimed", "claims", "evicted", "gdsf", "percent", "weights")
 
-    def __init__(self, kind: Kind, part: float) -> None:
-        self.part = part
+    def __init__(self, kind: Kind, percent: int) -> None:
+        self.percent = percent
         self.weights = _WEIGHTS[kind]
         self.gdsf = Gdsf()
         self.claimed = 0
@@ -103,8 +103,8 @@ class Room:
         self.largest = max(BLOCK, size // LARGEST_SHARE)
         self._lock = threading.Lock()
         self._shares = {
-            Kind.DERIVATIVE: _Share(Kind.DERIVATIVE, 1 - originals / 100),
-            Kind.ORIGINAL: _Share(Kind.ORIGINAL, originals / 100),
+            Kind.DERIVATIVE: _Share(Kind.DERIVATIVE, 100 - originals),
+            Kind.ORIGINAL: _Share(Kind.ORIGINAL, originals),
         }
         self._derivatives = self._shares[Kind.DERIVATIVE]
         self._originals = self._shares[Kind.ORIGINAL]
@@ -197,12 +197,13 @@ class Room:
     def _least_valuable(self, limit: int) -> list[Victim]:
         """On the way down to the low mark; no kind goes below that of its own share."""
         victims: list[Victim] = []
-        need_bytes = self.used - int(self.size * LOW_MARK)
-        need_inodes = self.used_inodes - int(self.inodes * LOW_MARK)
+        low_bytes, low_inodes = int(self.size * LOW_MARK), int(self.inodes * LOW_MARK)
+        need_bytes = self.used - low_bytes
+        need_inodes = self.used_inodes - low_inodes
         for share in self._by_excess():
             found = share.evict(
-                min(need_bytes, share.used - int(self.size * share.part * LOW_MARK)),
-                min(need_inodes, share.used_inodes - int(self.inodes * share.part * LOW_MARK)),
+                min(need_bytes, share.used - low_bytes * share.percent // 100),
+                min(need_inodes, share.used_inodes - low_inodes * share.percent // 100),
                 limit - len(victims),
             )
             need_bytes -= sum(victim.size for victim in found)
@@ -222,7 +223,7 @@ class Room:
 
     def _excess(self, share: _Share) -> float:
         used = max(share.used / self.size, share.used_inodes / self.inodes)
-        return used / share.part
+        return used / share.percent
 
     def _is_above(self, mark: float) -> bool:
         return self.used > self.size * mark or self.used_inodes > self.inodes * mark
