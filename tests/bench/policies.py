@@ -99,6 +99,7 @@ class S3Fifo(Policy):
         self._ghost: OrderedDict[int, int] = OrderedDict()
         self._uses: dict[int, int] = {}
         self._small_used = self._main_used = self._ghost_used = 0
+        self._has_evicted = False
 
     def get(self, request: Request) -> bool:
         uses = self._uses.get(request.key)
@@ -113,9 +114,11 @@ class S3Fifo(Policy):
         elif request.size >= self._small_size:
             return False
         while self._small_used + self._main_used + request.size > self.size:
+            self._has_evicted = True
             self._evict()
         self._uses[request.key] = 0
-        if is_known:
+        # Before anything had to go, nobody need be on probation.
+        if is_known or (not self._has_evicted and self._small_used >= self._small_size):
             self._main.append(request)
             self._main_used += request.size
         else:

@@ -175,11 +175,11 @@ def compare_shares(
 # Report
 
 HEAD: Final = """\
-{date}, commit {commit}. `python -m tests.bench.simulate`; nothing here is timed, so the machine does
-not matter. {what} Medians of the seeds; smallest and largest in brackets.
+{date}, commit {commit}. `python -m tests.bench.simulate`; nothing here is timed, so no machine is
+named. {what} Medians of the seeds; smallest and largest in brackets.
 
-GDSF and LFUDA are the node's own accounting (cache/room.py) with its marks, which leave 5 to 10 % of
-the cache empty; the others fill it to the last byte.
+GDSF and LFUDA are the node's own accounting (cache/room.py) with its marks, which leave 5 to 10 %
+of the cache empty; the others fill it to the last byte.
 """
 DRIFTING: Final = """\
 ## Derivatives whose popularity drifts
