@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from cache.room import BLOCK
 from tests.bench.machine import REPOSITORY, facts
 from tests.bench.policies import ORIGINAL_POLICIES, POLICIES, Farm, Ours, Policy
 from tests.bench.traces import Request, Shape, made_up, original, original_of, wikimedia
@@ -112,7 +113,7 @@ def compare(
     for part in parts:
         runs: dict[str, list[Ratios]] = {name: [] for name in policies}
         for trace in traces:
-            size = int(footprint(trace) * part)
+            size = max(BLOCK, int(footprint(trace) * part))
             for name, policy in policies.items():
                 runs[name].append(replay(policy(size), trace))
         rows += [
@@ -266,6 +267,7 @@ def _options() -> argparse.Namespace:
 
 def main() -> int:
     options = _options()
+    about = facts(0)  # before the run: the commit may change meanwhile
     say: Callable[[str], object] = sys.stdout.write
     shares: list[ShareRow] = []
     originals: list[Row] = []
@@ -291,7 +293,6 @@ def main() -> int:
         shares = compare_shares(traces, PARTS, SHARES)
         moving = [made_up(Shape(**{**asdict(shape), "drift": 2.0}), seed) for seed in seeds]
         drifting = compare(moving, POLICIES, (FIGURE_PART,))
-    about = facts(0)
     lines = [
         "# Eviction: simulations",
         "",
