@@ -192,7 +192,7 @@ class App:
             deliverer = Deliverer(
                 self._clock, f"halftone-{self._chance.getrandbits(96):024x}", config.name
             )
-            shelf = Shelf(memory, self._threads)
+            shelf = Shelf(memory, self._threads, store.disk.room.touch)
             marks = Marks(self._clock, self._threads)
             derivatives = Derivatives(
                 sources=sources,

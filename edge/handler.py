@@ -220,6 +220,7 @@ class Handler:
             return None
         self.stats.hits_disk += 1
         self.stats.count_hit(representation)
+        self._shelf.touch(source, key)
         facts = self._lifetimes.facts_of_hit(route.site, source, source.home.value, route.vary)
         return self._deliverer.deliver(request, representation, facts, cache="HIT")
 
@@ -358,6 +359,7 @@ class Handler:
             return None
         self.stats.hits_memory += 1
         self.stats.count_hit(representation)
+        self._shelf.touch(source, key)
         facts = self._lifetimes.facts_of_hit
         if most_s != NO_LIMIT:
             brief = facts(route.site, source, "memory", route.vary, most_s)

@@ -77,6 +77,7 @@ class Renewal:
             or self._sources.recheck(route.site, source)
         ):
             return False
+        self._shelf.touch(source, key)
         representation = self._shelf.in_memory(source, key)
         if representation is not None:
             ready.cost_ms = representation.cost_ms
