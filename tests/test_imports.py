@@ -14,6 +14,7 @@ PACKAGES = ("edge", "resizer", "cache")
 # Pure: standard library and other pure modules only, no I/O, no clock, no event loop.
 PURE = {
     *("cache.key", "cache.entry", "cache.sieve", "cache.gdsf", "cache.errors"),
+    "cache.sketch",
     *("cache.index.interface", "resizer.transform", "resizer.geometry", "resizer.formats"),
     *("resizer.job", "resizer.errors", "resizer.orientation", "resizer.gif", "resizer.tiff"),
     *("resizer.jpeg2000", "resizer.strip", "resizer.rights", "resizer.words", "resizer.region"),
@@ -26,8 +27,12 @@ PURE_ORIGIN = {
     *("edge.origin.fastcgi.records", "edge.origin.fastcgi.params", "edge.origin.fastcgi.reply"),
     *("edge.origin.address", "edge.origin.messages", "edge.origin.errors", "edge.origin.exchange"),
 }
-# The tokenizer is C with no I/O; a descriptor is closed where the last slice of it goes.
-EXCEPTIONS = {("edge.http.parser", "httptools"), ("edge.http.body", "os")}
+# Tokenizer and hash are C with no I/O; a descriptor is closed where the last slice of it goes.
+EXCEPTIONS = {
+    ("edge.http.parser", "httptools"),
+    ("edge.http.body", "os"),
+    ("cache.sketch", "xxhash"),
+}
 IMPURE_LIBRARY = {
     *("asyncio", "concurrent", "ctypes", "fcntl", "logging", "mmap", "multiprocessing", "os"),
     *("pathlib", "random", "secrets", "select", "selectors", "shutil", "signal", "socket"),

@@ -108,6 +108,17 @@ def test_old_fame_fades() -> None:
     assert b"star" in gone
 
 
+def test_a_frequency_that_has_aged_leaves_h_as_it_was() -> None:
+    gdsf = Gdsf()
+    gdsf.add(b"aged", 1, 1, 10)  # H 10
+    gdsf.touch(b"aged", 1)
+    gdsf.add(b"other", 2, 21)  # H 10.5
+    (first,) = gdsf.victims(1, 0, 1)
+    assert first.key == b"aged"
+    gdsf.add(b"later", 1, 1)  # H 11, as L is 10 by now
+    assert [victim.key for victim in gdsf.victims(3, 0, 2)] == [b"other", b"later"]
+
+
 def test_a_tiny_dear_object_is_clamped() -> None:
     gdsf = Gdsf()
     for number in range(2000):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.sketch import AGE_EVERY, BYTES_PER_ENTRY, MAX_COUNT, STRETCH, Sketch
+from cache.sketch import _HALVED, AGE_EVERY, BYTES_PER_ENTRY, MAX_COUNT, STRETCH, Sketch
 
 KEYS = st.lists(st.integers(0, 40).map(lambda number: b"k%d" % number), max_size=300)
 
@@ -49,6 +49,12 @@ def test_ages_by_halves(uses: int, rounds: int, left: int) -> None:
     for _ in range(AGE_EVERY * rounds - uses):
         sketch.count(b"new")
     assert sketch.estimate(b"old") == left
+
+
+def test_two_counters_in_a_byte_are_halved_apart() -> None:
+    for first in range(16):
+        for second in range(16):
+            assert _HALVED[first << 4 | second] == (first >> 1) << 4 | second >> 1
 
 
 def test_every_stretch_has_its_turn() -> None:
