@@ -32,8 +32,8 @@ LOW_MARK: Final = 0.90
 LARGEST_SHARE: Final = 8
 # Percent of the room that originals are sure of; see NOTES.md.
 ORIGINALS: Final = 25
-# What a frequency counts for in H: its square. A cache of 5 % of what is asked for saves 0.369 of
-# the cost so, in place of 0.359, and LFUDA becomes as good as S3-FIFO for originals (NOTES.md).
+# What a frequency counts for in H: its square. A cache of 5 % of what is asked for saves 0.392 of
+# the cost so, in place of 0.383 (docs/bench/eviction.md, NOTES.md).
 _WEIGHTS: Final = tuple(float(count * count) for count in range(MAX_COUNT + 1))
 # Touches wait until so many can be counted together, at 2 us each: some callers are in a hurry.
 _TOUCHES: Final = 128

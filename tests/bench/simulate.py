@@ -28,7 +28,10 @@ from tests.bench.traces import Request, Shape, made_up, original, original_of, w
 
 PARTS: Final = (0.01, 0.05, 0.20)
 SHARES: Final = (10, 25, 50, 75)
-SEEDS: Final = 5
+# The constants of sketch.py and room.py were chosen on seeds 1 to 5. What is told is of others: of
+# the five that they were chosen on, the figure is 0.08 too good.
+FIRST_SEED: Final = 101
+SEEDS: Final = 8
 # The size of cache that derivatives have while originals are simulated.
 DERIVATIVES_PART: Final = 0.05
 # Asked for: of cost saved at this part of the footprint, in terms of LRU's.
@@ -177,7 +180,10 @@ def compare_shares(
 
 HEAD: Final = """\
 {date}, commit {commit}. `python -m tests.bench.simulate`; nothing here is timed, so no machine is
-named. {what} Medians of the seeds; smallest and largest in brackets.
+named. Medians of the seeds; smallest and largest in brackets. The constants of the node's policy were
+chosen on other seeds, 1 to 5.
+
+{what}
 
 GDSF and LFUDA are the node's own accounting (cache/room.py) with its marks, which leave 5 to 10 %
 of the cache empty; the others fill it to the last byte.
@@ -257,7 +263,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--skew", type=float, default=Shape().skew)
     parser.add_argument("--once", type=float, default=Shape().once, help="share of one-hit wonders")
     parser.add_argument("--drift", type=float, default=Shape().drift)
-    parser.add_argument("--seed", type=int, default=1, help="the first one")
+    parser.add_argument("--seed", type=int, default=FIRST_SEED, help="the first one")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument(
         "--out", default=OUT, help="where .md and .json go, without ending; - : none"
