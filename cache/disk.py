@@ -58,7 +58,7 @@ from cache.layout import (
     parents_of,
     path_of,
 )
-from cache.room import BLOCK, Room, allocated
+from cache.room import BLOCK, ORIGINALS, Room, allocated, kind_of
 from cache.root import Root
 from cache.space import Free, Space
 from cache.stored import CHUNK, StoredFile, hash_body, read_entry
@@ -118,8 +118,8 @@ def _ignore(_: object) -> None:
 class Disk:
     """One folder, at most size bytes and inodes files. Raises DiskFailed when it cannot be used.
 
-    part, of parts: this process among those that share the folder. min_free: bytes of the file
-    system that fills leave free. clock is monotonic, chance gives 0 to 1.
+    part, of parts: this process among those that share the folder. originals: see Room. min_free:
+    bytes of the file system that fills leave free. clock is monotonic, chance gives 0 to 1.
     """
 
     def __init__(
@@ -128,6 +128,7 @@ class Disk:
         size: int,
         inodes: int,
         *,
+        originals: int = ORIGINALS,
         part: int = 0,
         parts: int = 1,
         min_free: int = 0,
@@ -135,8 +136,8 @@ class Disk:
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._limits = (max(size // parts, BLOCK), max(inodes // parts, 1))
-        self.room = Room(*self._limits)
+        self._limits = (max(size // parts, BLOCK), max(inodes // parts, 1), originals)
+        self.room = self._new_room()
         self.stats = Stats()
         self.durability = durability
         # Told which entries are about to be unlinked for room; may block, must not raise.
@@ -168,6 +169,9 @@ class Disk:
     def path(self) -> str:
         return self._root.path
 
+    def _new_room(self) -> Room:
+        return Room(*self._limits, seed=time.time_ns())
+
     def close(self) -> None:
         """After the last call; open StoredFiles stay readable."""
         self._root.close()
@@ -184,6 +188,10 @@ class Disk:
         self.stats.hits += 1
         self.room.touch(digest)
         return stored
+
+    def touch(self, digest: bytes) -> None:
+        """Count a hit that was served without open(). Never waits."""
+        self.room.touch(digest)
 
     def verify(self, stored: StoredFile) -> bool:
         """Compare the body with its hash, for the first use of a file after a start.
@@ -274,7 +282,7 @@ class Disk:
         head = head_size(draft)
         claim = allocated(head + expected_bytes)
         room = self.room
-        room.claim(claim)
+        room.claim(claim, kind_of(draft.key))
         name = ""
         fd = -1
         try:
@@ -289,7 +297,7 @@ class Disk:
             if fd >= 0:
                 files.close_quietly(fd)
                 self.drop_temp(name)
-            room.release(claim)
+            room.release(claim, kind_of(draft.key))
             if isinstance(error, OSError):
                 raise self.failed_write(error, "creating a file") from error
             raise
@@ -299,7 +307,7 @@ class Disk:
         digest = entry.key.digest
         with self._name_lock(digest):
             files.rename(temp_name, path_of(digest), self._root.fd)
-            room.settle(claim, digest, size, entry.cost_ms)
+            room.settle(claim, digest, size, entry.cost_ms, kind_of(entry.key))
         self._verified.discard(digest)
         self.stats.commits += 1
         self._health.wrote()
@@ -390,7 +398,7 @@ class Disk:
                 raise
             # Fills that are under way have lost their temp files; they release the claims that
             # they hold in the room that they began in.
-            self.room = Room(*self._limits)
+            self.room = self._new_room()
             self._verified.clear()
             self._lent.clear()
             self._litter.clear()
@@ -602,9 +610,8 @@ class Disk:
             # Evicted, replaced or committed since it was opened: then whoever did it has counted.
             if digest in self.room or not self._is_named(digest, stored.fd):
                 return
-            self.room.adopt(
-                digest, allocated(stored.body_offset + stored.length), stored.entry.cost_ms
-            )
+            size = allocated(stored.body_offset + stored.length)
+            self.room.adopt(digest, size, stored.entry.cost_ms, kind_of(stored.entry.key))
             self.stats.adopted += 1
 
     def _adopt_newer(self, digest: bytes) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, Self
 from cache import files
 from cache.entry import NO_HASH, Entry, head_size, pack
 from cache.errors import DamagedEntry, DiskFailed, DoesNotFit, NoSpace, NotStored
-from cache.room import Room, allocated
+from cache.room import Room, allocated, kind_of
 from cache.stored import StoredFile, hash_body
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Fill:
                 return
             self.state = State.WITHDRAWN
             self._disk.drop_temp(self._name)
-            self._room.release(self._claim)
+            self._room.release(self._claim, kind_of(self.draft.key))
 
     def detach(self, entry: Entry) -> StoredFile:
         """The bytes without a name, to be served once. Raises DamagedEntry as seal() does, and

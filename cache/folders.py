@@ -26,7 +26,7 @@ from cache.errors import CacheError, DiskFailed
 from cache.fill import Fill
 from cache.index.interface import Token
 from cache.key import Key
-from cache.room import Room
+from cache.room import Kind, Room
 from cache.stored import StoredFile
 
 PROBE_EVERY_S: Final = 60.0
@@ -62,6 +62,13 @@ class Rooms:
         self.used_inodes = sum(room.used_inodes for room in rooms)
         self.largest = max((room.largest for room in rooms), default=0)
         self.fits = all(room.fits for room in rooms)
+        self._rooms = rooms
+
+    def used_by(self, kind: Kind) -> int:
+        return sum(room.used_by(kind) for room in self._rooms)
+
+    def evicted(self, kind: Kind) -> int:
+        return sum(room.evicted(kind) for room in self._rooms)
 
 
 def _ignore(entries: Sequence[Entry]) -> None:
@@ -143,6 +150,12 @@ class Folders:
             assert folder.disk is not None
             return folder.disk.reserve(draft, expected_bytes)
         raise DiskFailed(f"no cache folder can be used: {self._folders[0].why_lost}")
+
+    def touch(self, digest: bytes) -> None:
+        """As Disk.touch(), in the folder that the digest belongs to first of all."""
+        folders = self._folders if len(self._folders) == 1 else self._in_order(digest)
+        if folders and folders[0].disk is not None:
+            folders[0].disk.touch(digest)
 
     def remove_older(self, digest: bytes, token: Token) -> bool:
         """As Disk.remove_older(), wherever the entry is."""

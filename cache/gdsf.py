@@ -1,9 +1,12 @@
 """Greedy-Dual-Size-Frequency (Cherkasova, HPL-98-69), exact. Pure accounting.
 
 Every key has H = L + frequency x cost / size. The smallest H goes first, and L becomes the H of
-what went, so that what was dear long ago grows old. H only rises while a key lives, so a touch does
-not move anything in the heap: an entry's place there is a lower bound, corrected when it reaches
-the top. That is exact, and a hit costs three array writes.
+what went, so that what was dear long ago grows old. The frequency comes from the caller, who knows
+that of keys that are not here (sketch.py); where it has aged, a touch leaves H as it was. So H only
+rises while a key lives, and a touch does not move anything in the heap: an entry's place there is a
+lower bound, corrected when it reaches the top. That is exact, and a hit costs one array write.
+
+With cost = size this is LFUDA: by frequency alone, and as many bytes as possible stay.
 
 Plain arrays and one dict of bytes to int are nothing that the garbage collector must walk, and a
 million entries take about 300 MB less than a million objects would.
@@ -14,8 +17,6 @@ from array import array
 from dataclasses import dataclass
 from typing import Final
 
-# Above this a popular key gains nothing; it also bounds how long a fallen star takes to go.
-MAX_FREQUENCY: Final = 15
 # cost / size is clamped at the p99 of the last RATIOS additions, or tiny dear objects never leave.
 RATIOS: Final = 1024
 _CLAMP_QUANTILE: Final = 0.99
@@ -43,8 +44,7 @@ class Gdsf:
         self._keys: list[bytes] = []
         self._sizes = array("Q")
         self._ratios = array("d")
-        self._bases = array("d")
-        self._frequencies = array("B")
+        self._scores = array("d")  # H
         self._free: list[int] = []
         self._heap: list[tuple[float, int]] = []
         self._inflation = 0.0
@@ -63,10 +63,10 @@ class Gdsf:
         slot = self._slots.get(key)
         return 0 if slot is None else self._sizes[slot]
 
-    def add(self, key: bytes, size: int, cost: float, frequency: int = 1) -> None:
-        """Take a key in, in place of what it was before. cost is in ms of work saved by a hit."""
+    def add(self, key: bytes, size: int, cost: float, frequency: float = 1.0) -> None:
+        """Take a key in, in place of what it was before. cost is of work saved by a hit."""
         assert key and size > 0
-        assert cost >= 0
+        assert cost >= 0 and frequency > 0
         self.remove(key)
         ratio = cost / size
         self._learn(ratio)
@@ -78,24 +78,24 @@ class Gdsf:
             self._keys.append(key)
             self._sizes.append(0)
             self._ratios.append(0.0)
-            self._bases.append(0.0)
-            self._frequencies.append(0)
+            self._scores.append(0.0)
         self._slots[key] = slot
         self._sizes[slot] = size
-        self._ratios[slot] = min(ratio, self._clamp)
-        self._bases[slot] = self._inflation
-        self._frequencies[slot] = max(1, min(frequency, MAX_FREQUENCY))
+        ratio = min(ratio, self._clamp)
+        score = self._inflation + frequency * ratio
+        self._ratios[slot] = ratio
+        self._scores[slot] = score
         self.used += size
-        heapq.heappush(self._heap, (self._score(slot), slot))
+        heapq.heappush(self._heap, (score, slot))
 
-    def touch(self, key: bytes) -> None:
-        """Count a use; an unknown key is no error."""
+    def touch(self, key: bytes, frequency: float) -> None:
+        """It was asked for again; an unknown key is no error. frequency with this use."""
         slot = self._slots.get(key)
         if slot is None:
             return
-        self._bases[slot] = self._inflation
-        if self._frequencies[slot] < MAX_FREQUENCY:
-            self._frequencies[slot] += 1
+        score = self._inflation + frequency * self._ratios[slot]
+        if score > self._scores[slot]:
+            self._scores[slot] = score
 
     def remove(self, key: bytes) -> None:
         """Forget a key that went for another reason than eviction; unknown keys are no error."""
@@ -125,7 +125,7 @@ class Gdsf:
                 heapq.heappop(heap)
                 self._free.append(slot)
                 continue
-            score = self._score(slot)
+            score = self._scores[slot]
             if score > bound:  # touched since it was pushed: back to where it belongs
                 heapq.heapreplace(heap, (score, slot))
                 corrections += 1
@@ -142,9 +142,6 @@ class Gdsf:
             victims.append(Victim(key, size))
         return victims
 
-    def _score(self, slot: int) -> float:
-        return self._bases[slot] + self._frequencies[slot] * self._ratios[slot]
-
     def _learn(self, ratio: float) -> None:
         if len(self._recent) < RATIOS:
             self._recent.append(ratio)
@@ -158,5 +155,5 @@ class Gdsf:
 
     def _rebuild(self) -> None:
         self._free.extend(slot for _, slot in self._heap if not self._keys[slot])
-        self._heap = [(self._score(slot), slot) for slot in self._slots.values()]
+        self._heap = [(self._scores[slot], slot) for slot in self._slots.values()]
         heapq.heapify(self._heap)

@@ -8,6 +8,7 @@ from cache.entry import Entry
 from cache.fill import Fill
 from cache.index.interface import Token
 from cache.key import Key
+from cache.room import Kind
 from cache.stored import StoredFile
 
 
@@ -32,6 +33,10 @@ class Taken(Protocol):
     @property
     def fits(self) -> bool: ...
 
+    def used_by(self, kind: Kind) -> int: ...
+
+    def evicted(self, kind: Kind) -> int: ...
+
 
 class DiskTier(Protocol):
     """The contracts stand in cache/disk.py."""
@@ -45,6 +50,8 @@ class DiskTier(Protocol):
     def stats(self) -> Stats: ...
 
     def open(self, key: Key) -> StoredFile | None: ...
+
+    def touch(self, digest: bytes) -> None: ...
 
     def verify(self, stored: StoredFile) -> bool: ...
 

@@ -241,7 +241,7 @@ class App:
             deliverer = Deliverer(
                 self._clock, f"halftone-{self._chance.getrandbits(96):024x}", config.name
             )
-            shelf = Shelf(memory, self._threads)
+            shelf = Shelf(memory, self._threads, store.disk.touch)
             marks = Marks(self._clock, self._threads)
             derivatives = Derivatives(
                 sources=sources,
@@ -436,6 +436,7 @@ class App:
                 path,
                 size=cache.size // len(paths),
                 inodes=cache.inodes // len(paths),
+                originals=cache.originals,
                 part=self._seat.slot,
                 parts=self._seat.slots,
                 min_free=cache.min_free,

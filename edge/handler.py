@@ -78,8 +78,16 @@ class Stats:
     hits_memory: int = 0
     hits_disk: int = 0
     misses: int = 0
+    # Of whole pictures, whatever part of them was sent. Milliseconds are of renders alone.
+    hit_bytes: int = 0
+    miss_bytes: int = 0
+    saved_ms: int = 0
     requests: dict[int, int] = dataclasses.field(default_factory=dict)
     sent_bytes: int = 0
+
+    def count_hit(self, representation: Representation) -> None:
+        self.hit_bytes += representation.length
+        self.saved_ms += representation.cost_ms
 
 
 class Handler:
@@ -242,6 +250,8 @@ class Handler:
             return None
         self.stats.hits_disk += 1
         self._lifetimes.count_hit(source)
+        self.stats.count_hit(representation)
+        self._shelf.touch(source, key)
         facts = self._lifetimes.facts_of_hit(route.site, source, source.home.value, route.vary)
         return self._deliverer.deliver(request, representation, facts, cache="HIT")
 
@@ -430,6 +440,8 @@ class Handler:
             return None
         self.stats.hits_memory += 1
         self._lifetimes.count_hit(source)
+        self.stats.count_hit(representation)
+        self._shelf.touch(source, key)
         facts = self._lifetimes.facts_of_hit
         if most_s != NO_LIMIT:
             brief = facts(route.site, source, "memory", route.vary, most_s)
@@ -468,9 +480,11 @@ class Handler:
         if found.way is Way.KNOWN:
             self.stats.hits_disk += 1
             self._lifetimes.count_hit(source)
+            self.stats.count_hit(representation)
             facts = self._lifetimes.facts_of_hit(site, source, source.home.value)
             return self._deliverer.deliver(request, representation, facts, cache="HIT")
         self.stats.misses += 1
+        self.stats.miss_bytes += representation.length
         is_new = found.way is Way.FETCHED
         status = build_forward(
             self._name,
@@ -525,6 +539,7 @@ class Handler:
     ) -> Response:
         self.stats.hits_disk += 1
         self._lifetimes.count_hit(source)
+        self.stats.count_hit(representation)
         facts = self._lifetimes.facts_of_hit(route.site, source, "disk", route.vary, most_s)
         return self._deliverer.deliver(request, representation, facts, cache="HIT")
 
@@ -560,6 +575,7 @@ class Handler:
             return self._deliver_from_disk(request, route, source, made.representation, most_s)
         if landing.role is Role.JOINED:
             self.stats.misses += 1
+            self.stats.miss_bytes += made.representation.length
         if landing.role is Role.LED:
             is_named = route.found.named_size
             self.ladders.offer(site, source, transform, made, is_named=is_named)

@@ -50,8 +50,8 @@ class Ready:
     """One answer. owner is what the handler needs to renew it."""
 
     __slots__ = (
-        "head", "is_asked_again", "is_small_file", "line", "owner", "rest", "tail", "tally", "turn",
-        "wire",
+        "cost_ms", "head", "is_asked_again", "is_small_file", "line", "owner", "rest", "tail",
+        "tally", "turn", "wire",
     )  # fmt: skip
 
     def __init__(self, owner: object, line: bytes) -> None:
@@ -65,6 +65,7 @@ class Ready:
         self.turn = 0  # in which it was renewed
         self.tail = 0  # bytes of the body
         self.tally: Tally | None = None  # where its answers are counted once more
+        self.cost_ms = 0  # render time that each answer saves
 
 
 class Variants(Ready):
@@ -103,6 +104,7 @@ class Stats:
     hits: int = 0  # from memory
     file_hits: int = 0
     body_bytes: int = 0
+    saved_ms: int = 0
     renewed: int = 0
     dropped: int = 0
 
@@ -170,6 +172,7 @@ class ReadyAnswers:
         self.stats.body_bytes += ready.tail
         if ready.tally is not None:
             ready.tally.count += 1
+        self.stats.saved_ms += ready.cost_ms
         access = self._access
         if access is not None:
             access.append_ready(peer, ready.line, head[2], head[3])
@@ -185,6 +188,7 @@ class ReadyAnswers:
         self.stats.body_bytes += ready.tail
         if ready.tally is not None:
             ready.tally.count += 1
+        self.stats.saved_ms += ready.cost_ms
         if self._access is not None:
             self._access.append_ready(peer, ready.line, response.asked[2], response.asked[3])
 

@@ -64,6 +64,9 @@ class Stats:
     counts: list[int] = dataclasses.field(default_factory=lambda: [0] * (len(RENDER_BUCKETS_S) + 1))
     seconds: float = 0.0
     derived: int = 0  # renders from a stored larger derivative
+    # Of what was made because it was missing, and of nothing that was made beforehand.
+    made_bytes: int = 0
+    spent_ms: int = 0
 
     def count(self, seconds: float) -> None:
         self.counts[bisect.bisect_left(RENDER_BUCKETS_S, seconds)] += 1
@@ -150,6 +153,7 @@ class Derivatives:
             media_type=stored.entry.media_type,
             body=slice_of(stored),
             token=token,
+            cost_ms=stored.entry.cost_ms,
         )
         try:
             await self._shelf.remember(key, representation)
@@ -281,7 +285,10 @@ class Derivatives:
             media_type=result.media_type,
             body=body,
             token=opened.token,
+            cost_ms=round(render_ms),
         )
+        self.stats.made_bytes += representation.length
+        self.stats.spent_ms += representation.cost_ms
         if stored:
             await self._shelf.remember(key, representation)
         return Made(representation, stored, False, source_ms, queue_ms, render_ms, result)

@@ -78,8 +78,10 @@ class Renewal:
         ):
             return False
         ready.tally = self._lifetimes.tally(source)
+        self._shelf.touch(source, key)
         representation = self._shelf.in_memory(source, key)
         if representation is not None:
+            ready.cost_ms = representation.cost_ms
             facts = self._lifetimes.facts_of_hit(route.site, source, "memory", route.vary)
             self._deliverer.make_ready(representation, facts)
             length = representation.length
@@ -92,6 +94,7 @@ class Renewal:
             representation = self._shelf.in_open_file(source, key)
             if representation is None:
                 return self._renew_small_file(ready, route, source)
+            ready.cost_ms = representation.cost_ms
             facts = self._lifetimes.facts_of_hit(route.site, source, source.home.value, route.vary)
             self._deliverer.make_ready(representation, facts)
         ready.wire = b""

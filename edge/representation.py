@@ -33,7 +33,7 @@ class Representation:
     """
 
     __slots__ = (
-        "body", "etag", "facts", "fields", "head", "head_rest", "head_second",
+        "body", "cost_ms", "etag", "facts", "fields", "head", "head_rest", "head_second",
         "last_modified", "length", "media_type", "token", "validator",
     )  # fmt: skip
 
@@ -48,6 +48,7 @@ class Representation:
         fields: tuple[tuple[str, str], ...] = (),
         length: int | None = None,
         token: Token = UNKNOWN_TOKEN,
+        cost_ms: int = 0,
     ) -> None:
         self.validator = validator
         self.token = token
@@ -56,6 +57,7 @@ class Representation:
         self.media_type = media_type
         self.body = body
         self.length = len(body) if length is None else length
+        self.cost_ms = cost_ms  # what rendering it took, 0 for originals
         self.fields = fields  # further fields of the 200, such as Content-Disposition
         self.head = b""  # of a hit in memory, made in head_second
         self.head_rest = b""  # of the head, what follows the Date under these facts

@@ -6,6 +6,7 @@ but remember(), which reads what is small on a disk thread.
 
 import asyncio
 import os
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Final
 
@@ -23,9 +24,20 @@ from edge.source import Source
 MAX_OPEN_FILES: Final = 32
 
 
+def _ignore(digest: bytes) -> None:
+    del digest
+
+
 class Shelf:
-    def __init__(self, memory: Memory[Representation], disk_threads: Executor) -> None:
+    def __init__(
+        self,
+        memory: Memory[Representation],
+        disk_threads: Executor,
+        touch: Callable[[bytes], None] = _ignore,
+    ) -> None:
+        """touch is told of hits, by digest; it must not wait."""
         self._memory = memory
+        self._touch = touch
         self._threads = disk_threads
         self.files = OpenFiles(MAX_OPEN_FILES)
 
@@ -41,6 +53,12 @@ class Shelf:
         """What was purged; without this it would stay unused until it is evicted."""
         self._memory.remove(key.digest)
         self.files.remove(key.digest)
+
+    def touch(self, source: Source, key: Key) -> None:
+        """A hit that asked no disk. Told to the disk tier, or it would evict what is asked for most
+        as if nobody wanted it."""
+        if key.variant or source.file is None:  # a docroot's originals are not in there
+            self._touch(key.digest)
 
     def is_small_file(self, route: Route, source: Source) -> bool:
         """An original of the docroot that may be read on the loop, when its pages are resident."""

@@ -16,6 +16,7 @@ PURE = {
     *("cache.key", "cache.entry", "cache.orders", "cache.sieve", "cache.gdsf", "cache.errors"),
     *("cache.index.leases", "cache.index.breaker", "cache.index.address", "cache.index.slots"),
     *("cache.durability", "cache.health", "cache.layout", "cache.space"),
+    "cache.sketch",
     *("cache.index.interface", "resizer.transform", "resizer.geometry", "resizer.formats"),
     *("resizer.job", "resizer.errors", "resizer.orientation", "resizer.gif", "resizer.tiff"),
     *("resizer.jpeg2000", "resizer.strip", "resizer.rights", "resizer.words", "resizer.region"),
@@ -30,8 +31,12 @@ PURE_ORIGIN = {
     *("edge.origin.address", "edge.origin.messages", "edge.origin.errors", "edge.origin.exchange"),
     *("edge.origin.balance", "edge.origin.latency", "edge.origin.limit", "edge.origin.host"),
 }
-# The tokenizer is C with no I/O; a descriptor is closed where the last slice of it goes.
-EXCEPTIONS = {("edge.http.parser", "httptools"), ("edge.http.body", "os")}
+# Tokenizer and hash are C with no I/O; a descriptor is closed where the last slice of it goes.
+EXCEPTIONS = {
+    ("edge.http.parser", "httptools"),
+    ("edge.http.body", "os"),
+    ("cache.sketch", "xxhash"),
+}
 IMPURE_LIBRARY = {
     *("asyncio", "concurrent", "ctypes", "fcntl", "logging", "mmap", "multiprocessing", "os"),
     *("pathlib", "random", "secrets", "select", "selectors", "shutil", "signal", "socket"),

@@ -291,6 +291,13 @@ class Cache:
         "Bytes a second that are read from each folder to find what has gone bad on disk, in the"
         " background, around and around; 0 switches it off.",
     )
+    originals: int = setting(
+        Number(1, 90),
+        25,
+        "Percent of size and of inodes that originals are sure of; derivatives have the rest. What"
+        " one of them leaves unused the other may use, and gives back first. Originals of a docroot"
+        " are not in the cache.",
+    )
     memory: int = setting(
         Size(0, 2**40),
         "256MiB",

@@ -252,10 +252,45 @@ def test_admin(tmp_path, originals):
         assert numbers["halftone_cache_misses_total"] == 1
         assert numbers['halftone_cache_hits_total{tier="memory"}'] == 1
         assert numbers['halftone_renders_total{result="rendered"}'] == 1
+        assert numbers['halftone_cache_disk_bytes{kind="derivative"}'] % 4096 == 0
+        assert numbers['halftone_cache_disk_bytes{kind="derivative"}'] > 0
+        assert (
+            numbers['halftone_cache_disk_bytes{kind="original"}'] == 0
+        )  # a docroot's are not kept
+        assert numbers['halftone_cache_evictions_total{kind="derivative"}'] == 0
         open_metrics = ask(
             edge.admin, "/metrics", headers={"Accept": "application/openmetrics-text"}
         )
         assert open_metrics.body.endswith(b"# EOF\n")
+
+
+def test_what_hits_and_misses_weigh(tmp_path, originals):
+    with node(tmp_path, site(originals)) as edge:
+        target = "/photo.jpg?w=220"
+        picture = edge.get(target)
+        size = len(picture.body)
+
+        def weighed() -> list[int]:
+            numbers = edge.metrics()
+            return [
+                int(numbers[f"halftone_cache_{name}_total"])
+                for name in (
+                    *("hit_bytes", "miss_bytes", "saved_milliseconds", "spent_milliseconds"),
+                )
+            ]
+
+        hit, miss, saved, spent = weighed()
+        assert (hit, miss, saved) == (0, size, 0)
+        assert spent > 0
+        # Through the handler first, then ready; a part and a 304 save the whole.
+        edge.get(target, headers={"Range": "bytes=0-9"})
+        assert edge.get(target, headers={"If-None-Match": picture.headers["etag"]}).status == 304
+        for _ in range(10):
+            edge.get(target)
+        assert weighed() == [12 * size, size, 12 * spent, spent]
+        # An original of the docroot weighs bytes and costs nothing.
+        original = len(edge.get("/photo.jpg").body)
+        assert weighed() == [12 * size + original, size, 12 * spent, spent]
 
 
 def test_the_access_log(tmp_path, originals):

@@ -47,6 +47,22 @@ class Farm:
         return found.body[0] if isinstance(found, ReadyResponse) else found
 
 
+@pytest.mark.parametrize("body", [b"body", b"b" * (MAX_WIRE_BYTES + 1)])
+def test_what_it_saves(body):
+    farm = Farm(body=body)
+    farm.is_file = False
+    ready = Ready(None, b"")
+    ready.cost_ms = 7
+    line = b"GET /b.jpg HTTP/1.1"
+    farm.answers.put(line, HOST, ready)
+    for _ in range(3):
+        found = farm.answers.find((line, *HEAD[1:]), PEER)
+        if isinstance(found, ReadyResponse):
+            farm.answers.record(PEER, found)
+    assert farm.answers.stats.saved_ms == 21
+    assert farm.answers.stats.body_bytes == 3 * len(body)
+
+
 def test_in_memory_it_holds_for_a_turn():
     farm = Farm()
     farm.is_file = False
