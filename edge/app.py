@@ -179,13 +179,14 @@ class App:
             node = _node_of(config.name, self._seat.stand.public[0])
             source_flights: Flights[Found] = Flights(MAX_FLIGHTS)
             render_flights: Flights[Made] = Flights(MAX_FLIGHTS)
+            spool = Spool(config.cache.path)
+            sources = Sources(store, self._clock, self._threads, source_flights, node, spool)
+            stack.push_async_callback(lambda: sources.arrivals.stop(self._left_s()))
             stack.push_async_callback(lambda: source_flights.stop(self._left_s()))
             stack.push_async_callback(lambda: render_flights.stop(self._left_s()))
             # Half for what is at hand, half for the answers that are ready to leave.
             half = config.cache.memory // 2
             memory: Memory[Representation] = Memory(half, MEMORY_CUT_OFF)
-            spool = Spool(config.cache.path)
-            sources = Sources(store, self._clock, self._threads, source_flights, node, spool)
             sites = self._build_sites()
             trusted = TrustedProxies(config.trusted_proxies, config.forwarded)
             lifetimes = Lifetimes(config.name, self._clock)

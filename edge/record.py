@@ -110,6 +110,12 @@ def completed(record: SourceRecord, length: int, digest: bytes) -> SourceRecord:
     return dataclasses.replace(record, length=length, validator=validator, etag=f'"{digest.hex()}"')
 
 
+def named_early(record: SourceRecord) -> SourceRecord:
+    """The record of what is still arriving: only the origin's own strong tag is known."""
+    word, _, rest = record.validator.partition(" ")
+    return dataclasses.replace(record, etag=rest if word == "etag" else "")
+
+
 def record_of_response(
     path: str, response: OriginResponse, asked_at: int, answered_at: int
 ) -> SourceRecord:

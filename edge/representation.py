@@ -6,7 +6,7 @@ head is put together at most once a second (Date, Age and ttl in it change no of
 
 from dataclasses import dataclass
 
-from edge.http.body import FileSlice
+from edge.http.body import FileSlice, Stretch
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Representation:
     """Not frozen: its head is cached in it, and its body may move from a file into memory.
 
     validator is that of the source it was made from; the representation holds as long as the
-    source's is the same.
+    source's is the same. One that is still arriving may have no tag yet, and no length.
     """
 
     __slots__ = (
@@ -43,7 +43,7 @@ class Representation:
         etag: str,
         last_modified: int,
         media_type: str,
-        body: bytes | FileSlice,
+        body: bytes | FileSlice | Stretch,
         fields: tuple[tuple[str, str], ...] = (),
         length: int | None = None,
     ) -> None:

@@ -10,10 +10,12 @@ our files, so the two can differ, and then the bytes are fetched again.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import enum
 import functools
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -24,14 +26,16 @@ import xxhash
 
 from cache.entry import Entry
 from cache.errors import NotStored
+from cache.fill import Fill
 from cache.flight import Flights, Role
 from cache.index.interface import UNKNOWN_TOKEN, SourceRecord
 from cache.key import Key, SourceId
 from cache.store import Opened, Store
 from cache.stored import StoredFile
+from edge.arrival import Arrivals, Arriving, Incoming, growing_in
 from edge.clock import Clock
 from edge.errors import NotFound, OriginChanged, OriginSaidNo
-from edge.http.body import Descriptor, FileSlice
+from edge.http.body import UNKNOWN_LENGTH, Descriptor, FileSlice, Stretch
 from edge.http.directives import effective_control
 from edge.http.freshness import Storability, may_store
 from edge.origin.errors import (
@@ -43,11 +47,12 @@ from edge.origin.errors import (
     Refusal,
 )
 from edge.origin.files import Docroot, FileStatus
-from edge.origin.messages import Headers, OriginRequest, OriginResponse
+from edge.origin.messages import Headers, OriginRequest
 from edge.record import (
     completed,
     conditional_fields,
     folded,
+    named_early,
     passed_fields,
     record_of_entry,
     record_of_file,
@@ -58,6 +63,7 @@ from edge.record import (
 from edge.site import Site
 from edge.spool import Spool
 from edge.urls.path import build_path
+from resizer.errors import PictureTooLarge
 
 # A docroot file is looked at again after this time, as lighttpd's stat cache does.
 STAT_TTL_S: Final = 1
@@ -140,8 +146,26 @@ class Passed:
 
 
 @dataclass(frozen=True, slots=True)
+class Passing:
+    """As Passed, of a large body that is still on its way to its only reader. length is what was
+    announced, or UNKNOWN_LENGTH; record is without what the last byte tells."""
+
+    status: int
+    fields: Headers
+    body: Stretch
+    length: int
+    storability: Storability
+    record: SourceRecord | None = None
+
+
+# What is there, and what is on its way: then settled() tells what becomes of it.
+Settled = Source | Passed
+UnderWay = Arriving[Settled] | Passing
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    answer: Source | Passed
+    answer: Settled | UnderWay
     way: Way
     collapsed: bool = False  # waited for another request's answer
 
@@ -191,6 +215,7 @@ class Sources:
         self._flights = flights
         self._node = node
         self._spool = spool
+        self.arrivals: Arrivals[Settled] = Arrivals(spool, disk_threads)
         self._known: OrderedDict[SourceId, Source] = OrderedDict()
         self.stats = Stats()
 
@@ -214,9 +239,10 @@ class Sources:
         found = landing.value
         if landing.role is Role.LED:
             return found
-        if isinstance(found.answer, Passed) and not found.answer.is_shareable:
-            return await self._open(site, path, query)
-        return dataclasses.replace(found, collapsed=True)
+        if not _is_for_one(found.answer):
+            return dataclasses.replace(found, collapsed=True)
+        del landing, found  # or its reader seemed to be there as long as we wait
+        return await self._open(site, path, query)
 
     def recheck(self, site: Site, source: Source) -> bool:
         """Look at a docroot file again, on the loop: its path is in the kernel's cache since it was
@@ -403,8 +429,11 @@ class Sources:
         """One exchange; record None asks for the whole. is_kept False: the store has refused it."""
         origin = site.origin
         assert origin is not None
+        arriving = self.arrivals.find(source_id, opened.token)
+        if arriving is not None and arriving.body.is_whole:
+            return Found(arriving, Way.FETCHED, collapsed=True)
         asked_at = self._clock.wall
-        response = await origin.fetch(self._request(site, source_id, record))
+        response = Incoming(await origin.fetch(self._request(site, source_id, record)))
         try:
             answered_at = self._clock.wall
             status = response.status
@@ -429,7 +458,8 @@ class Sources:
                 await self._replaced(source_id, opened, record)
                 return Found(await self._pass(response, told, storability), Way.FETCHED)
             if is_kept:
-                return Found(await self._keep(site, source_id, opened, response, told), Way.FETCHED)
+                answer = await self._keep(site, source_id, opened, response, told, record)
+                return Found(answer, Way.FETCHED)
             return Found(await self._pass(response, told, storability), Way.FETCHED)
         except NotStored as error:
             # In the middle of the body: the disk is full. The next answer goes around the store.
@@ -493,13 +523,16 @@ class Sources:
         site: Site,
         source_id: SourceId,
         opened: Opened,
-        response: OriginResponse,
+        response: Incoming,
         record: SourceRecord,
-    ) -> "Source | Passed":
+        before: SourceRecord | None,
+    ) -> Settled | UnderWay:
         """Store an original while it arrives; what does not fit is passed on instead.
 
-        Raises NotStored when the disk refuses the body after it has begun.
+        before: what stands in for it where it fails. Raises NotStored when the disk refuses a small
+        body after it has begun.
         """
+        is_large = await response.is_large()
         draft = Entry(
             key=Key(source_id, ""),
             token=opened.token,
@@ -516,36 +549,87 @@ class Sources:
         except NotStored as error:
             log.warning("%a is passed on without being stored: %s", source_id.path, error)
             return await self._pass(response, record, Storability.STORABLE)
-        with fill:
-            length, digest = await self._write_body(response, fill.write)
-            record = completed(record, length, digest)
-            entry = dataclasses.replace(
-                draft,
-                length=length,
-                body_hash=digest,
-                etag=record.etag,
-                validator=record.validator,
+        if not is_large:
+            with fill:
+                length, digest = await self._write_body(response, fill.write)
+                return await self._publish(site, opened, response, record, fill, length, digest)
+        with contextlib.ExitStack() as stack:
+            stack.callback(fill.abort)
+            duplicate = Descriptor(os.dup(fill.fd))
+            stack.pop_all()
+        incoming = response.hand_over()
+        arriving: Arriving[Settled] = Arriving(
+            source_id,
+            opened,
+            named_early(record),
+            _guarded(record.media_type, draft.headers),
+            growing_in(fill, incoming, duplicate),
+            asyncio.get_running_loop().create_future(),
+        )
+        self.arrivals.keep(
+            incoming,
+            arriving,
+            fill,
+            functools.partial(self._publish, site, opened, incoming, record, fill),
+            functools.partial(self._meaning, site, source_id, opened, before),
+        )
+        return arriving
+
+    async def _publish(
+        self,
+        site: Site,
+        opened: Opened,
+        response: Incoming,
+        record: SourceRecord,
+        fill: Fill,
+        length: int,
+        digest: bytes,
+    ) -> Settled:
+        """Of a body that is whole; where it cannot be kept its bytes are there all the same."""
+        source_id = fill.draft.key.source
+        record = completed(record, length, digest)
+        entry = dataclasses.replace(
+            fill.draft,
+            length=length,
+            body_hash=digest,
+            etag=record.etag,
+            validator=record.validator,
+        )
+        try:
+            if not response.is_cacheable:
+                raise NotStored("something about the exchange was odd")
+            stored = await self._store.commit(fill, entry)
+        except NotStored as error:
+            log.warning("%a is passed on without being stored: %s", source_id.path, error)
+            stored = fill.detach(entry)
+            return Passed(
+                200,
+                passed_fields(response.headers),
+                slice_of(stored),
+                digest,
+                Storability.STORABLE,
+                record,
             )
-            try:
-                if not response.is_cacheable:
-                    raise NotStored("something about the exchange was odd")
-                stored = await self._store.commit(fill, entry)
-            except NotStored as error:
-                log.warning("%a is passed on without being stored: %s", source_id.path, error)
-                stored = fill.detach(entry)
-                return Passed(
-                    200,
-                    passed_fields(response.headers),
-                    slice_of(stored),
-                    digest,
-                    Storability.STORABLE,
-                    record,
-                )
-            stored.close()
+        stored.close()
         return await self._renew(site, source_id, opened, record)
 
+    def _meaning(
+        self,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        before: SourceRecord | None,
+        error: OriginError,
+    ) -> Exception:
+        """Of an origin that failed in the middle of a body. Where something stands in for it, that
+        is found by looking once more; who has begun to get the body cannot be helped."""
+        if before is None or self._clock.wall >= before.stale_until:
+            return error
+        self._stale(site, source_id, opened, before, self._clock.wall + RETRY_ORIGIN_S)
+        return OriginChanged(str(error))
+
     async def _write_body(
-        self, response: OriginResponse, write: Callable[[bytes], None]
+        self, response: Incoming, write: Callable[[bytes], None]
     ) -> tuple[int, bytes]:
         """Pass the body to write(), piece by piece in a disk thread; its length and xxh3-128."""
         hasher = xxhash.xxh3_128()
@@ -557,9 +641,19 @@ class Sources:
         return length, hasher.digest()
 
     async def _pass(
-        self, response: OriginResponse, record: SourceRecord | None, storability: Storability
-    ) -> Passed:
+        self, response: Incoming, record: SourceRecord | None, storability: Storability
+    ) -> Passed | Passing:
         """A body that is not kept: gone with its last reader."""
+        if await response.is_large():
+            length = response.content_length
+            return Passing(
+                response.status,
+                passed_fields(response.headers),
+                self.arrivals.pass_on(response.hand_over()),
+                UNKNOWN_LENGTH if length is None else length,
+                storability,
+                record,
+            )
         spooled = await self._in_thread(self._spool.open)
         length, digest = await self._write_body(response, spooled.write)
         return Passed(
@@ -582,14 +676,66 @@ class Sources:
         original = await self.maybe_open_body(site, source)
         if original is not None:
             return original
-        # Evicted, or of another version than the record: the bytes are fetched, all of them, once
-        # for everybody. The key's digest is no source's, so this joins no open().
+        return await self.original_of(site, source, await self.refetch(site, source))
+
+    async def refetch(self, site: Site, source: Source) -> Settled | UnderWay:
+        """Evicted, or of another version than the record: the bytes are fetched, all of them, once
+        for everybody. The key's digest is no source's, so this joins no open()."""
         landing = await self._flights.do(
             Key(source.id, "").digest,
             source.opened.token,
             lambda: self._fetch(site, source.id, source.opened, None),
         )
         answer = landing.value.answer
+        if landing.role is Role.LED or not _is_for_one(answer):
+            return answer
+        del landing, answer
+        return (await self._fetch(site, source.id, source.opened, None)).answer
+
+    async def settled(self, site: Site, answer: UnderWay) -> Settled:
+        """What becomes of it, for who needs it whole. Raises PictureTooLarge, OriginError, and
+        OriginChanged when it has to be opened again."""
+        length = answer.length if isinstance(answer, Passing) else answer.body.length
+        if length > site.max_source_bytes:
+            raise PictureTooLarge(f"{length} bytes, the site's limit {site.max_source_bytes}")
+        if isinstance(answer, Passing):
+            return await self._whole(site, answer)
+        try:
+            return await asyncio.shield(answer.ended)
+        except NotStored:
+            # Refused in the middle. It is fetched around the store, once for all who wait.
+            landing = await self._flights.do(
+                Key(answer.id, "").digest,
+                answer.opened.token,
+                lambda: self._fetch_whole(site, answer),
+            )
+            settled = landing.value.answer
+            if isinstance(settled, Arriving | Passing):
+                raise OriginChanged(f"{answer.id.path!a} is on its way again") from None
+            return settled
+
+    async def _fetch_whole(self, site: Site, gone: Arriving[Settled]) -> Found:
+        found = await self._fetch(site, gone.id, gone.opened, None, is_kept=False)
+        if not isinstance(found.answer, Passing):
+            return found
+        return dataclasses.replace(found, answer=await self._whole(site, found.answer))
+
+    async def _whole(self, site: Site, passing: Passing) -> Passed:
+        body, digest = await self.arrivals.whole(passing.body, site.max_source_bytes)
+        record = passing.record
+        return Passed(
+            passing.status,
+            passing.fields,
+            body,
+            digest,
+            passing.storability,
+            None if record is None else completed(record, len(body), digest),
+        )
+
+    async def original_of(self, site: Site, source: Source, answer: Settled | UnderWay) -> Original:
+        """What open_body() says, of the answer to refetch()."""
+        if isinstance(answer, Arriving | Passing):
+            answer = await self.settled(site, answer)
         if isinstance(answer, Passed):
             raise_for_status(answer)
             if answer.record is None or answer.storability is not Storability.STORABLE:
@@ -635,6 +781,18 @@ class Sources:
             stored.close()
             return None
         return stored
+
+
+def _is_for_one(answer: Settled | UnderWay) -> bool:
+    """Made for the client who asked, or read by one only."""
+    if isinstance(answer, Passing):
+        return True
+    return isinstance(answer, Passed) and not answer.is_shareable
+
+
+def source_of(arriving: Arriving[Settled]) -> Source:
+    """As it would be known, if it were here already."""
+    return Source(arriving.id, Home.ORIGIN, arriving.opened, arriving.record)
 
 
 def _guarded(media_type: str, fields: Headers) -> Headers:

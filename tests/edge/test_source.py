@@ -154,6 +154,7 @@ def run(folder: Path, test: Callable[[Bench], Awaitable[None]], docroot: Any = N
             await test(bench)
         finally:
             await bench.flights.stop(5)
+            await bench.sources.arrivals.stop(5)
             await bench.store.stop()
             bench.threads.shutdown()
 
