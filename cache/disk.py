@@ -209,7 +209,7 @@ class Disk:
         fd = -1
         try:
             self._sweep_litter()
-            self._make_room()
+            self.make_room()
             name = self._temp_name(draft.key.digest)
             fd = self._create(name)
             files.seek(fd, head)
@@ -290,7 +290,8 @@ class Disk:
                     return False
                 return self._unlink_locked(digest, stored.fd)
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
+        """Evict until what is claimed fits. Raises NoSpace."""
         if self._is_full:
             self._is_full = False
             self._evict(self.room.victims(BATCH, urgent=True))

@@ -69,6 +69,13 @@ class Room:
             self._claimed += size
             self._claims += 1
 
+    def extend(self, claim: int, size: int) -> None:
+        """A claim is going to be of this size. Raises DoesNotFit; the claim is then what it was."""
+        if size > self.largest:
+            raise DoesNotFit(f"entry takes {size} bytes, this tier holds {self.largest} in one")
+        with self._lock:
+            self._claimed += size - claim
+
     def release(self, size: int) -> None:
         """Give a claim back."""
         with self._lock:

@@ -40,6 +40,9 @@ from edge.origin.messages import Headers, OriginRequest
 
 _REQUEST_ID: Final = 1
 _READ_BYTES: Final = 64 * 1024
+# Bytes of a body that earn a second of total_s: that bound is for answers that drip, and a film
+# takes as long as a slow line needs for it.
+_RATE: Final = 64 * 1024
 
 
 class FastCGIClient:
@@ -284,6 +287,7 @@ class FastCGIResponse:
         self._has_stdout = True
         body = self._reply.receive_data(content)
         if body:
+            self._budget_s += len(body) / _RATE
             self._ready.append(body)
         if self._reply.has_excess:
             # The answer is whole; waiting for the end of what nobody wants would be a gift.

@@ -251,6 +251,25 @@ def test_a_drip_meets_the_total_deadline(loop: str) -> None:
     assert outcome.error.phase is Phase.TOTAL
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_large_body_may_take_longer_than_the_total(loop: str) -> None:
+    body = bytes(4 << 20)
+    head = b"Status: 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    behaviour = Behaviour(stdout=head + body)
+    deadlines = dataclasses.replace(PATIENT, total_s=SHORT_S)
+
+    async def main() -> tuple[float, Outcome]:
+        began_at = asyncio.get_running_loop().time()
+        outcome = await ask(behaviour, deadlines=deadlines)
+        return asyncio.get_running_loop().time() - began_at, outcome
+
+    took_s, outcome = sealed(main(), loop)
+    assert outcome.error is None
+    assert outcome.body == body
+    # Of 64 s that it earned.
+    assert took_s < 60
+
+
 PLAIN_RECORD = Behaviour().record(STDOUT, PLAIN)
 
 
