@@ -65,7 +65,7 @@ from edge.renewal import Renewal
 from edge.representation import Representation
 from edge.residency import Residency
 from edge.route import Routes
-from edge.rows import bulletin_rows, metric_rows, worker_rows
+from edge.rows import arrival_rows, bulletin_rows, metric_rows, worker_rows
 from edge.seat import Message, Seat, Word
 from edge.settings import addresses
 from edge.settings.sections import Input, Pictures
@@ -254,6 +254,7 @@ class App:
                     self._garbage,
                 )
             )
+            rows += arrival_rows(sources.arrivals)
             rows += worker_rows(index, self._stopping.is_set)
             page = self._seat.page
             shared = bulletin_rows(self._seat.bulletin)

@@ -91,11 +91,10 @@ class Incoming:
             return self.content_length > STREAM_BYTES
         size = sum(map(len, self._ahead))
         while size <= STREAM_BYTES:
-            piece = await self._response.read()
-            self._ahead.append(piece)
-            if not piece:
-                return False
-            size += len(piece)
+            if self._ahead and not self._ahead[-1]:
+                return False  # its end
+            self._ahead.append(await self._response.read())
+            size += len(self._ahead[-1])
         return True
 
     async def read(self) -> bytes:

@@ -12,6 +12,7 @@ from cache.index.interface import Index
 from cache.memory import Memory
 from cache.store import Store
 from edge.access import AccessLog
+from edge.arrival import Arrivals
 from edge.garbage import Garbage
 from edge.handler import Handler as SiteHandler
 from edge.health import DEGRADED, WORKERS
@@ -23,6 +24,7 @@ from edge.representation import Representation
 from edge.residency import Residency
 from edge.seat import Bulletin
 from edge.site import Sites
+from edge.source import Settled
 from edge.upgrades import Upgrades
 from resizer.cost import Lane
 from resizer.pool import Pool
@@ -230,6 +232,45 @@ def metric_rows(
     )
     yield Gauge(
         "halftone_cache_memory_bytes", "Memory tier, in bytes.", (), single(lambda: memory.used)
+    )
+
+
+def arrival_rows(arrivals: Arrivals[Settled]) -> Sequence[Row]:
+    """Large originals that are sent while they arrive."""
+    stats = arrivals.stats
+    return (
+        Gauge(
+            "halftone_arrivals_under_way",
+            "Large originals that are being read from origins.",
+            (),
+            single(lambda: len(arrivals)),
+        ),
+        Counter(
+            "halftone_arrivals",
+            "Large originals sent while they arrived, by what became of them; failed: cut off,"
+            " abandoned: not to be kept and nobody left to read them.",
+            ("result",),
+            lambda: (((name,), getattr(stats, name)) for name in ("ended", "failed", "abandoned")),
+        ),
+        Counter(
+            "halftone_arrival_joins",
+            "Requests that found the original they asked for on its way.",
+            (),
+            single(lambda: stats.joined),
+        ),
+        Counter(
+            "halftone_arrivals_diverted",
+            "Large originals that the store refused when they had begun: its disk was full, or they"
+            " turned out too large.",
+            (),
+            single(lambda: stats.diverted),
+        ),
+        Counter(
+            "halftone_arrival_stalls",
+            "Times that an origin was left unread until the reader of what is not kept caught up.",
+            (),
+            single(lambda: stats.stalled),
+        ),
     )
 
 
