@@ -228,7 +228,7 @@ def test_an_origin_that_breaks_cuts_all_and_leaves_nothing(tmp_path):
     run(tmp_path, test)
 
 
-def test_a_length_that_is_not_kept_to_is_a_failure(tmp_path):
+def test_a_length_that_is_not_kept_to_is_a_failure(tmp_path, caplog):
     async def test(bench: Bench) -> None:
         for sent in (BODY[:-1], BODY + b"x"):
             said = paced(**KEPT)
@@ -242,6 +242,7 @@ def test_a_length_that_is_not_kept_to_is_a_failure(tmp_path):
             assert not temp_files(tmp_path)
 
     run(tmp_path, test)
+    assert caplog.text.count("were announced") == 2
 
 
 def test_where_something_stands_in_only_the_first_are_cut(tmp_path):
