@@ -17,7 +17,7 @@ import functools
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -25,11 +25,12 @@ from typing import Final, TypeVar
 import xxhash
 
 from cache.entry import Entry
-from cache.errors import NotStored
+from cache.errors import LedElsewhere, NotStored
 from cache.fill import Fill
 from cache.flight import Flights, Role
 from cache.index.interface import UNKNOWN_TOKEN, SourceRecord
 from cache.key import Key, SourceId
+from cache.lease import Errand, Leases, keep
 from cache.store import Opened, Store
 from cache.stored import StoredFile
 from edge.arrival import Arrivals, Arriving, Incoming, growing_in
@@ -52,6 +53,7 @@ from edge.record import (
     completed,
     conditional_fields,
     folded,
+    is_replayable,
     named_early,
     passed_fields,
     record_of_entry,
@@ -208,6 +210,7 @@ class Sources:
         flights: Flights[Found],
         node: Node,
         spool: Spool,
+        leases: Leases | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -215,6 +218,7 @@ class Sources:
         self._flights = flights
         self._node = node
         self._spool = spool
+        self._leases = leases
         self.arrivals: Arrivals[Settled] = Arrivals(spool, disk_threads)
         self._known: OrderedDict[SourceId, Source] = OrderedDict()
         self.stats = Stats()
@@ -426,12 +430,99 @@ class Sources:
         *,
         is_kept: bool = True,
     ) -> Found:
-        """One exchange; record None asks for the whole. is_kept False: the store has refused it."""
-        origin = site.origin
-        assert origin is not None
+        """One exchange; record None asks for the whole. is_kept False: the store has refused it.
+
+        Once for the whole farm, as far as others can be given what comes of it.
+        """
         arriving = self.arrivals.find(source_id, opened.token)
         if arriving is not None and arriving.body.is_whole:
             return Found(arriving, Way.FETCHED, collapsed=True)
+        exchange = functools.partial(
+            self._exchange, site, source_id, opened, record, is_kept=is_kept
+        )
+        if self._leases is None or not is_kept:
+            return await exchange()
+        since = 0 if opened.record is None else opened.record.stored_at
+        known = self._known.get(source_id)
+        if known is not None:
+            since = max(since, known.record.stored_at)
+        follow = exchange
+        if record is not None:
+            follow = functools.partial(self._confirmed_elsewhere, site, source_id, exchange)
+        try:
+            return await self._leases.once(
+                Errand(
+                    key=Key(source_id, ""),
+                    token=opened.token,
+                    held=functools.partial(self._fetched_here, site, source_id, opened, since),
+                    fill=exchange,
+                    follow=follow,
+                    take=functools.partial(self._take, site, source_id, opened, since),
+                    is_kept=_is_kept,
+                )
+            )
+        except LedElsewhere as error:
+            if record is None:
+                raise
+            # As if the origin were busy: what it gave before stands in, where it may.
+            raise OriginOverloaded(str(error), 1) from error
+
+    async def _fetched_here(
+        self, site: Site, source_id: SourceId, opened: Opened, since: int
+    ) -> Found | None:
+        """What another worker of this node has stored since."""
+        stored = await self._store.lookup(Key(source_id, ""), opened.current)
+        if stored is None:
+            return None
+        with stored:
+            return self._maybe_newer(site, source_id, opened, since, stored.entry)
+
+    async def _take(
+        self,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        since: int,
+        entry: Entry,
+        body: bytes,
+    ) -> Found | None:
+        """What another node has fetched; from the wire."""
+        if not is_replayable(entry) or not await keep(self._store, entry, body):
+            return None
+        return self._maybe_newer(site, source_id, opened, since, entry)
+
+    def _maybe_newer(
+        self, site: Site, source_id: SourceId, opened: Opened, since: int, entry: Entry
+    ) -> Found | None:
+        """Fresh, and no older than what was known when the origin was to be asked."""
+        if entry.stored_at < since or self._clock.wall >= entry.fresh_until:
+            return None
+        record = record_of_entry(entry)
+        source = self._remember(site, source_id, Home.ORIGIN, opened, record)
+        return Found(source, Way.KNOWN, collapsed=True)
+
+    async def _confirmed_elsewhere(
+        self, site: Site, source_id: SourceId, exchange: Callable[[], Awaitable[Found]]
+    ) -> Found:
+        """Another process has asked the origin just now: the index may know what it said."""
+        opened, record = await self._recall(source_id, self._known.get(source_id))
+        if record is None or self._clock.wall >= record.fresh_until:
+            return await exchange()
+        source = self._remember(site, source_id, Home.ORIGIN, opened, record)
+        return Found(source, Way.KNOWN, collapsed=True)
+
+    async def _exchange(
+        self,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        record: SourceRecord | None,
+        *,
+        is_kept: bool,
+    ) -> Found:
+        """_fetch(), by this process."""
+        origin = site.origin
+        assert origin is not None
         asked_at = self._clock.wall
         response = Incoming(await origin.fetch(self._request(site, source_id, record)))
         try:
@@ -466,7 +557,7 @@ class Sources:
             log.warning("%a is passed on without being stored: %s", source_id.path, error)
         finally:
             await response.aclose()
-        return await self._fetch(site, source_id, opened, None, is_kept=False)
+        return await self._exchange(site, source_id, opened, None, is_kept=False)
 
     def _request(
         self, site: Site, source_id: SourceId, record: SourceRecord | None
@@ -788,6 +879,10 @@ def _is_for_one(answer: Settled | UnderWay) -> bool:
     if isinstance(answer, Passing):
         return True
     return isinstance(answer, Passed) and not answer.is_shareable
+
+
+def _is_kept(found: Found) -> bool:
+    return found.way is Way.FETCHED and isinstance(found.answer, Source)
 
 
 def source_of(arriving: Arriving[Settled]) -> Source:
