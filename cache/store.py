@@ -153,13 +153,13 @@ class Store:
     async def open_source(self, source: SourceId) -> Opened:
         """The token to look up and to fill with. Never raises for an index that is down."""
         try:
-            token, record = await self.index.open_source(source)
+            sight = await self.index.open_source(source)
         except IndexUnavailable:
             known = self._known.get(source.digest)
             if known is None:
                 return Opened(UNKNOWN_TOKEN, None, None)
             return replace(known, current=None)
-        return self._remember(source, token, record)
+        return self._remember(source, sight.token, sight.record)
 
     async def put_source(self, source: SourceId, token: Token, record: SourceRecord) -> bool:
         """Store what is known of the original. False: the token is old, or the index is down."""

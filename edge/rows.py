@@ -9,6 +9,7 @@ from typing import Final
 
 from cache.flight import Flights
 from cache.index.interface import Index
+from cache.lease import Leases
 from cache.memory import Memory
 from cache.store import Store
 from edge.access import AccessLog
@@ -230,46 +231,46 @@ def metric_rows(
             (("late",), index_stats.late),
         ),
     )
+    yield from index_rows(store.index)
     yield Gauge(
         "halftone_cache_memory_bytes", "Memory tier, in bytes.", (), single(lambda: memory.used)
     )
 
 
-def arrival_rows(arrivals: Arrivals[Settled]) -> Sequence[Row]:
-    """Large originals that are sent while they arrive."""
-    stats = arrivals.stats
+def index_rows(index: Index) -> Sequence[Row]:
+    """What becomes of what the index could not be told, and of what it has no room for."""
+    hints, catalogue = index.hints, index.catalogue
     return (
+        Counter(
+            "halftone_index_outages",
+            "How often the index stopped answering, so that decisions became local.",
+            (),
+            single(lambda: index.times_degraded),
+        ),
         Gauge(
-            "halftone_arrivals_under_way",
-            "Large originals that are being read from origins.",
+            "halftone_index_hints_waiting",
+            "News that the index could not be told yet.",
             (),
-            single(lambda: len(arrivals)),
+            single(lambda: hints.waiting),
         ),
         Counter(
-            "halftone_arrivals",
-            "Large originals sent while they arrived, by what became of them; failed: cut off,"
-            " abandoned: not to be kept and nobody left to read them.",
+            "halftone_index_hints",
+            "News that the index could not be told in time, by what became of it; dropped: for"
+            " want of room, overtaken: by later news, outdated: by a purge or another node.",
             ("result",),
-            lambda: (((name,), getattr(stats, name)) for name in ("ended", "failed", "abandoned")),
+            lambda: (
+                ((name,), getattr(hints, name))
+                for name in ("told", "outdated", "overtaken", "dropped")
+            ),
         ),
         Counter(
-            "halftone_arrival_joins",
-            "Requests that found the original they asked for on its way.",
-            (),
-            single(lambda: stats.joined),
-        ),
-        Counter(
-            "halftone_arrivals_diverted",
-            "Large originals that the store refused when they had begun: its disk was full, or they"
-            " turned out too large.",
-            (),
-            single(lambda: stats.diverted),
-        ),
-        Counter(
-            "halftone_arrival_stalls",
-            "Times that an origin was left unread until the reader of what is not kept caught up.",
-            (),
-            single(lambda: stats.stalled),
+            "halftone_index_unlisted",
+            "Paths, tags and URLs that purges of caches in front will miss, for want of room.",
+            ("kind",),
+            lambda: (
+                (("path",), catalogue.paths_dropped),
+                (("url",), catalogue.urls_dropped),
+            ),
         ),
     )
 
@@ -421,5 +422,75 @@ def resizer_rows(pool: Pool) -> Sequence[Row]:
             "Ladders that made way for a render that somebody waited for.",
             (),
             single(lambda: stats.ladders_paused),
+        ),
+    )
+
+
+def arrival_rows(arrivals: Arrivals[Settled]) -> Sequence[Row]:
+    """Large originals that are sent while they arrive."""
+    stats = arrivals.stats
+    return (
+        Gauge(
+            "halftone_arrivals_under_way",
+            "Large originals that are being read from origins.",
+            (),
+            single(lambda: len(arrivals)),
+        ),
+        Counter(
+            "halftone_arrivals",
+            "Large originals sent while they arrived, by what became of them; failed: cut off,"
+            " abandoned: not to be kept and nobody left to read them.",
+            ("result",),
+            lambda: (((name,), getattr(stats, name)) for name in ("ended", "failed", "abandoned")),
+        ),
+        Counter(
+            "halftone_arrival_joins",
+            "Requests that found the original they asked for on its way.",
+            (),
+            single(lambda: stats.joined),
+        ),
+        Counter(
+            "halftone_arrivals_diverted",
+            "Large originals that the store refused when they had begun: its disk was full, or they"
+            " turned out too large.",
+            (),
+            single(lambda: stats.diverted),
+        ),
+        Counter(
+            "halftone_arrival_stalls",
+            "Times that an origin was left unread until the reader of what is not kept caught up.",
+            (),
+            single(lambda: stats.stalled),
+        ),
+    )
+
+
+def lease_rows(leases: Leases) -> Sequence[Row]:
+    """Fills that are done once in the farm, and who waited for them."""
+    stats = leases.stats
+    return (
+        Counter(
+            "halftone_leases",
+            "Leases of fills; led: granted, lost: not renewed in time, without: the index did not"
+            " answer and the fill went on without one.",
+            ("result",),
+            lambda: (((name,), getattr(stats, name)) for name in ("led", "lost", "without")),
+        ),
+        Counter(
+            "halftone_lease_waits",
+            "Fills that another worker or node did meanwhile, by what came of the wait; held: found"
+            " on disk, parcels: handed over, replaced: the other was gone, alone: nothing could be"
+            " handed over, undecided: the index fell silent, gave_up: answered with 503.",
+            ("result",),
+            lambda: (
+                ((name,), getattr(stats, name))
+                for name in ("held", "parcels", "replaced", "alone", "undecided", "gave_up")
+            ),
+        ),
+        Counter(
+            "halftone_lease_parcels",
+            "Entries handed over to those who waited, and those that were refused.",
+            ("result",),
+            lambda: ((("left",), stats.handed_over), (("refused",), stats.refused)),
         ),
     )

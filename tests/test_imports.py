@@ -13,7 +13,8 @@ PACKAGES = ("edge", "resizer", "cache")
 
 # Pure: standard library and other pure modules only, no I/O, no clock, no event loop.
 PURE = {
-    *("cache.key", "cache.entry", "cache.sieve", "cache.gdsf", "cache.errors"),
+    *("cache.key", "cache.entry", "cache.orders", "cache.sieve", "cache.gdsf", "cache.errors"),
+    *("cache.index.leases", "cache.index.breaker"),
     *("cache.index.interface", "resizer.transform", "resizer.geometry", "resizer.formats"),
     *("resizer.job", "resizer.errors", "resizer.orientation", "resizer.gif", "resizer.tiff"),
     *("resizer.jpeg2000", "resizer.strip", "resizer.rights", "resizer.words", "resizer.region"),
@@ -46,8 +47,8 @@ LIBRARY_ROOMS = {
     "uvloop": {"edge.app"},
     "prometheus_client": {"edge.metrics"},
     "click": {"edge.cli"},
-    "redis": {"cache.index.redis"},
-    "sqlite3": {"cache.index.database", "cache.index.embedded"},
+    "redis": {"cache.index.redis", "cache.index.news"},
+    "sqlite3": {f"cache.index.{n}" for n in ("database", "embedded", "log", "catalogue")},
 }
 # Only the composition root knows these; who uses their work takes it as an argument.
 COMPOSED = {

@@ -15,12 +15,23 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from cache.errors import IndexUnavailable
-from cache.index.interface import EPOCH_DIGITS, MAX_MEMBERS, Token
+from cache.index import catalogue, log
+from cache.index.interface import (
+    BOUNDS,
+    EPOCH_DIGITS,
+    MAX_FAILURES,
+    MAX_MEMBERS,
+    Bounds,
+    OrderPage,
+    Token,
+)
+from cache.key import SourceId
+from cache.orders import Order, Scope
 
 # There is one writer; this is for a predecessor that is still closing the file.
 BUSY_TIMEOUT_S: Final = 0.1
@@ -36,24 +47,51 @@ _SETTINGS: Final = (
     "PRAGMA synchronous = NORMAL",
     "PRAGMA temp_store = MEMORY",
 )
+# Raised with every change of the tables: a file of another layout starts anew, as a lost one does.
+_LAYOUT: Final = 2
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     """CREATE TABLE IF NOT EXISTS source (
         id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, generation INTEGER NOT NULL,
-        record BLOB)""",
+        applied INTEGER, record BLOB)""",
     """CREATE TABLE IF NOT EXISTS member (
         source INTEGER, digest BLOB, size INTEGER NOT NULL, PRIMARY KEY (source, digest)
         ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS failure (
+        source INTEGER, digest BLOB, until INTEGER NOT NULL, packed BLOB NOT NULL,
+        PRIMARY KEY (source, digest)) WITHOUT ROWID""",
+    *log.TABLES,
+    *catalogue.TABLES,
 )
 
 _log = logging.getLogger(__name__)
+
+
+class _Row(NamedTuple):
+    id: int
+    generation: int
+    applied: int | None  # None: known for its URLs only, nobody has opened it yet
+    record: bytes | None
+
+
+class Found(NamedTuple):
+    token: Token
+    record: bytes | None
+    applied: int
+    failures: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Database:
     """Opened at the first transaction, and again after a failure. clock: seconds since 1970."""
 
     def __init__(
-        self, path: str, *, clock: Callable[[], float], random: Random, max_sources: int
+        self,
+        path: str,
+        *,
+        clock: Callable[[], float],
+        random: Random,
+        max_sources: int,
+        bounds: Bounds = BOUNDS,
     ) -> None:
         self.commits = 0
         self.rebuilt = 0
@@ -61,9 +99,11 @@ class Database:
         self._clock = clock
         self._random = random
         self._max_sources = max_sources
+        self._bounds = bounds
         self._db: sqlite3.Connection | None = None
         self._epoch = ""
         self._floor = 0
+        self._last_seq = 0
         self._reopen_at = 0.0
 
     def transact(self, steps: Callable[[], None], *, is_durable: bool) -> None:
@@ -89,19 +129,35 @@ class Database:
 
     # Steps, inside a transaction
 
-    def open_source(self, digest: bytes) -> tuple[Token, bytes | None]:
-        """The token, made on first sight, and the record's bytes."""
+    def open_source(self, digest: bytes, barrier: int, head: int) -> Found:
+        """The token, made on first sight; what is stored under it, as bytes."""
         row = self._find(digest)
+        # Whatever raises or makes a generation leaves nothing that is older than all of head.
+        head = max(barrier, head)
         if row is None:
-            return self._insert(digest), None
-        return Token(self._epoch, row[1]), row[2]
+            return Found(self._insert(digest, head)[1], None, head)
+        db = self._connection
+        if row.applied is None:
+            db.execute("UPDATE source SET applied = ? WHERE id = ?", (head, row.id))
+            return Found(Token(self._epoch, row.generation), None, head)
+        if row.applied < barrier:
+            return Found(self._raise(row, head), None, head)
+        failures = db.execute("SELECT digest, packed FROM failure WHERE source = ?", (row.id,))
+        token = Token(self._epoch, row.generation)
+        return Found(token, row.record, row.applied, tuple(failures.fetchall()))
 
-    def put_source(self, digest: bytes, token: Token, record: bytes) -> bool:
-        source = self._maybe_current(digest, token)
-        if source is None:
-            return False
-        self._connection.execute("UPDATE source SET record = ? WHERE id = ?", (record, source))
-        return True
+    def put_source(
+        self, source: SourceId, token: Token, record: bytes, tags: Sequence[str]
+    ) -> tuple[bool, int]:
+        """True when stored, and how many tags did not fit the catalogue."""
+        row = self._maybe_current(source.digest, token)
+        if row is None:
+            return False, 0
+        db = self._connection
+        db.execute("UPDATE source SET record = ? WHERE id = ?", (record, row))
+        if not tags and not catalogue.is_listed(db, row):
+            return True, 0
+        return True, catalogue.register(db, row, source.site, source.path, tags)
 
     def publish(self, digest: bytes, token: Token, entry: bytes, size: int) -> bool:
         source = self._maybe_current(digest, token)
@@ -119,50 +175,115 @@ class Database:
         row = self._find(digest)
         if row is not None:
             self._connection.execute(
-                "DELETE FROM member WHERE source = ? AND digest = ?", (row[0], entry)
+                "DELETE FROM member WHERE source = ? AND digest = ?", (row.id, entry)
             )
 
     def members(self, digest: bytes) -> tuple[bytes, ...]:
         row = self._find(digest)
         if row is None:
             return ()
-        rows = self._connection.execute("SELECT digest FROM member WHERE source = ?", (row[0],))
+        rows = self._connection.execute("SELECT digest FROM member WHERE source = ?", (row.id,))
         return tuple(entry for (entry,) in rows)
 
     def purge(self, digest: bytes) -> tuple[Token, tuple[bytes, ...]]:
         """Raise the generation; the new token, and the members that were dropped."""
         row = self._find(digest)
         if row is None:
-            return self._insert(digest), ()
-        db = self._connection
-        source, generation, _ = row
+            return self._insert(digest, 0)[1], ()
         dropped = self.members(digest)
-        raised = max(generation + 1, self._now_ms())
-        db.execute("UPDATE source SET generation = ?, record = NULL WHERE id = ?", (raised, source))
-        db.execute("DELETE FROM member WHERE source = ?", (source,))
-        return Token(self._epoch, raised), dropped
+        return self._raise(row, row.applied or 0), dropped
 
-    def _find(self, digest: bytes) -> tuple[int, int, bytes | None] | None:
-        row: tuple[int, int, bytes | None] | None = self._connection.execute(
-            "SELECT id, generation, record FROM source WHERE digest = ?", (digest,)
+    def put_failure(
+        self, digest: bytes, token: Token, name: bytes, until: int, packed: bytes
+    ) -> bool:
+        source = self._maybe_current(digest, token)
+        if source is None:
+            return False
+        now = int(self._clock())
+        if until <= now:
+            return True
+        db = self._connection
+        others = "SELECT count(*) FROM failure WHERE source = ? AND digest != ?"
+        if db.execute(others, (source, name)).fetchone()[0] >= MAX_FAILURES:
+            db.execute("DELETE FROM failure WHERE source = ? AND until <= ?", (source, now))
+        if db.execute(others, (source, name)).fetchone()[0] < MAX_FAILURES:
+            row = (source, name, until, packed)
+            db.execute("INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?)", row)
+        return True
+
+    # The log
+
+    def announce(self, order: Order) -> int:
+        """The order's seq, or 0 when too many sources are taken down."""
+        seq = log.announce(self._connection, order, self._now_ms(), self._last_seq, self._bounds)
+        # Also above what a file had that was damaged since.
+        self._last_seq = max(self._last_seq, seq)
+        return seq
+
+    def orders(self, after: int) -> OrderPage:
+        page = log.page(self._connection, after, self._epoch)
+        self._last_seq = max(self._last_seq, page.head)
+        return page
+
+    def takedowns(self) -> frozenset[SourceId]:
+        return log.takedowns(self._connection)
+
+    # The catalogue
+
+    def add_spellings(self, source: SourceId, urls: Sequence[str]) -> int:
+        """How many did not fit."""
+        row = self._find(source.digest)
+        db = self._connection
+        known = self._insert(source.digest, None)[0] if row is None else row.id
+        catalogue.register(db, known, source.site, source.path, None)
+        return catalogue.add_spellings(db, known, urls)
+
+    def spellings(self, digest: bytes) -> tuple[str, ...]:
+        row = self._find(digest)
+        return () if row is None else catalogue.spellings(self._connection, row.id)
+
+    def listed(self, scope: Scope, site: str, value: str, limit: int) -> tuple[str, ...]:
+        return catalogue.listed(self._connection, scope, site, value, limit)
+
+    # What the steps are made of
+
+    def _raise(self, row: _Row, applied: int) -> Token:
+        """A new generation, of which nothing is stored."""
+        db = self._connection
+        raised = max(row.generation + 1, self._now_ms())
+        db.execute(
+            "UPDATE source SET generation = ?, applied = ?, record = NULL WHERE id = ?",
+            (raised, applied, row.id),
+        )
+        db.execute("DELETE FROM member WHERE source = ?", (row.id,))
+        db.execute("DELETE FROM failure WHERE source = ?", (row.id,))
+        return Token(self._epoch, raised)
+
+    def _find(self, digest: bytes) -> _Row | None:
+        row = self._connection.execute(
+            "SELECT id, generation, applied, record FROM source WHERE digest = ?", (digest,)
         ).fetchone()
-        return row
+        return None if row is None else _Row(*row)
 
     def _maybe_current(self, digest: bytes, token: Token) -> int | None:
         row = self._find(digest)
-        if row is None or token != Token(self._epoch, row[1]):
+        if row is None or token != Token(self._epoch, row.generation):
             return None
-        return row[0]
+        return row.id
 
-    def _insert(self, digest: bytes) -> Token:
+    def _insert(self, digest: bytes, applied: int | None) -> tuple[int, Token]:
+        """The row's id and its token."""
         db = self._connection
         generation = max(self._now_ms(), self._floor + 1)
-        db.execute("INSERT INTO source (digest, generation) VALUES (?, ?)", (digest, generation))
+        db.execute(
+            "INSERT INTO source (digest, generation, applied) VALUES (?, ?, ?)",
+            (digest, generation, applied),
+        )
         # Ids are handed out in order and dropped in order, so this is their number.
         (first, last) = db.execute("SELECT min(id), max(id) FROM source").fetchone()
         if last - first >= self._max_sources:
             self._drop_oldest(first + _DROP)
-        return Token(self._epoch, generation)
+        return last, Token(self._epoch, generation)
 
     def _drop_oldest(self, before: int) -> None:
         db = self._connection
@@ -172,6 +293,8 @@ class Database:
         self._floor = max(self._floor, highest)
         db.execute("INSERT OR REPLACE INTO meta VALUES ('floor', ?)", (self._floor,))
         db.execute("DELETE FROM member WHERE source < ?", (before,))
+        db.execute("DELETE FROM failure WHERE source < ?", (before,))
+        catalogue.drop(db, before)
         db.execute("DELETE FROM source WHERE id < ?", (before,))
 
     def _now_ms(self) -> int:
@@ -216,7 +339,13 @@ class Database:
         if mode != "wal":
             # A network file system: locks and shared memory cannot be trusted there.
             raise sqlite3.OperationalError(f"journal mode is {mode}, not wal")
+        (layout,) = db.execute("PRAGMA user_version").fetchone()
         db.execute("BEGIN IMMEDIATE")
+        if layout != _LAYOUT:
+            tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+            for (table,) in tables:
+                db.execute(f"DROP TABLE {table}")
+            db.execute(f"PRAGMA user_version = {_LAYOUT}")
         for statement in _SCHEMA:
             db.execute(statement)
         epoch = f"{self._random.getrandbits(4 * EPOCH_DIGITS):0{EPOCH_DIGITS}x}"

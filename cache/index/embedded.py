@@ -15,7 +15,8 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
@@ -23,9 +24,25 @@ from typing import Final, TypeVar, cast
 
 from cache.errors import IndexUnavailable
 from cache.index.database import Database
-from cache.index.interface import Purged, SourceRecord, Token
-from cache.index.record import maybe_record, pack_record
+from cache.index.interface import (
+    BOUNDS,
+    Bounds,
+    CatalogueStats,
+    Delivery,
+    Failure,
+    HintStats,
+    OrderPage,
+    Purged,
+    Sight,
+    SourceRecord,
+    Token,
+    keepable,
+    too_many_takedowns,
+)
+from cache.index.leases import Leases
+from cache.index.record import maybe_failure, maybe_record, pack_failure, pack_record
 from cache.key import SourceId
+from cache.orders import Order, Scope
 
 T = TypeVar("T")
 
@@ -70,7 +87,7 @@ class _Call:
 
 
 class EmbeddedIndex:
-    """clock: seconds since 1970. random: a source of epochs."""
+    """clock: seconds since 1970. monotonic: seconds. random: a source of epochs."""
 
     def __init__(
         self,
@@ -78,15 +95,30 @@ class EmbeddedIndex:
         *,
         clock: Callable[[], float],
         random: Random,
+        monotonic: Callable[[], float] = time.monotonic,
         max_sources: int = MAX_SOURCES,
+        bounds: Bounds = BOUNDS,
         budget_s: float = BUDGET_S,
     ) -> None:
         self.stats = Stats()
-        self.database = Database(path, clock=clock, random=random, max_sources=max_sources)
+        self.hints = HintStats()  # nothing is told later: what failed once was the disk
+        self.catalogue = CatalogueStats()
+        self.on_news: Callable[[], None] = _nobody_listens
+        self.database = Database(
+            path, clock=clock, random=random, max_sources=max_sources, bounds=bounds
+        )
+        self._clock = clock
+        self._monotonic = monotonic
+        self._bounds = bounds
+        self._leases = Leases()
         self._path = path
         self._budget_s = budget_s
         self._queue: queue.Queue[_Call | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
+
+    @property
+    def times_degraded(self) -> int:
+        return 0
 
     @property
     def exclusive(self) -> bool:
@@ -116,13 +148,20 @@ class EmbeddedIndex:
         await asyncio.to_thread(self._queue.put, None)
         await asyncio.to_thread(thread.join)
 
-    async def open_source(self, source: SourceId) -> tuple[Token, SourceRecord | None]:
-        token, record = await self._call(lambda: self.database.open_source(source.digest))
-        return token, maybe_record(record)
+    async def open_source(self, source: SourceId, *, barrier: int = 0, head: int = 0) -> Sight:
+        found = await self._call(lambda: self.database.open_source(source.digest, barrier, head))
+        now = self._clock()
+        read = ((digest, maybe_failure(packed, now)) for digest, packed in found.failures)
+        failures = {digest: failure for digest, failure in read if failure is not None}
+        return Sight(found.token, maybe_record(found.record), found.applied, failures)
 
     async def put_source(self, source: SourceId, token: Token, record: SourceRecord) -> bool:
         packed = pack_record(record)
-        return await self._call(lambda: self.database.put_source(source.digest, token, packed))
+        is_stored, refused = await self._call(
+            lambda: self.database.put_source(source, token, packed, record.tags)
+        )
+        self.catalogue.paths_dropped += refused
+        return is_stored
 
     async def publish(self, source: SourceId, token: Token, digest: bytes, size: int) -> bool:
         return await self._call(lambda: self.database.publish(source.digest, token, digest, size))
@@ -138,6 +177,67 @@ class EmbeddedIndex:
             lambda: self.database.purge(source.digest), is_durable=True
         )
         return Purged(token, digests)
+
+    async def put_failure(
+        self, source: SourceId, token: Token, digest: bytes, failure: Failure
+    ) -> bool:
+        packed, until = pack_failure(failure), failure.until
+        return await self._call(
+            lambda: self.database.put_failure(source.digest, token, digest, until, packed)
+        )
+
+    async def announce(self, order: Order) -> int:
+        seq = await self._call(lambda: self.database.announce(order), is_durable=True)
+        if seq == 0:
+            raise too_many_takedowns(self._bounds)
+        self.on_news()
+        return seq
+
+    async def orders(self, after: int) -> OrderPage:
+        return await self._call(lambda: self.database.orders(after))
+
+    async def takedowns(self) -> frozenset[SourceId]:
+        return await self._call(self.database.takedowns)
+
+    async def lease(self, source: SourceId, name: bytes, owner: str, ttl_s: float) -> bool:
+        self._check_started()
+        return self._leases.lease((source.digest, name), owner, ttl_s, self._monotonic())
+
+    async def renew_lease(self, source: SourceId, name: bytes, owner: str, ttl_s: float) -> bool:
+        self._check_started()
+        return self._leases.renew((source.digest, name), owner, ttl_s, self._monotonic())
+
+    async def end_lease(self, source: SourceId, name: bytes, owner: str) -> bool:
+        self._check_started()
+        return self._leases.end((source.digest, name), owner, self._monotonic())
+
+    async def put_parcel(self, source: SourceId, name: bytes, parcel: bytes, ttl_s: float) -> None:
+        self._check_started()
+        self._leases.put_parcel((source.digest, name), parcel, ttl_s, self._monotonic())
+
+    async def delivery(self, source: SourceId, name: bytes) -> Delivery:
+        self._check_started()
+        return self._leases.delivery((source.digest, name), self._monotonic())
+
+    async def add_spellings(self, source: SourceId, urls: Sequence[str]) -> None:
+        kept = keepable(urls)
+        refused = await self._call(lambda: self.database.add_spellings(source, kept))
+        self.catalogue.urls_dropped += refused + len(urls) - len(kept)
+
+    async def spellings(self, source: SourceId) -> tuple[str, ...]:
+        return await self._call(lambda: self.database.spellings(source.digest))
+
+    async def sources_of(
+        self, scope: Scope, site: str, value: str, limit: int
+    ) -> tuple[SourceId, ...]:
+        if scope is Scope.SOURCE:
+            return (SourceId(site, value),)[:limit]
+        paths = await self._call(lambda: self.database.listed(scope, site, value, limit))
+        return tuple(SourceId(site, path) for path in paths)
+
+    def _check_started(self) -> None:
+        if self._thread is None:
+            raise IndexUnavailable("index is not started")
 
     async def _call(self, step: Callable[[], T], *, is_durable: bool = False) -> T:
         self.stats.calls += 1
@@ -221,3 +321,7 @@ def _prepare_folder(path: str) -> None:
         raise IndexUnavailable(f"index folder {folder}: {error.strerror}") from error
     if os.path.isdir(path):
         raise IndexUnavailable(f"index {path} is a folder")
+
+
+def _nobody_listens() -> None:
+    pass

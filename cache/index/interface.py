@@ -7,12 +7,14 @@ token before it touches the source and publishes only if the token is still curr
 the generation in one step. tests/contract runs one suite on both homes.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from cache.errors import DoesNotFit, IndexUnavailable
 from cache.key import SourceId
-from cache.orders import Order, Scope
+from cache.orders import MAX_ORDERS, MAX_VALUE_BYTES, Order, Scope
 
 EPOCH_DIGITS = 16
 MAX_GENERATION = 2**53 - 1  # Lua's numbers are doubles; milliseconds reach this in 287,000 years
@@ -25,8 +27,27 @@ MAX_MEMBERS = 64
 MAX_FAILURES = 64
 # URLs that are remembered for one source, for the caches in front; beyond it a new one is not.
 MAX_SPELLINGS = 256
+# Sources that are taken down at a time; beyond it announce() refuses, loudly.
+MAX_TAKEDOWNS = 100_000
+# Tags of one source that sources_of() knows it by.
+MAX_LISTED_TAGS = 256
+# Paths of a site, or of a tag, that sources_of() can list; beyond it a new one is not.
+MAX_PATHS = 1_000_000
 # What may be handed from the leader of a flight to those who wait on other nodes.
 MAX_PARCEL_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of the tables that all sources share. orders: of those for tags and prefixes, and as many
+    again for single sources. paths: in Redis; in SQLite they are as bounded as the sources."""
+
+    orders: int = MAX_ORDERS
+    takedowns: int = MAX_TAKEDOWNS
+    paths: int = MAX_PATHS
+
+
+BOUNDS = Bounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +109,8 @@ class Failure:
 @dataclass(frozen=True, slots=True)
 class Sight:
     """What open_source() found: the token, the record stored under it, the newest order that the
-    generation was raised for, and the failures known under this token, by the digest given to put_failure()."""
+    generation was raised for, and the failures known under this token, by the digest given to
+    put_failure()."""
 
     token: Token
     record: SourceRecord | None
@@ -113,14 +135,18 @@ class Purged:
 class OrderPage:
     """The part of the log after some seq, oldest first.
 
-    head: seq of the newest order of the log, 0 for none. horizon: seq of the newest that the log
-    has dropped for want of room. epoch: another one than before means that the log was lost.
+    head: seq of the newest order of the log, 0 for none. horizon: seq of the newest order for a tag
+    or a prefix that the log has dropped for want of room. epoch: another one than before means that
+    the log was lost. forgotten: seq of the newest dropped order for one source; those are kept
+    apart, so that many of them do not move the horizon. Whoever had read less has missed some, and
+    may believe nothing that is remembered of any source.
     """
 
     orders: tuple[Order, ...]
     head: int
     horizon: int
     epoch: str
+    forgotten: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +166,28 @@ class IndexStats(Protocol):
     late: int
 
 
+@dataclass(slots=True)
+class HintStats:
+    """What the index could not be told while it gave no answers, and is told when it does.
+
+    Those added since the start == waiting + dropped + overtaken + told + outdated.
+    """
+
+    waiting: int = 0
+    dropped: int = 0  # for want of room
+    overtaken: int = 0  # by later news of the same thing
+    told: int = 0
+    outdated: int = 0  # refused: the source was purged meanwhile, or is known better
+
+
+@dataclass(slots=True)
+class CatalogueStats:
+    """What sources_of() and spellings() will never list, because the bounds are reached."""
+
+    urls_dropped: int = 0
+    paths_dropped: int = 0  # once for each tag, too
+
+
 class Index(Protocol):
     """Every method but start and stop raises IndexUnavailable when there is no answer in budget.
 
@@ -148,6 +196,16 @@ class Index(Protocol):
 
     @property
     def stats(self) -> IndexStats: ...
+
+    @property
+    def hints(self) -> HintStats: ...
+
+    @property
+    def catalogue(self) -> CatalogueStats: ...
+
+    @property
+    def times_degraded(self) -> int:
+        """How often is_degraded became true."""
 
     @property
     def exclusive(self) -> bool:
@@ -171,7 +229,8 @@ class Index(Protocol):
 
         barrier is the newest order that concerns the source: where it is newer than the last one
         applied, the generation is raised and record, members and failures are dropped in the same
-        step, as by purge(). A source seen first has applied head: nothing of it is older.
+        step, as by purge(). A source seen first, and one whose generation was raised here, has
+        applied head: nothing of it is older.
         """
 
     async def put_source(self, source: SourceId, token: Token, record: SourceRecord) -> bool:
@@ -244,4 +303,28 @@ class Index(Protocol):
         self, scope: Scope, site: str, value: str, limit: int
     ) -> tuple[SourceId, ...]:
         """Up to limit sources with spellings, or with a record that has tags, by the start of
-        their path or by a tag."""
+        their path or by a tag. It may list sources that have lost them since."""
+
+
+def keepable(urls: Sequence[str]) -> list[str]:
+    """Those that are no longer than a path may be."""
+    return [url for url in urls if len(url.encode()) <= MAX_VALUE_BYTES]
+
+
+def too_many_takedowns(bounds: Bounds) -> IndexUnavailable:
+    return IndexUnavailable(f"{bounds.takedowns} sources are taken down already: lift some first")
+
+
+def check_parcel(parcel: bytes) -> None:
+    if len(parcel) > MAX_PARCEL_BYTES:
+        raise DoesNotFit(f"parcel of {len(parcel)} bytes, at most {MAX_PARCEL_BYTES} are kept")
+
+
+def catalogue_of(site: str, tag: str | None = None) -> bytes:
+    """The name of a site's paths, or of a tag's in the site. No text of a client is in it."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for part in (site,) if tag is None else (site, tag):
+        raw = part.encode()
+        hashed.update(len(raw).to_bytes(4, "big"))
+        hashed.update(raw)
+    return hashed.digest()

@@ -9,128 +9,79 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cache.errors import DoesNotFit, IndexUnavailable
 from cache.index.embedded import EmbeddedIndex
-from cache.index.interface import MAX_MEMBERS, Index, Purged, SourceRecord, Token
+from cache.index.interface import MAX_MEMBERS, Index, Purged, Sight, SourceRecord, Token
 from cache.index.redis import RedisIndex
-from cache.key import Key, SourceId
+from cache.key import SourceId
+from tests.contract.homes import (
+    FULL_RECORD,
+    OTHER,
+    RECORD,
+    SOURCE,
+    Clock,
+    DelayingProxy,
+    Home,
+    digest,
+    redis_index,
+    run,
+    until,
+)
 from tests.peers.nobody import as_nobody, nobodys_folder
 from tests.peers.redis import RedisServer
-
-SOURCE = SourceId("site", "/a.jpg")
-OTHER = SourceId("site", "/b.jpg")
-RECORD = SourceRecord(
-    "v1", '"v1"', "image/jpeg", 123_456, 1_700_000_000, 1_795_000_000, 1_795_000_600
-)
-FULL_RECORD = SourceRecord(
-    "v2", '"v2"', "image/png", 2**40, -5, 1, 2, 9, 4000, 3000, ("dune", "ä,\n{}")
-)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_795_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Home:
-    """One of the two homes: makes an index over the same state, any number of times."""
-
-    def __init__(self, name: str, folder: Path, server: RedisServer | None) -> None:
-        self.name = name
-        self.clock = Clock()
-        self.path = folder / "index.sqlite"
-        self.server = server
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Index]:
-        index = self.make()
-        await index.start()
-        try:
-            yield index
-        finally:
-            await index.stop()
-
-    def make(self) -> Index:
-        if self.server is None:
-            return EmbeddedIndex(str(self.path), clock=self.clock, random=random.Random())
-        # A generous budget: these tests are about answers, and the machine may be busy.
-        return redis_index(self.server, budget_s=2.0, clock=self.clock)
-
-    def flush(self) -> None:
-        """Lose everything, as an operator or a damaged disk does."""
-        if self.server is None:
-            for file in self.path.parent.glob("index.sqlite*"):
-                file.unlink()
-        else:
-            self.server.command("FLUSHALL")
-
-
-def redis_index(
-    server: RedisServer, *, budget_s: float = 0.05, clock: Callable[[], float] | None = None
-) -> RedisIndex:
-    return RedisIndex(
-        server.url,
-        clock=clock or Clock(),
-        monotonic=Clock(),  # stands still: failures are always within a second
-        random=random.Random(),
-        budget_s=budget_s,
-    )
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[RedisServer]:
-    server = RedisServer().start()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    server = RedisServer().start()
-    yield server
-    server.close()
-
-
-@pytest.fixture(params=["embedded", "redis"])
-def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
-    if request.param == "embedded":
-        return Home("embedded", tmp_path, None)
-    server = request.getfixturevalue("shared_server")
-    server.command("FLUSHALL")
-    return Home("redis", tmp_path, server)
-
-
-def run(home: Home, test: Callable[[Index], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with home.open() as index:
-            await test(index)
-
-    asyncio.run(main())
-
-
-def digest(number: int) -> bytes:
-    return Key(SOURCE, f"w={number}").digest
-
 
 # The contract
 
 
 def test_a_token_is_made_on_first_sight_and_stays(home: Home) -> None:
     async def test(index: Index) -> None:
-        first, record = await index.open_source(SOURCE)
-        assert record is None
+        first = (await index.open_source(SOURCE)).token
         assert first.generation == 1_795_000_000_000
         home.clock.now += 100
-        assert await index.open_source(SOURCE) == (first, None)
+        assert await index.open_source(SOURCE) == Sight(first, None)
+
+    run(home, test)
+
+
+def test_a_newer_order_than_the_last_one_applied_raises_the_generation(home: Home) -> None:
+    async def test(index: Index) -> None:
+        first = await index.open_source(SOURCE, barrier=5, head=7)
+        assert first.applied == 7  # nothing of it is older than its first sight
+        token = first.token
+        await index.put_source(SOURCE, token, RECORD)
+        await index.publish(SOURCE, token, digest(1), 1)
+        for barrier in (0, 6, 7):
+            sight = await index.open_source(SOURCE, barrier=barrier, head=9)
+            assert sight == Sight(token, RECORD, 7)
+        home.clock.now -= 3600
+        raised = await index.open_source(SOURCE, barrier=8, head=9)
+        assert raised == Sight(raised.token, None, 9)
+        assert token.is_older_than(raised.token)
+        assert await index.members(SOURCE) == ()
+        assert not await index.publish(SOURCE, token, digest(1), 1)
+        assert not await index.put_source(SOURCE, token, RECORD)
+        assert await index.publish(SOURCE, raised.token, digest(1), 1)
+        assert await index.open_source(SOURCE, barrier=9) == raised
+        purged = await index.purge(SOURCE)
+        assert raised.token.is_older_than(purged.token)
+        assert await index.open_source(SOURCE, barrier=9, head=12) == Sight(purged.token, None, 9)
+
+    run(home, test)
+
+
+@pytest.mark.parametrize("order", [10**14, 10**15 + 1, 2**53 - 1])
+def test_orders_keep_every_digit(home: Home, order: int) -> None:
+    async def test(index: Index) -> None:
+        assert (await index.open_source(SOURCE, head=order - 1)).applied == order - 1
+        token = (await index.open_source(SOURCE, barrier=order - 1)).token
+        sight = await index.open_source(SOURCE, barrier=order)
+        assert sight.applied == order
+        assert token.is_older_than(sight.token)
 
     run(home, test)
 
@@ -138,17 +89,17 @@ def test_a_token_is_made_on_first_sight_and_stays(home: Home) -> None:
 @pytest.mark.parametrize("record", [RECORD, FULL_RECORD])
 def test_a_record_round_trips(home: Home, record: SourceRecord) -> None:
     async def test(index: Index) -> None:
-        token, _ = await index.open_source(SOURCE)
+        token = (await index.open_source(SOURCE)).token
         assert await index.put_source(SOURCE, token, record)
-        assert await index.open_source(SOURCE) == (token, record)
-        assert (await index.open_source(OTHER))[1] is None
+        assert await index.open_source(SOURCE) == Sight(token, record)
+        assert (await index.open_source(OTHER)).record is None
 
     run(home, test)
 
 
 def test_a_record_that_is_too_long_does_not_fit(home: Home) -> None:
     async def test(index: Index) -> None:
-        token, _ = await index.open_source(SOURCE)
+        token = (await index.open_source(SOURCE)).token
         with pytest.raises(DoesNotFit):
             await index.put_source(SOURCE, token, SourceRecord("v" * 20_000, "", "", 0, 0, 0, 0))
 
@@ -157,8 +108,8 @@ def test_a_record_that_is_too_long_does_not_fit(home: Home) -> None:
 
 def test_purge_answers_the_members_and_raises_the_generation(home: Home) -> None:
     async def test(index: Index) -> None:
-        token, _ = await index.open_source(SOURCE)
-        other, _ = await index.open_source(OTHER)
+        token = (await index.open_source(SOURCE)).token
+        other = (await index.open_source(OTHER)).token
         await index.put_source(SOURCE, token, RECORD)
         for number in (1, 2, 2):
             assert await index.publish(SOURCE, token, digest(number), 5000)
@@ -168,9 +119,9 @@ def test_purge_answers_the_members_and_raises_the_generation(home: Home) -> None
         assert len(purged.digests) == 2
         assert purged.token.epoch == token.epoch
         assert purged.token.generation > token.generation
-        assert await index.open_source(SOURCE) == (purged.token, None)
+        assert await index.open_source(SOURCE) == Sight(purged.token, None)
         assert await index.members(SOURCE) == ()
-        assert (await index.open_source(OTHER))[0] == other
+        assert (await index.open_source(OTHER)).token == other
         assert await index.members(OTHER) == (digest(9),)
 
     run(home, test)
@@ -178,12 +129,12 @@ def test_purge_answers_the_members_and_raises_the_generation(home: Home) -> None
 
 def test_nothing_is_published_under_an_old_token(home: Home) -> None:
     async def test(index: Index) -> None:
-        old, _ = await index.open_source(SOURCE)
+        old = (await index.open_source(SOURCE)).token
         new = (await index.purge(SOURCE)).token
         assert not await index.publish(SOURCE, old, digest(1), 5000)
         assert not await index.put_source(SOURCE, old, RECORD)
         assert await index.members(SOURCE) == ()
-        assert await index.open_source(SOURCE) == (new, None)
+        assert await index.open_source(SOURCE) == Sight(new, None)
         assert await index.publish(SOURCE, new, digest(1), 5000)
         assert await index.put_source(SOURCE, new, RECORD)
 
@@ -201,7 +152,7 @@ def test_nothing_is_published_under_an_old_token(home: Home) -> None:
 )
 def test_nor_under_a_wrong_one(home: Home, wrong: Callable[[Token], Token]) -> None:
     async def test(index: Index) -> None:
-        token, _ = await index.open_source(SOURCE)
+        token = (await index.open_source(SOURCE)).token
         assert not await index.publish(SOURCE, wrong(token), digest(1), 5000)
         assert not await index.put_source(SOURCE, wrong(token), RECORD)
 
@@ -210,7 +161,7 @@ def test_nor_under_a_wrong_one(home: Home, wrong: Callable[[Token], Token]) -> N
 
 def test_nor_for_a_source_that_was_never_seen(home: Home) -> None:
     async def test(index: Index) -> None:
-        token, _ = await index.open_source(OTHER)
+        token = (await index.open_source(OTHER)).token
         assert not await index.publish(SOURCE, token, digest(1), 5000)
         assert not await index.publish(SOURCE, Token(token.epoch, 0), digest(1), 5000)
         assert not await index.put_source(SOURCE, token, RECORD)
@@ -224,28 +175,28 @@ def test_purge_of_a_source_that_was_never_seen(home: Home) -> None:
     async def test(index: Index) -> None:
         purged = await index.purge(SOURCE)
         assert purged.digests == ()
-        assert (await index.open_source(SOURCE))[0] == purged.token
+        assert (await index.open_source(SOURCE)).token == purged.token
 
     run(home, test)
 
 
 def test_forget(home: Home) -> None:
     async def test(index: Index) -> None:
-        token, _ = await index.open_source(SOURCE)
+        token = (await index.open_source(SOURCE)).token
         await index.publish(SOURCE, token, digest(1), 1)
         await index.publish(SOURCE, token, digest(2), 1)
         await index.forget(SOURCE, digest(1))
         await index.forget(SOURCE, digest(1))
         await index.forget(SOURCE, b"unknown")
         assert await index.members(SOURCE) == (digest(2),)
-        assert (await index.open_source(SOURCE))[0] == token
+        assert (await index.open_source(SOURCE)).token == token
 
     run(home, test)
 
 
 def test_members_are_bounded_and_publishing_goes_on(home: Home) -> None:
     async def test(index: Index) -> None:
-        token, _ = await index.open_source(SOURCE)
+        token = (await index.open_source(SOURCE)).token
         for number in range(MAX_MEMBERS + 10):
             assert await index.publish(SOURCE, token, digest(number), 1)
         assert await index.publish(SOURCE, token, digest(0), 2)
@@ -259,13 +210,13 @@ def test_members_are_bounded_and_publishing_goes_on(home: Home) -> None:
 @pytest.mark.parametrize("step_s", [0.0, 0.0004, 5.0, -3600.0])
 def test_the_generation_only_grows_whatever_the_clock_does(home: Home, step_s: float) -> None:
     async def test(index: Index) -> None:
-        token, _ = await index.open_source(SOURCE)
+        token = (await index.open_source(SOURCE)).token
         for _ in range(5):
             home.clock.now += step_s
             purged = await index.purge(SOURCE)
             assert purged.token.generation > token.generation
             token = purged.token
-            assert (await index.open_source(SOURCE))[0] == token
+            assert (await index.open_source(SOURCE)).token == token
 
     run(home, test)
 
@@ -276,7 +227,7 @@ def test_generations_keep_every_digit(home: Home, now_ms: int) -> None:
     home.clock.now = 0.0
 
     async def test(index: Index) -> None:
-        assert (await index.open_source(SOURCE))[0].generation in (0, 1)
+        assert (await index.open_source(SOURCE)).token.generation in (0, 1)
         home.clock.now = now_ms / 1000
         expected = int(home.clock.now * 1000)
         first = await index.purge(SOURCE)
@@ -301,13 +252,13 @@ def test_generations_keep_every_digit(home: Home, now_ms: int) -> None:
 )
 def test_hostile_names_are_names(home: Home, source: SourceId) -> None:
     async def test(index: Index) -> None:
-        keep, _ = await index.open_source(SOURCE)
-        token, _ = await index.open_source(source)
+        keep = (await index.open_source(SOURCE)).token
+        token = (await index.open_source(source)).token
         assert await index.put_source(source, token, RECORD)
         assert await index.publish(source, token, digest(1), 1)
-        assert (await index.open_source(source))[1] == RECORD
+        assert (await index.open_source(source)).record == RECORD
         assert (await index.purge(source)).digests == (digest(1),)
-        assert await index.open_source(SOURCE) == (keep, None)
+        assert await index.open_source(SOURCE) == Sight(keep, None)
 
     run(home, test)
 
@@ -316,11 +267,13 @@ def test_parts_of_a_name_cannot_change_places(home: Home) -> None:
     async def test(index: Index) -> None:
         names = [SourceId("ab", "c"), SourceId("a", "bc"), SourceId("abc", ""), SourceId("", "abc")]
         for number, source in enumerate(names):
-            token, record = await index.open_source(source)
-            assert record is None
-            await index.put_source(source, token, SourceRecord(str(number), "", "", 0, 0, 0, 0))
+            sight = await index.open_source(source)
+            assert sight.record is None
+            await index.put_source(
+                source, sight.token, SourceRecord(str(number), "", "", 0, 0, 0, 0)
+            )
         for number, source in enumerate(names):
-            assert (await index.open_source(source))[1].validator == str(number)
+            assert (await index.open_source(source)).record.validator == str(number)
 
     run(home, test)
 
@@ -328,15 +281,15 @@ def test_parts_of_a_name_cannot_change_places(home: Home) -> None:
 def test_a_flush_changes_the_epoch_and_old_tokens_publish_nothing(home: Home) -> None:
     async def main() -> None:
         async with home.open() as index:
-            old, _ = await index.open_source(SOURCE)
+            old = (await index.open_source(SOURCE)).token
             await index.put_source(SOURCE, old, RECORD)
             if home.server is not None:
                 home.flush()
                 assert not await index.publish(SOURCE, old, digest(1), 1)
         home.flush()
         async with home.open() as index:
-            new, record = await index.open_source(SOURCE)
-            assert record is None
+            new = (await index.open_source(SOURCE)).token
+            assert await index.open_source(SOURCE) == Sight(new, None)
             assert new.epoch != old.epoch
             assert not await index.publish(SOURCE, old, digest(1), 1)
             assert not await index.put_source(SOURCE, old, RECORD)
@@ -353,7 +306,7 @@ def test_a_restart_keeps_everything(home: Home) -> None:
             await index.put_source(SOURCE, token, RECORD)
             await index.publish(SOURCE, token, digest(1), 1)
         async with home.open() as index:
-            assert await index.open_source(SOURCE) == (token, RECORD)
+            assert await index.open_source(SOURCE) == Sight(token, RECORD)
             assert await index.members(SOURCE) == (digest(1),)
 
     asyncio.run(main())
@@ -367,7 +320,7 @@ def test_concurrent_fills_and_purges(home: Home) -> None:
         purged: list[Purged] = []
 
         async def fill(number: int) -> None:
-            token, _ = await index.open_source(SOURCE)
+            token = (await index.open_source(SOURCE)).token
             await asyncio.sleep(0)
             if await index.publish(SOURCE, token, digest(number), 1):
                 published.setdefault(token, set()).add(digest(number))
@@ -406,7 +359,7 @@ def test_a_caller_that_leaves_does_not_disturb_the_others(home: Home) -> None:
         sources = [SourceId("site", f"/{number}") for number in range(200)]
         tokens = {}
         for source in sources:
-            tokens[source], _ = await index.open_source(source)
+            tokens[source] = (await index.open_source(source)).token
             record = SourceRecord(source.path, "", "", 0, 0, 0, 0)
             await index.put_source(source, tokens[source], record)
         order = random.Random(5)
@@ -418,8 +371,8 @@ def test_a_caller_that_leaves_does_not_disturb_the_others(home: Home) -> None:
                 task.cancel()
             asked = order.sample(sources, 20)
             answers = await asyncio.gather(*(index.open_source(source) for source in asked))
-            for source, (token, record) in zip(asked, answers, strict=True):
-                assert (token, record.validator) == (tokens[source], source.path)
+            for source, sight in zip(asked, answers, strict=True):
+                assert (sight.token, sight.record.validator) == (tokens[source], source.path)
             await asyncio.gather(*leaving, return_exceptions=True)
 
     run(home, test)
@@ -433,7 +386,7 @@ def test_all_keys_of_a_source_share_one_slot_and_carry_no_name(home: Home) -> No
         return
 
     async def test(index: Index) -> None:
-        token, _ = await index.open_source(SOURCE)
+        token = (await index.open_source(SOURCE)).token
         await index.put_source(SOURCE, token, RECORD)
         await index.publish(SOURCE, token, digest(1), 1)
         reply = home.server.command("KEYS", "*")
@@ -493,7 +446,7 @@ def test_forgotten_scripts_are_sent_again(server: RedisServer) -> None:
     async def main() -> None:
         index = redis_index(server, budget_s=2.0)
         await index.start()
-        token, _ = await index.open_source(SOURCE)
+        token = (await index.open_source(SOURCE)).token
         server.command("SCRIPT", "FLUSH")
         assert await index.publish(SOURCE, token, digest(1), 1)
         server.command("SCRIPT", "FLUSH")
@@ -513,7 +466,7 @@ def test_a_token_that_is_none_of_ours(server: RedisServer, value: str) -> None:
         with pytest.raises(IndexUnavailable):
             await index.open_source(SOURCE)
         purged = await index.purge(SOURCE)  # puts it right
-        assert await index.open_source(SOURCE) == (purged.token, None)
+        assert await index.open_source(SOURCE) == Sight(purged.token, None)
         await index.stop()
 
     asyncio.run(main())
@@ -523,7 +476,7 @@ def test_a_stopped_server_opens_the_breaker_and_a_probe_closes_it(server: RedisS
     async def main() -> None:
         index = redis_index(server, budget_s=1.0)
         await index.start()
-        token, _ = await index.open_source(SOURCE)
+        token = (await index.open_source(SOURCE)).token
         server.stop()
         for _ in range(5):
             assert not index.breaker.is_open
@@ -537,7 +490,7 @@ def test_a_stopped_server_opens_the_breaker_and_a_probe_closes_it(server: RedisS
         assert index.stats.failed == failed  # refused without a connection
         server.start()
         index._monotonic.now += 2
-        assert (await index.open_source(SOURCE))[0] == token
+        assert (await index.open_source(SOURCE)).token == token
         assert not index.breaker.is_open
         stats = index.stats
         assert stats.calls == stats.answered + stats.failed + stats.refused
@@ -552,7 +505,7 @@ def test_a_frozen_server_is_given_up_within_the_budget(server: RedisServer) -> N
         await index.start()
         for _ in range(100):
             try:
-                token, _ = await index.open_source(SOURCE)
+                token = (await index.open_source(SOURCE)).token
                 break
             except IndexUnavailable:  # the machine is busy; not what is tested
                 index._monotonic.now += 2
@@ -572,56 +525,10 @@ def test_a_frozen_server_is_given_up_within_the_budget(server: RedisServer) -> N
                 break
             except IndexUnavailable:
                 pass
-        assert answer == (token, None)
+        assert answer == Sight(token, None)
         await index.stop()
 
     asyncio.run(main())
-
-
-class DelayingProxy:
-    """Between index and server; holds the reply to one chosen request until released."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.hold_next = False
-        self.held = asyncio.Event()
-        self.release = asyncio.Event()
-
-    async def start(self) -> int:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return int(self._server.sockets[0].getsockname()[1])
-
-    async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        try:
-            while data := await reader.read(65_536):
-                upstream_writer.write(data)
-                reply = await upstream_reader.read(65_536)
-                if self.hold_next:
-                    self.hold_next = False
-                    self.held.set()
-                    await self.release.wait()
-                writer.write(reply)
-                await writer.drain()
-        except ConnectionError:
-            pass
-        finally:
-            self._tasks.discard(task)
-            for stream in (writer, upstream_writer):
-                stream.close()
 
 
 def test_a_late_reply_never_answers_another_question(server: RedisServer) -> None:
@@ -630,33 +537,39 @@ def test_a_late_reply_never_answers_another_question(server: RedisServer) -> Non
         port = await proxy.start()
         direct = redis_index(server, budget_s=5.0)
         await direct.start()
-        sources = [SourceId("site", f"/{number}") for number in range(1000)]
-        for source in sources:
-            token, _ = await direct.open_source(source)
+        sources = [SourceId("site", f"/{number}") for number in range(500)]
+
+        async def put(source: SourceId) -> None:
+            token = (await direct.open_source(source)).token
             record = SourceRecord(source.path, "", "", 0, 0, 0, 0)
             assert await direct.put_source(source, token, record)
+
+        for at in range(0, 500, 100):
+            await asyncio.gather(*map(put, sources[at : at + 100]))
 
         index = redis_index(server, budget_s=0.3)
         index._url = f"redis://127.0.0.1:{port}/0"
         await index.start()
         await index.open_source(sources[0])
+        await until(lambda: index._news.connects == 1)  # or its reply would be the one that is held
         proxy.hold_next = True
         late = asyncio.create_task(index.open_source(sources[1]))
         await proxy.held.wait()
         with pytest.raises(IndexUnavailable):
             await late
         proxy.release.set()
-        random.Random(11).shuffle(sources)
+        order = random.Random(11)
         answered = 0
-        for source in sources:
-            try:
-                _, record = await index.open_source(source)
-            except IndexUnavailable:
-                index._monotonic.now += 2
-                continue
-            assert record.validator == source.path
-            answered += 1
-        assert answered > 900
+        for _ in range(100):
+            asked = order.choices(sources, k=100)
+            answers = await asyncio.gather(*map(index.open_source, asked), return_exceptions=True)
+            for source, answer in zip(asked, answers, strict=True):
+                if isinstance(answer, IndexUnavailable):
+                    index._monotonic.now += 2
+                    continue
+                assert answer.record.validator == source.path
+                answered += 1
+        assert answered > 9_000
         await index.stop()
         await direct.stop()
         await proxy.stop()
@@ -679,7 +592,7 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: str) -> None:
         index = _embedded(path)
         await index.start()
         for number in range(500):
-            token, _ = await index.open_source(SourceId("site", f"/{number}"))
+            token = (await index.open_source(SourceId("site", f"/{number}"))).token
         await index.stop()
         return token.epoch
 
@@ -689,9 +602,10 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: str) -> None:
         for number in range(500):
             source = SourceId("site", f"/{number}")
             try:
-                token, _ = await index.open_source(source)
+                token = (await index.open_source(source)).token
             except IndexUnavailable:
-                token, _ = await index.open_source(source)  # once damaged, then a new file
+                # once damaged, then a new file
+                token = (await index.open_source(source)).token
         assert await index.publish(source, token, digest(1), 1)
         assert index.database.rebuilt == 1
         await index.stop()
@@ -714,13 +628,13 @@ def test_a_second_opener_is_kept_out_and_gets_in_later(tmp_path: Path) -> None:
     async def main() -> None:
         first, second = _embedded(path), _embedded(path, budget_s=5.0)
         await first.start()
-        token, _ = await first.open_source(SOURCE)
+        token = (await first.open_source(SOURCE)).token
         await second.start()
         with pytest.raises(IndexUnavailable):
             await second.open_source(SOURCE)
         await first.stop()
         second.database._reopen_at = 0.0
-        assert (await second.open_source(SOURCE))[0] == token
+        assert (await second.open_source(SOURCE)).token == token
         await second.stop()
 
     asyncio.run(main())
@@ -728,14 +642,14 @@ def test_a_second_opener_is_kept_out_and_gets_in_later(tmp_path: Path) -> None:
 
 def test_sources_are_bounded_and_dropped_ones_never_get_an_old_token(tmp_path: Path) -> None:
     async def main() -> None:
-        index = _embedded(tmp_path / "index.sqlite", max_sources=1000)
+        index = _embedded(tmp_path / "index.sqlite", max_sources=1000, budget_s=5.0)
         await index.start()
-        token, _ = await index.open_source(SOURCE)
+        token = (await index.open_source(SOURCE)).token
         for _ in range(3):
             token = (await index.purge(SOURCE)).token
         for number in range(2500):
             await index.open_source(SourceId("site", f"/{number}"))
-        again, _ = await index.open_source(SOURCE)
+        again = (await index.open_source(SOURCE)).token
         assert again.generation > token.generation  # the clock stood still
         await index.stop()
         db = sqlite3.connect(tmp_path / "index.sqlite")
@@ -791,7 +705,7 @@ def test_an_answered_purge_survives_the_process(tmp_path: Path) -> None:
     async def main() -> None:
         index = _embedded(path)
         await index.start()
-        assert (await index.open_source(SOURCE))[0] == Token(epoch, int(generation))
+        assert (await index.open_source(SOURCE)).token == Token(epoch, int(generation))
         await index.stop()
 
     asyncio.run(main())

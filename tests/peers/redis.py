@@ -36,6 +36,7 @@ class RedisServer:
                 "redis-server",
                 *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder),
                 *("--unixsocket", f"{self.folder}/socket", "--daemonize", "no"),
+                *("--shutdown-timeout", "0"),  # for replicas that a test has frozen
                 *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
             ],
             stdout=subprocess.PIPE,
@@ -65,14 +66,21 @@ class RedisServer:
         self._signal(signal.SIGCONT)
 
     def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> None:
         if self.process is None:
             return
         self._signal(signal.SIGCONT)
-        self._signal(signal.SIGTERM)
+        self._signal(number)
         self.process.wait(10)
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.process = None
+
+    def kill(self) -> None:
+        """As a crash does."""
+        self._end(signal.SIGKILL)
 
     def close(self) -> None:
         self.stop()
