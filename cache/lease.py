@@ -23,6 +23,7 @@ Nothing is asked where the index belongs to this process alone.
 
 import asyncio
 import contextlib
+import enum
 import hashlib
 import logging
 import random
@@ -41,8 +42,9 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-# A leader that dies is missed for this long at most.
-TTL_S: Final = 10.0
+# A leader that dies is missed for this long at most: less than WAIT_S, so that those who wait when
+# it dies still see one of them take its place.
+TTL_S: Final = 4.0
 # A third of it: two renewals may be lost.
 RENEWALS: Final = 3
 # Longer than nearly all renders and fetches take; nobody should hold a connection for more.
@@ -72,7 +74,8 @@ DEFAULT_PACE: Final = Pace()
 
 @dataclass(slots=True)
 class Stats:
-    """waited == held + parcels + replaced + alone + undecided + gave_up + those who wait.
+    """waited == held + parcels + replaced + alone + undecided + gave_up + those who wait or were
+    cancelled.
 
     led: leases granted, those of replaced among them. held: a follower found the entry on its own
     disk. replaced: it took a dead leader's place. alone: nothing could be handed over, and it
@@ -117,6 +120,14 @@ class Errand(Generic[T]):
         return hashlib.blake2b(self.key.digest + token, digest_size=DIGEST_BYTES).digest()
 
 
+class Verdict(enum.Enum):
+    """On a follower that was given nothing."""
+
+    LEAD = "lead"  # in the place of a leader that is gone
+    ALONE = "alone"  # what the leader had is not for others
+    UNDECIDED = "undecided"  # nobody knows: the index is silent
+
+
 class Leases:
     """owner is a name that no other process has, nor this one after a restart."""
 
@@ -124,6 +135,7 @@ class Leases:
         self, store: Store, owner: str, chance: random.Random, pace: Pace = DEFAULT_PACE
     ) -> None:
         self.stats = Stats()
+        self.waiting = 0
         self._store = store
         self._index = store.index
         self._owner = owner
@@ -147,7 +159,20 @@ class Leases:
         if is_granted:
             return await self._lead(errand, name, errand.fill)
         self.stats.waited += 1
-        return await self._wait(errand, name)
+        self.waiting += 1
+        try:
+            found = await self._wait(errand, name)
+        finally:
+            self.waiting -= 1
+        match found:
+            case Verdict.LEAD:
+                return await self._lead(errand, name, errand.follow, is_awaited=True)
+            case Verdict.ALONE:
+                return await errand.follow()
+            case Verdict.UNDECIDED:
+                return await errand.fill()
+            case _:
+                return found
 
     async def stop(self) -> None:
         """After the last flight: what is being handed over is. Each step has the index's budget."""
@@ -249,7 +274,8 @@ class Leases:
 
     # Following
 
-    async def _wait(self, errand: Errand[T], name: bytes) -> T:
+    async def _wait(self, errand: Errand[T], name: bytes) -> "T | Verdict":
+        """The answer, or how it is to be had by this process."""
         loop = asyncio.get_running_loop()
         wait_s = self._pace.wait_s
         late_at = loop.time() + wait_s
@@ -263,10 +289,10 @@ class Leases:
             delivery = await self._maybe_delivery(errand, name)
             if delivery is None:
                 self.stats.undecided += 1
-                return await errand.fill()
+                return Verdict.UNDECIDED
             if delivery.parcel == NOTHING:
                 self.stats.alone += 1
-                return await errand.follow()
+                return Verdict.ALONE
             if delivery.parcel is not None and delivery.parcel != refused:
                 taken = await self._take(errand, delivery.parcel)
                 if taken is not None:
@@ -276,7 +302,7 @@ class Leases:
             leaderless = 0 if delivery.is_led else leaderless + 1
             if leaderless >= LOOKS and await self._succeeds(errand, name):
                 self.stats.replaced += 1
-                return await self._lead(errand, name, errand.follow, is_awaited=True)
+                return Verdict.LEAD
             if loop.time() >= late_at:
                 self.stats.gave_up += 1
                 raise LedElsewhere(f"{errand.key.source.path!a} is not there in {wait_s} s")

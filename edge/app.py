@@ -29,6 +29,7 @@ from cache.flight import Flights
 from cache.index.embedded import EmbeddedIndex
 from cache.index.interface import Index
 from cache.index.redis import RedisIndex
+from cache.lease import Leases
 from cache.memory import Memory
 from cache.store import Store
 from edge.access import FORMS, AccessLog
@@ -65,7 +66,7 @@ from edge.renewal import Renewal
 from edge.representation import Representation
 from edge.residency import Residency
 from edge.route import Routes
-from edge.rows import arrival_rows, bulletin_rows, metric_rows, worker_rows
+from edge.rows import arrival_rows, bulletin_rows, lease_rows, metric_rows, worker_rows
 from edge.seat import Message, Seat, Word
 from edge.settings import addresses
 from edge.settings.sections import Input, Pictures
@@ -180,7 +181,13 @@ class App:
             source_flights: Flights[Found] = Flights(MAX_FLIGHTS)
             render_flights: Flights[Made] = Flights(MAX_FLIGHTS)
             spool = Spool(config.cache.path)
-            sources = Sources(store, self._clock, self._threads, source_flights, node, spool)
+            # Of this process alone, and of this run of it.
+            owner = f"{config.name}-{os.getpid()}-{self._chance.getrandbits(64):016x}"
+            leases = Leases(store, owner, self._chance)
+            stack.push_async_callback(leases.stop)
+            sources = Sources(
+                store, self._clock, self._threads, source_flights, node, spool, leases
+            )
             stack.push_async_callback(lambda: sources.arrivals.stop(self._left_s()))
             stack.push_async_callback(lambda: source_flights.stop(self._left_s()))
             stack.push_async_callback(lambda: render_flights.stop(self._left_s()))
@@ -205,6 +212,7 @@ class App:
                 clock=self._clock,
                 disk_threads=self._threads,
                 marks=marks,
+                leases=leases,
             )
             ladders = Ladders(sources, derivatives, pool)
             stack.push_async_callback(ladders.stop)
@@ -255,6 +263,7 @@ class App:
                 )
             )
             rows += arrival_rows(sources.arrivals)
+            rows += lease_rows(leases)
             rows += worker_rows(index, self._stopping.is_set)
             page = self._seat.page
             shared = bulletin_rows(self._seat.bulletin)

@@ -487,6 +487,12 @@ def lease_rows(leases: Leases) -> Sequence[Row]:
                 for name in ("held", "parcels", "replaced", "alone", "undecided", "gave_up")
             ),
         ),
+        Gauge(
+            "halftone_lease_waiting",
+            "Fills that wait for what another worker or node does.",
+            (),
+            single(lambda: leases.waiting),
+        ),
         Counter(
             "halftone_lease_parcels",
             "Entries handed over to those who waited, and those that were refused.",

@@ -86,9 +86,12 @@ class Node:
 
     @property
     def waits(self) -> bool:
+        return self.leases.waiting > 0
+
+    def adds_up(self) -> bool:
         stats = self.leases.stats
         ended = stats.held + stats.parcels + stats.replaced + stats.alone
-        return stats.waited > ended + stats.undecided + stats.gave_up
+        return stats.waited == ended + stats.undecided + stats.gave_up
 
     async def close(self) -> None:
         await self.leases.stop()
@@ -121,6 +124,7 @@ def in_a_farm(
             await asyncio.wait_for(test(farm, *nodes), 20)
             for node in nodes:
                 assert not node.waits
+                assert node.adds_up()
                 await node.leases.stop()
                 assert not node.leases._leading
             assert not farm.owners
