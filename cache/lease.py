@@ -34,7 +34,7 @@ from typing import Final, Generic, TypeVar
 from cache.entry import Entry
 from cache.errors import DamagedEntry, DoesNotFit, IndexUnavailable, LedElsewhere, NotStored
 from cache.index.interface import MAX_PARCEL_BYTES, UNKNOWN_TOKEN, Delivery, Token
-from cache.key import DIGEST_BYTES, Key
+from cache.key import DIGEST_BYTES, Key, SourceId
 from cache.parcel import NOTHING, unwrap, wrap
 from cache.store import Store
 
@@ -55,6 +55,8 @@ POLL_S: Final = 0.05
 JITTER: Final = 0.3
 # How long a parcel lies there: as long as a follower may wait, and then some.
 PARCEL_S: Final = 10.0
+# Sources that were waited for lately, and are remembered.
+MAX_SHARED: Final = 1024
 # Looks without leader and parcel, after which the leader is taken for dead.
 LOOKS: Final = 2
 
@@ -91,6 +93,7 @@ class Stats:
     alone: int = 0
     undecided: int = 0
     gave_up: int = 0
+    at_once: int = 0  # parcels that were there before a lease was asked for
     without: int = 0  # fills without a lease, because the index did not answer at all
     handed_over: int = 0
     refused: int = 0
@@ -142,6 +145,7 @@ class Leases:
         self._chance = chance
         self._pace = pace
         self._leading: set[bytes] = set()
+        self._shared: dict[bytes, float] = {}  # until when, by the source's digest; oldest first
         self._ending: set[asyncio.Task[None]] = set()
 
     async def once(self, errand: Errand[T]) -> T:
@@ -151,6 +155,10 @@ class Leases:
         name = errand.name
         if self._index.exclusive or errand.token == UNKNOWN_TOKEN or name in self._leading:
             return await errand.fill()
+        if self._is_shared(errand.key.source):
+            parcel = await self._left_already(errand, name)
+            if parcel is not None:
+                return parcel
         try:
             is_granted = await self._lease(errand, name)
         except IndexUnavailable:
@@ -159,6 +167,7 @@ class Leases:
         if is_granted:
             return await self._lead(errand, name, errand.fill)
         self.stats.waited += 1
+        self._share(errand.key.source)
         self.waiting += 1
         try:
             found = await self._wait(errand, name)
@@ -178,6 +187,30 @@ class Leases:
         """After the last flight: what is being handed over is. Each step has the index's budget."""
         if self._ending:
             await asyncio.wait(self._ending)
+
+    # Sources that were waited for lately. A herd that comes for a thumbnail of what nobody has
+    # waits for the original first; whoever led that is done with the thumbnail, too, before the
+    # others have begun with it. So what is made of such a source is left for others unasked, and
+    # looked for before it is made.
+
+    def _share(self, source: SourceId) -> None:
+        self._shared.pop(source.digest, None)
+        while len(self._shared) >= MAX_SHARED:
+            del self._shared[next(iter(self._shared))]
+        self._shared[source.digest] = asyncio.get_running_loop().time() + self._pace.parcel_s
+
+    def _is_shared(self, source: SourceId) -> bool:
+        until = self._shared.get(source.digest)
+        return until is not None and asyncio.get_running_loop().time() < until
+
+    async def _left_already(self, errand: Errand[T], name: bytes) -> T | None:
+        delivery = await self._maybe_delivery(errand, name)
+        if delivery is None or delivery.parcel in (None, NOTHING):
+            return None
+        assert delivery.parcel is not None
+        taken = await self._take(errand, delivery.parcel)
+        self.stats.at_once += taken is not None
+        return taken
 
     # Leading
 
@@ -243,9 +276,12 @@ class Leases:
         source = errand.key.source
         try:
             # Of a fill that failed, the next one finds out whether it still does.
+            is_awaited |= self._is_shared(source)
             if is_awaited and answer is not None:
                 await self._hand_over(errand, name, answer)
             says_awaited = await self._index.end_lease(source, name, self._owner)
+            if says_awaited:
+                self._share(source)
             if says_awaited and not is_awaited and answer is not None:
                 await self._hand_over(errand, name, answer)
         except IndexUnavailable:

@@ -495,8 +495,13 @@ def lease_rows(leases: Leases) -> Sequence[Row]:
         ),
         Counter(
             "halftone_lease_parcels",
-            "Entries handed over to those who waited, and those that were refused.",
+            "Entries left for those who waited; taken at once, without a wait; refused: not what"
+            " they should be, or of no use any more.",
             ("result",),
-            lambda: ((("left",), stats.handed_over), (("refused",), stats.refused)),
+            lambda: (
+                (("left",), stats.handed_over),
+                (("at_once",), stats.at_once),
+                (("refused",), stats.refused),
+            ),
         ),
     )

@@ -243,6 +243,33 @@ def test_who_asks_twice_in_one_process_is_not_made_to_wait(tmp_path):
     in_a_farm(tmp_path, test)
 
 
+def test_what_is_made_of_a_source_that_was_waited_for_is_left_for_others(tmp_path):
+    """A herd comes for a thumbnail, and waits for its original first."""
+
+    async def test(farm: Farm, leader: Node, follower: Node) -> None:
+        tasks = await led_and_awaited(leader, follower)
+        leader.release.set()
+        await asyncio.gather(*tasks)
+        await leader.leases.stop()
+        thumbnail = kit.key(variant="w=330")
+        assert await leader.ask(thumbnail) == BODY
+        await leader.leases.stop()
+        assert await follower.ask(thumbnail) == BODY
+        assert (leader.fills, follower.fills) == (2, 0)
+        assert follower.leases.stats.at_once == 1
+        # Of another source nothing is left, nor looked for.
+        other = kit.key("b")
+        delivered = follower.index.asked["delivery"]
+        follower.release.set()
+        assert await leader.ask(other) == BODY
+        await leader.leases.stop()
+        assert await follower.ask(other) == BODY
+        assert follower.index.asked["delivery"] == delivered
+        assert leader.leases.stats.handed_over == 2
+
+    in_a_farm(tmp_path, test)
+
+
 # Leaders that end otherwise
 
 
