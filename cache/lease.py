@@ -15,8 +15,8 @@ its token, like any fill.
 
 Order of effects at the end: the entry is published, the lease ends (which tells whether somebody
 waits), the parcel is left. Between the last two a follower finds neither leader nor parcel; hence
-it looks twice before it takes the lease. Who took a dead leader's place knows that others wait as
-it did: it leaves the parcel first.
+it looks twice before it takes the lease. Who has waited itself, and took the place of a leader that
+was gone, knows that others wait, too, and leaves the parcel first.
 
 Nothing is asked where the index belongs to this process alone.
 """
@@ -175,7 +175,7 @@ class Leases:
             self.waiting -= 1
         match found:
             case Verdict.LEAD:
-                return await self._lead(errand, name, errand.follow, is_awaited=True)
+                return await self._lead(errand, name, errand.follow)
             case Verdict.ALONE:
                 return await errand.follow()
             case Verdict.UNDECIDED:
@@ -218,16 +218,7 @@ class Leases:
         source = errand.key.source
         return await self._index.lease(source, name, self._owner, self._pace.ttl_s)
 
-    async def _lead(
-        self,
-        errand: Errand[T],
-        name: bytes,
-        fill: Callable[[], Awaitable[T]],
-        *,
-        is_awaited: bool = False,
-    ) -> T:
-        """is_awaited: whoever waited for the leader before waits for this one, and has not said so
-        again."""
+    async def _lead(self, errand: Errand[T], name: bytes, fill: Callable[[], Awaitable[T]]) -> T:
         self.stats.led += 1
         self._leading.add(name)
         ended = asyncio.Event()
@@ -242,7 +233,7 @@ class Leases:
             ended.set()
             # Nobody who asked here waits for that.
             ending = asyncio.get_running_loop().create_task(
-                self._end(errand, name, renewing, answer, is_awaited), name="end of a lease"
+                self._end(errand, name, renewing, answer), name="end of a lease"
             )
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
@@ -265,24 +256,19 @@ class Leases:
                 return
 
     async def _end(
-        self,
-        errand: Errand[T],
-        name: bytes,
-        renewing: "asyncio.Task[None]",
-        answer: T | None,
-        is_awaited: bool,
+        self, errand: Errand[T], name: bytes, renewing: "asyncio.Task[None]", answer: T | None
     ) -> None:
         await asyncio.wait([renewing])
         source = errand.key.source
         try:
             # Of a fill that failed, the next one finds out whether it still does.
-            is_awaited |= self._is_shared(source)
-            if is_awaited and answer is not None:
+            is_shared = self._is_shared(source)
+            if is_shared and answer is not None:
                 await self._hand_over(errand, name, answer)
-            says_awaited = await self._index.end_lease(source, name, self._owner)
-            if says_awaited:
+            is_awaited = await self._index.end_lease(source, name, self._owner)
+            if is_awaited:
                 self._share(source)
-            if says_awaited and not is_awaited and answer is not None:
+            if is_awaited and not is_shared and answer is not None:
                 await self._hand_over(errand, name, answer)
         except IndexUnavailable:
             log.info("%a: the index has not taken the end of a lease", source.path)

@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xxhash
@@ -266,6 +267,26 @@ def test_what_is_made_of_a_source_that_was_waited_for_is_left_for_others(tmp_pat
         assert await follower.ask(other) == BODY
         assert follower.index.asked["delivery"] == delivered
         assert leader.leases.stats.handed_over == 2
+
+    in_a_farm(tmp_path, test)
+
+
+def test_between_the_end_of_a_lease_and_its_parcel_nobody_takes_over(tmp_path):
+    async def test(farm: Farm, leader: Node, follower: Node) -> None:
+        put_parcel = leader.index.put_parcel
+
+        async def put_late(*parcel: Any) -> None:
+            assert not farm.owners
+            looked = follower.index.asked["delivery"]
+            await until(lambda: follower.index.asked["delivery"] > looked)
+            await put_parcel(*parcel)
+
+        leader.index.put_parcel = put_late  # type: ignore[method-assign]
+        tasks = await led_and_awaited(leader, follower)
+        leader.release.set()
+        follower.release.set()
+        assert await asyncio.gather(*tasks) == [BODY, BODY]
+        assert (leader.fills, follower.fills) == (1, 0)
 
     in_a_farm(tmp_path, test)
 
