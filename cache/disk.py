@@ -288,7 +288,7 @@ class Disk:
         try:
             self._sweep_litter()
             self._admit(claim)
-            self._make_room()
+            self.make_room()
             name = self._temp_name(draft.key.digest)
             fd = self._create(name)
             files.seek(fd, head)
@@ -459,7 +459,8 @@ class Disk:
             return None
         return Free(found.f_bavail * found.f_frsize, found.f_favail, found.f_files)
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
+        """Evict until what is claimed fits. Raises NoSpace."""
         for _ in range(MAX_BATCHES):
             victims = self.room.victims(BATCH)
             self._evict(victims)

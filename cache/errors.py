@@ -12,6 +12,7 @@ CacheError
 |- StoreBusy         too many disk operations wait already; try again later
 `- FlightError
    |- TooManyFlights the table of running fills is full; try again later
+   |- LedElsewhere   another node or worker fills it, and was waited for long enough
    `- FlightLost     the fill was cancelled before it ended (the node stops)
 """
 
@@ -61,6 +62,10 @@ class FlightError(CacheError):
 
 
 class TooManyFlights(FlightError):
+    pass
+
+
+class LedElsewhere(FlightError):
     pass
 
 

@@ -66,9 +66,13 @@ class Fill:
         self._entry: Entry | None = None
 
     def write(self, data: bytes) -> None:
-        """Append to the body. Raises NotStored."""
+        """Append to the body. Raises NotStored, also when more comes than was expected and there is
+        no room for it."""
         with self._lock:
             assert self.state is State.OPEN
+            needed = allocated(self.body_offset + self._written + len(data))
+            if needed > self._claim:
+                self._claim_more(needed)
             try:
                 files.write_all_at(self.fd, data, self.body_offset + self._written)
             except OSError as error:
@@ -161,6 +165,17 @@ class Fill:
         at: TracebackType | None,
     ) -> None:
         self.abort()
+
+    def _claim_more(self, needed: int) -> None:
+        """Twice as much each time, so that a film of unknown length asks a dozen times."""
+        larger = max(needed, min(2 * self._claim, self._disk.room.largest))
+        try:
+            self._room.extend(self._claim, larger, kind_of(self.draft.key))
+            self._claim = larger
+            self._disk.make_room()
+        except NotStored:
+            self.withdraw()
+            raise
 
     def _check_length(self, entry: Entry) -> None:
         # Nothing written: the file ends before the place where a body would begin.

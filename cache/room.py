@@ -141,6 +141,13 @@ class Room:
             share.claimed += size
             share.claims += 1
 
+    def extend(self, claim: int, size: int, kind: Kind = Kind.DERIVATIVE) -> None:
+        """A claim is going to be of this size. Raises DoesNotFit; the claim is then what it was."""
+        if size > self.largest:
+            raise DoesNotFit(f"entry takes {size} bytes, this tier holds {self.largest} in one")
+        with self._lock:
+            self._shares[kind].claimed += size - claim
+
     def release(self, size: int, kind: Kind = Kind.DERIVATIVE) -> None:
         """Give a claim back."""
         with self._lock:

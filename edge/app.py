@@ -32,6 +32,7 @@ from cache.index.embedded import EmbeddedIndex
 from cache.index.interface import Index
 from cache.index.redis import RedisIndex
 from cache.journal import Journal
+from cache.lease import Leases
 from cache.memory import Memory
 from cache.orders import Orders
 from cache.purge import Purger
@@ -80,8 +81,10 @@ from edge.representation import Representation
 from edge.residency import Residency
 from edge.route import Routes
 from edge.rows import (
+    arrival_rows,
     bulletin_rows,
     folder_rows,
+    lease_rows,
     metric_rows,
     purge_rows,
     staleness_rows,
@@ -210,6 +213,11 @@ class App:
             node = _node_of(config.name, self._seat.stand.public[0])
             source_flights: Flights[Found] = Flights(MAX_FLIGHTS)
             render_flights: Flights[Made] = Flights(MAX_FLIGHTS)
+            # Of this process alone, and of this run of it.
+            owner = f"{config.name}-{os.getpid()}-{self._chance.getrandbits(64):016x}"
+            leases = Leases(store, owner, self._chance)
+            stack.push_async_callback(leases.stop)
+            stack.push_async_callback(lambda: sources.arrivals.stop(self._left_s()))
             stack.push_async_callback(lambda: source_flights.stop(self._left_s()))
             stack.push_async_callback(lambda: render_flights.stop(self._left_s()))
             # Half for what is at hand, half for the answers that are ready to leave.
@@ -233,6 +241,7 @@ class App:
                 spool,
                 failures,
                 refreshes,
+                leases,
             )
             sites = self._build_sites()
             stack.push_async_callback(self._leave_origins)
@@ -254,6 +263,7 @@ class App:
                 disk_threads=self._threads,
                 marks=marks,
                 failures=failures,
+                leases=leases,
             )
             ladders = Ladders(sources, derivatives, pool)
             stack.push_async_callback(ladders.stop)
@@ -323,6 +333,8 @@ class App:
                 )
             )
             rows += staleness_rows(lifetimes, refreshes, failures)
+            rows += arrival_rows(sources.arrivals)
+            rows += lease_rows(leases)
             rows += worker_rows(index, self._stopping.is_set)
             rows += folder_rows(folders)
             rows += purge_rows(purging, downstream, spellings)

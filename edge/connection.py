@@ -26,7 +26,7 @@ from typing import Final, Protocol
 
 from edge.access import Peer
 from edge.clock import Clock
-from edge.http.body import Descriptor, FileSlice
+from edge.http.body import Descriptor, FileSlice, Stretch
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, RequestParser
 from edge.http.proxy_protocol import INCOMPLETE, BadPreamble, Parsed
@@ -135,6 +135,8 @@ class Progress(enum.Enum):
     DONE = "done"
     FULL = "full"  # the client must take some of it first
     COLD = "cold"  # what comes next is on the disk
+    DRY = "dry"  # what comes next has not arrived from its origin
+    BROKEN = "broken"  # what comes next never will
 
 
 class Connection:
@@ -149,7 +151,7 @@ class Connection:
         self._sock = sock
         self.peer = peer
         self._parser: RequestParser | None = None  # a head that is not complete, or not answered
-        self._out: deque[bytes | memoryview | FileSlice] | None = None
+        self._out: deque[bytes | memoryview | FileSlice | Stretch] | None = None
         self._task: asyncio.Task[None] | None = None
         self._request: Request | None = None  # being answered
         self._response: Response | None = None
@@ -157,6 +159,7 @@ class Connection:
         self._closing = False  # no more requests are taken
         self._reading = False
         self._writing = False
+        # Bytes not sent yet; below zero by what was sent of a body whose length nobody knows.
         self._unsent = 0
         self._started = 0.0
         self._pace: Pace | None = None  # of an answer that the kernel did not take at once
@@ -412,6 +415,13 @@ class Connection:
         if progress is Progress.COLD:
             self._load()
             return
+        if progress is Progress.DRY:
+            self._wait_for_more()
+            return
+        if progress is Progress.BROKEN:
+            # Its head is out: the client must see that this is not the whole.
+            self._cut()
+            return
         now, send_s = self._listener.clock.monotonic, self._listener.settings.send_s
         left = self._unsent + self._unacknowledged()
         if not self._writing or self._pace is None:
@@ -432,8 +442,8 @@ class Connection:
             self._advance()
 
     def _send_some(self) -> Progress:
-        """Send until all is sent, the kernel takes no more, a turn's worth is sent, or a disk would
-        have to be waited for."""
+        """Send until all is sent, the kernel takes no more, a turn's worth is sent, or a disk or an
+        origin would have to be waited for."""
         out = self._out
         assert out is not None
         turn = SENDFILE_BYTES
@@ -451,6 +461,14 @@ class Connection:
                     out[0] = FileSlice(chunk.file, chunk.start + sent, chunk.stop)
                 else:
                     out.popleft()
+            elif isinstance(chunk, Stretch):
+                pieces = chunk.take(SENDFILE_BYTES)
+                if chunk.is_done:
+                    out.popleft()
+                elif not pieces:
+                    return Progress.BROKEN if chunk.has_failed else Progress.DRY
+                out.extendleft(reversed(pieces))
+                continue
             else:
                 # A head and a small file behind it leave in one segment. Before a large one that
                 # costs more than the segment it saves (17 us against 21 at 100 KB, 72 against 117
@@ -517,14 +535,35 @@ class Connection:
         file.resident_from, file.resident_to = start, stop
         self._on_writable()
 
+    def _wait_for_more(self) -> None:
+        """What there was of a growing body is sent; the origin has deadlines of its own, and the
+        client is not to blame."""
+        listener = self._listener
+        assert self._out is not None
+        rest = self._out[0]
+        assert isinstance(rest, Stretch)
+        self._pause_reading()
+        if self._writing:
+            self._writing = False
+            listener.loop.remove_writer(self._sock.fileno())
+        self._pace = None
+        self.deadline = float("inf")
+        # Not in the middle of what the writer of the body does.
+        rest.wait(functools.partial(listener.loop.call_soon, self._on_more))
+
+    def _on_more(self) -> None:
+        if self._sock.fileno() >= 0 and self._out is not None:
+            self._on_writable()
+
     def _finish(self) -> None:
         """A response has left whole."""
         listener = self._listener
         response, request = self._response, self._request
         self._out = self._pace = None
-        self._unsent = 0
+        unsent, self._unsent = self._unsent, 0
         if response is not None:
-            listener.handler.record(self.peer, request, response, response.length, self._started)
+            sent = response.length - unsent
+            listener.handler.record(self.peer, request, response, sent, self._started)
         self._response = self._request = None
         self._active = False
         if self._writing:
@@ -619,11 +658,12 @@ class Connection:
         listener = self._listener
         now = listener.clock.monotonic
         left = self._unsent + self._unacknowledged()
+        is_owed = self._writing or left > 0
         if self._pace is not None:
-            return left > 0 and self._pace.waited(left, now)
-        if left:
+            return is_owed and self._pace.waited(left, now)
+        if is_owed:
             self._pace = Pace(left, now, listener.settings.send_s)
-        return left > 0
+        return is_owed
 
     def shed(self) -> bool:
         """Close an idle connection before its time, for others need its place; False if it stays,

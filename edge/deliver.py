@@ -9,7 +9,7 @@ from typing import Final
 
 from edge.clock import Clock
 from edge.errors import RETRY_AFTER_STATUSES, Refusal
-from edge.http.body import FileSlice
+from edge.http.body import UNKNOWN_LENGTH, FileSlice, Stretch
 from edge.http.conditional import Preconditions, Verdict, evaluate
 from edge.http.date import format_date
 from edge.http.messages import Body, Request, Response
@@ -59,7 +59,7 @@ class Deliverer:
                     if_unmodified_since=request.field(b"if-unmodified-since"),
                 ),
                 is_safe=True,
-                etag=representation.etag,
+                etag=representation.etag or None,
                 last_modified=representation.last_modified,
             )
         if verdict is Verdict.PRECONDITION_FAILED:
@@ -130,7 +130,7 @@ class Deliverer:
         ):
             return None
         length = representation.length
-        ranges = select_ranges(field, length)
+        ranges = None if length == UNKNOWN_LENGTH else select_ranges(field, length)
         if ranges is None:
             return None
         if ranges is UNSATISFIABLE:
@@ -149,7 +149,7 @@ class Deliverer:
             part = _part(representation.body, one)
             return Response(206, head, (part,), one.size, cache=cache)
         frame = frame_multipart(representation.media_type, length, ranges, self._boundary)
-        body: list[bytes | FileSlice] = []
+        body: list[bytes | FileSlice | Stretch] = []
         for part_head, one in zip(frame.heads, frame.ranges, strict=True):
             body += (part_head, _part(representation.body, one))
         body.append(frame.closing)
@@ -162,12 +162,13 @@ class Deliverer:
     ) -> bytes:
         age = "" if facts.age_s is None else f"Age: {facts.age_s}\r\n{self._via}"
         timing = f"Server-Timing: {facts.timing}\r\n" if facts.timing else ""
+        # While it arrives, the tag of what is named by its bytes is known to nobody.
+        tag = f"ETag: {representation.etag}\r\n" if representation.etag else ""
         # RFC 9110 section 8.8.2.1: not later than Date, whatever a file's own clock said.
         modified = min(representation.last_modified, self._clock.wall)
         text = (
             f"{SERVER}{entity}"
-            f"ETag: {representation.etag}\r\n"
-            f"Last-Modified: {format_date(modified)}\r\n"
+            f"{tag}Last-Modified: {format_date(modified)}\r\n"
             "Accept-Ranges: bytes\r\n"
             f"Cache-Control: {facts.cache_control}\r\n{facts.vary}"
             f"{age}{NOSNIFF}Cache-Status: {facts.cache_status}\r\n{timing}"
@@ -184,13 +185,19 @@ class Deliverer:
         request: Request,
         status: int,
         fields: tuple[tuple[str, str], ...],
-        body: FileSlice,
+        body: FileSlice | Stretch,
         cache_status: str,
+        length: int | None = None,
     ) -> Response:
-        """An origin's answer that is not ours to keep, with the fields that may be passed on."""
-        length = len(body)
+        """An origin's answer that is not ours to keep, with the fields that may be passed on.
+
+        length: of what is still arriving, as far as it is known.
+        """
+        if length is None:
+            length = len(body)
         # RFC 9110 section 8.6: no Content-Length in a 204.
-        entity = "" if status in BODILESS_STATUSES else f"Content-Length: {length}\r\n"
+        is_told = status not in BODILESS_STATUSES and length != UNKNOWN_LENGTH
+        entity = f"Content-Length: {length}\r\n" if is_told else ""
         head = (
             status_line(status)
             + self._clock.date_line
@@ -255,13 +262,15 @@ class Deliverer:
 
 
 def _entity(representation: Representation) -> str:
+    if representation.length == UNKNOWN_LENGTH:
+        return f"Content-Type: {representation.media_type}\r\n"
     return (
         f"Content-Type: {representation.media_type}\r\nContent-Length: {representation.length}\r\n"
     )
 
 
-def _part(body: bytes | FileSlice, one: ByteRange) -> bytes | FileSlice:
-    if isinstance(body, FileSlice):
+def _part(body: bytes | FileSlice | Stretch, one: ByteRange) -> bytes | FileSlice | Stretch:
+    if isinstance(body, FileSlice | Stretch):
         return body.part(one.first, one.last)
     return body[one.first : one.last + 1]
 
@@ -272,4 +281,14 @@ def _with_body(
     """RFC 9110 section 9.3.2: HEAD has the fields of GET and no body."""
     if request.method == b"HEAD" or length == 0:
         return Response(status, head, cache=cache)
-    return Response(status, head, body, length, cache=cache)
+    if length != UNKNOWN_LENGTH:
+        return Response(status, head, body, length, cache=cache)
+    if request.minor == 0:
+        # RFC 9112 section 6.1: no Transfer-Encoding for who may not know it; the end of the
+        # connection is the end of the body, and a body that fails is cut by a reset.
+        return Response(status, head, body, cache=cache, close=True)
+    for part in body:
+        assert isinstance(part, Stretch)
+        part.is_chunked = True
+    head += b"Transfer-Encoding: chunked\r\n"
+    return Response(status, head, body, cache=cache)

@@ -9,7 +9,7 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from cache.errors import CacheError, FlightError, IndexUnavailable, StoreBusy
+from cache.errors import CacheError, FlightError, IndexUnavailable, LedElsewhere, StoreBusy
 from edge.http.parser import ParseError
 from edge.origin.errors import (
     BodyUnreadable,
@@ -167,6 +167,9 @@ REFUSALS: Final[dict[type[BaseException], Refusal]] = {
     ),
     StoreBusy: _refusal(503, "busy", "Too much is being done here; try again.", logging.WARNING),
     FlightError: _refusal(503, "busy", "Too much is being done here; try again.", logging.WARNING),
+    LedElsewhere: _refusal(
+        503, "led-elsewhere", "This is being made at another place; try again.", logging.WARNING
+    ),
     CacheError: _refusal(
         503, "cache", "This cannot be answered at the moment; try again.", logging.ERROR
     ),

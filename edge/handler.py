@@ -25,6 +25,7 @@ from cache.flight import Role
 from cache.key import Key
 from cache.orders import Order, Scope
 from edge.access import AccessLog, Peer, Record
+from edge.arrival import Arriving
 from edge.clock import Clock
 from edge.deliver import Deliverer
 from edge.errors import (
@@ -53,7 +54,18 @@ from edge.representation import Facts, Representation
 from edge.route import Route, Routes
 from edge.shelf import Shelf
 from edge.site import Site
-from edge.source import Found, Passed, Source, Sources, Way, raise_for_status
+from edge.source import (
+    Found,
+    Home,
+    Passed,
+    Passing,
+    Source,
+    Sources,
+    UnderWay,
+    Way,
+    raise_for_status,
+    source_of,
+)
 from edge.spellings import Spellings, url_of
 from edge.upgrades import QUICK_S, Upgrades
 from edge.urls.derivative import BadUrl
@@ -391,11 +403,17 @@ class Handler:
     async def _answer(self, request: Request, peer: Peer, route: Route) -> Response:
         found = await self._find(route)
         transform = route.found.transform
+        if isinstance(found.answer, Arriving | Passing):
+            if transform.is_identity:
+                return self._stream(request, route, found.answer, found.collapsed)
+            settled = await self._sources.settled(route.site, found.answer)
+            found = dataclasses.replace(found, answer=settled)
         mark = await self.marks.open(route.mark_path) if route.mark_path else None
         if isinstance(found.answer, Passed):
             terms = self._terms(request, peer, route.site, mark)
             return await self._pass(request, route, found.answer, found.collapsed, terms)
         # Together: a key names the bytes of its mark.
+        assert isinstance(found.answer, Source)
         source = route.source = found.answer
         route.mark = mark
         if self._spellings is not None and not route.is_noted:
@@ -465,7 +483,12 @@ class Handler:
             if response is not None:
                 return response
         token = source.opened.token
-        original = await self._sources.open_body(site, source)
+        original = await self._sources.maybe_open_body(site, source)
+        if original is None:
+            answer = await self._sources.refetch(site, source)
+            if isinstance(answer, Arriving | Passing):
+                return self._stream(request, route, answer, found.collapsed)
+            original = await self._sources.original_of(site, source, answer)
         record = original.record
         representation = Representation(
             validator=record.validator,
@@ -497,6 +520,44 @@ class Handler:
         facts = self._lifetimes.facts(site, source, status)
         word = "MISS" if is_new else "REVALIDATED"
         return self._deliverer.deliver(request, representation, facts, cache=word)
+
+    def _stream(
+        self, request: Request, route: Route, answer: UnderWay, collapsed: bool
+    ) -> Response:
+        """A large original that is on its way: its head now, and its bytes as they come."""
+        if isinstance(answer, Passing):
+            status = build_forward(
+                self._name,
+                Forward.URI_MISS,
+                status=answer.status,
+                detail=answer.storability.value,
+            )
+            return self._deliverer.pass_on(
+                request, answer.status, answer.fields, answer.body, status, answer.length
+            )
+        if not answer.body.is_whole:
+            raise OriginChanged(f"{answer.id.path!a} was refused by the store")
+        self.stats.misses += 1
+        record = answer.record
+        representation = Representation(
+            validator=record.validator,
+            etag=record.etag,
+            last_modified=record.last_modified,
+            media_type=record.media_type,
+            body=answer.body.read(),
+            fields=answer.fields,
+            length=answer.body.length,
+        )
+        status = build_forward(
+            self._name,
+            Forward.URI_MISS,
+            status=200,
+            stored=True,
+            collapsed=collapsed,
+            detail=Home.ORIGIN.value,
+        )
+        facts = self._lifetimes.facts(route.site, source_of(answer), status)
+        return self._deliverer.deliver(request, representation, facts, cache="MISS")
 
     async def _pass(
         self, request: Request, route: Route, passed: Passed, collapsed: bool, terms: Terms

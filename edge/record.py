@@ -28,7 +28,7 @@ from edge.http.etag import original_etag, parse_entity_tags
 from edge.http.freshness import NO_STALE, StaleWindows, initial_age, lifetime, stale_windows
 from edge.http.media_types import media_type_of
 from edge.origin.files import FileStatus, OpenedFile
-from edge.origin.messages import Headers, OriginResponse
+from edge.origin.messages import FIELD_VALUE, Headers, OriginResponse
 
 # What a dead origin once gave is served for a day unless it forbade it (must-revalidate and kin):
 # RFC 9111 section 4.2.4 allows it to a cache that is disconnected.
@@ -126,6 +126,12 @@ def completed(record: SourceRecord, length: int, digest: bytes) -> SourceRecord:
     value = rest.partition(" ")[2]
     validator = f"{word} {digest.hex()} {value}".rstrip()
     return dataclasses.replace(record, length=length, validator=validator, etag=f'"{digest.hex()}"')
+
+
+def named_early(record: SourceRecord) -> SourceRecord:
+    """The record of what is still arriving: only the origin's own strong tag is known."""
+    word, _, rest = record.validator.partition(" ")
+    return dataclasses.replace(record, etag=rest if word == "etag" else "")
 
 
 def record_of_response(
@@ -255,3 +261,16 @@ def replayed_fields(headers: Headers) -> Headers:
 def passed_fields(headers: Headers) -> Headers:
     """An uncacheable answer goes through with its own fields, but for those we write ourselves."""
     return tuple((name, value) for name, value in headers if name not in OWN)
+
+
+def is_replayable(entry: Entry) -> bool:
+    """Whether an original that another node has stored may go into response heads of ours: its
+    texts are what completed() and replayed_fields() leave."""
+    record = record_of_entry(entry)
+    named = completed(record, entry.length, entry.body_hash)
+    texts = (entry.etag, entry.media_type, *(value for _, value in entry.headers))
+    return (
+        (named.validator, named.etag) == (entry.validator, entry.etag)
+        and all(name in REPLAYED for name, _ in entry.headers)
+        and all(FIELD_VALUE.fullmatch(text) is not None for text in texts)
+    )

@@ -7,6 +7,7 @@ import asyncio
 import bisect
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from cache.fill import Fill
 from cache.flight import Flights, Landing
 from cache.index.interface import SourceRecord
 from cache.key import Key
+from cache.lease import Errand, Leases, keep
 from cache.store import Opened, Store
 from cache.stored import StoredFile
 from edge.clock import Clock
@@ -42,8 +44,8 @@ from resizer.errors import (
     ResizeError,
     TransferFailed,
 )
-from resizer.formats import InputOnly
-from resizer.job import Result
+from resizer.formats import Format, InputOnly
+from resizer.job import PLACEHOLDER_MEDIA_TYPE, Result
 from resizer.pool import Pool
 from resizer.transform import Transform
 
@@ -53,6 +55,9 @@ log = logging.getLogger("halftone.rendering")
 RENDER_BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 # Room reserved for a derivative before its size is known; what it really takes is accounted after.
 EXPECTED_BYTES: Final = 64 * 1024
+
+# Of what a resizer writes; nothing else is taken from another node.
+MEDIA_TYPES: Final = frozenset((PLACEHOLDER_MEDIA_TYPE, *(one.media_type for one in Format)))
 
 T = TypeVar("T")
 
@@ -125,6 +130,7 @@ class Derivatives:
         disk_threads: Executor,
         marks: Marks,
         failures: Failures,
+        leases: Leases | None = None,
     ) -> None:
         self._sources = sources
         self._store = store
@@ -136,6 +142,7 @@ class Derivatives:
         self._threads = disk_threads
         self._marks = marks
         self._failures = failures
+        self._leases = leases
         max_pixels = pool.settings.limits.max_pixels
         self._parents = Parents(sources, self._stored, encoder, max_pixels)
         self.stats = Stats()
@@ -199,15 +206,67 @@ class Derivatives:
         self, site: Site, source: Source, key: Key, transform: Transform, terms: Terms
     ) -> Made:
         """Inside a flight, as is the look-up: whoever comes while one is made finds it made."""
-        hit = await self.lookup(source, key)
+        hit = await self._held(source, key)
         if hit is not None:
-            return Made(hit, True, True, 0.0, 0.0, 0.0)
+            return hit
         validator = source.record.validator
         self._failures.check(source.id, failure_digest(key.digest, validator), source.opened)
+        make = functools.partial(self._make, site, source, key, transform, terms)
+        if self._leases is None:
+            return await make()
+        return await self._leases.once(
+            Errand(
+                key=key,
+                token=source.opened.token,
+                held=functools.partial(self._held, source, key),
+                fill=make,
+                follow=make,
+                take=functools.partial(self._take, source, source.record, key),
+                is_kept=_is_kept,
+            )
+        )
+
+    async def _held(self, source: Source, key: Key) -> Made | None:
+        hit = await self.lookup(source, key)
+        return None if hit is None else Made(hit, True, True, 0.0, 0.0, 0.0)
+
+    async def _take(
+        self, source: Source, record: SourceRecord, key: Key, entry: Entry, body: bytes
+    ) -> Made | None:
+        """What another node made of this version of the source, from the wire: kept here, too."""
+        direct = derivative_etag(record.validator, key.variant, self._encoder)
+        if (
+            entry.validator != record.validator
+            or not is_of_derivative(entry.etag, direct)
+            or entry.media_type not in MEDIA_TYPES
+            or entry.headers
+        ):
+            log.info("%a came in a parcel, of another version", key.source.path)
+            return None
+        representation = Representation(
+            validator=record.validator,
+            etag=entry.etag,
+            last_modified=record.last_modified,
+            media_type=entry.media_type,
+            body=body,
+            token=entry.token,
+            cost_ms=entry.cost_ms,
+        )
+        stored = await keep(self._store, entry, body)
+        if stored:
+            await self._shelf.remember(key, representation)
+        else:
+            self._sources.doubt(key.source)
+        return Made(representation, stored, True, 0.0, 0.0, 0.0)
+
+    async def _make(
+        self, site: Site, source: Source, key: Key, transform: Transform, terms: Terms
+    ) -> Made:
         self.stats.misses += 1
         self._check(terms)
         # Before any bytes: what comes of those from before a purge must not be kept after it.
         opened = source.opened
+        validator = source.record.validator
         loop = asyncio.get_running_loop()
         began = loop.time()
         found = await self._parents.maybe_find(site, source, transform)
@@ -468,6 +527,10 @@ class Derivatives:
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _is_kept(made: Made) -> bool:
+    return made.stored
 
 
 def version_digest(draft: Entry) -> bytes:

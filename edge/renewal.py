@@ -5,7 +5,7 @@ from typing import Final
 from edge.access import AccessLog
 from edge.clock import Clock
 from edge.deliver import Deliverer
-from edge.http.body import FileSlice
+from edge.http.body import FileSlice, Stretch
 from edge.http.messages import Request, Response
 from edge.lifetimes import Lifetimes
 from edge.marks import Marks
@@ -146,4 +146,7 @@ class Renewal:
                 self._sources.confirm(source)
             return data
         representation = self._shelf.in_memory(source, key) or self._shelf.in_open_file(source, key)
-        return None if representation is None else representation.body
+        if representation is None:
+            return None
+        assert not isinstance(representation.body, Stretch)
+        return representation.body

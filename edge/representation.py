@@ -7,7 +7,7 @@ head is put together at most once a second (Date, Age and ttl in it change no of
 from dataclasses import dataclass
 
 from cache.index.interface import UNKNOWN_TOKEN, Token
-from edge.http.body import FileSlice
+from edge.http.body import FileSlice, Stretch
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class Representation:
     """Not frozen: its head is cached in it, and its body may move from a file into memory.
 
     validator is that of the source it was made from, token the one that was current when it was
-    found or made; the representation holds as long as the source's are the same.
+    found or made; the representation holds as long as the source's are the same. One that is still
+    arriving may have no tag yet, and no length.
     """
 
     __slots__ = (
@@ -44,7 +45,7 @@ class Representation:
         etag: str,
         last_modified: int,
         media_type: str,
-        body: bytes | FileSlice,
+        body: bytes | FileSlice | Stretch,
         fields: tuple[tuple[str, str], ...] = (),
         length: int | None = None,
         token: Token = UNKNOWN_TOKEN,

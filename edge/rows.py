@@ -11,10 +11,12 @@ from typing import Final
 from cache.flight import Flights
 from cache.folders import Folders
 from cache.index.interface import Index
+from cache.lease import Leases
 from cache.memory import Memory
 from cache.room import Kind
 from cache.store import Store
 from edge.access import AccessLog
+from edge.arrival import Arrivals
 from edge.downstream import Downstream
 from edge.failures import Failures
 from edge.garbage import Garbage
@@ -33,7 +35,7 @@ from edge.representation import Representation
 from edge.residency import Residency
 from edge.seat import Bulletin
 from edge.site import Sites
-from edge.source import Found
+from edge.source import Found, Settled
 from edge.spellings import Spellings
 from edge.upgrades import Upgrades
 from resizer.cost import Lane
@@ -754,5 +756,86 @@ def resizer_rows(pool: Pool) -> Sequence[Row]:
             "Ladders that made way for a render that somebody waited for.",
             (),
             single(lambda: stats.ladders_paused),
+        ),
+    )
+
+
+def arrival_rows(arrivals: Arrivals[Settled]) -> Sequence[Row]:
+    """Large originals that are sent while they arrive."""
+    stats = arrivals.stats
+    return (
+        Gauge(
+            "halftone_arrivals_under_way",
+            "Large originals that are being read from origins.",
+            (),
+            single(lambda: len(arrivals)),
+        ),
+        Counter(
+            "halftone_arrivals",
+            "Large originals sent while they arrived, by what became of them; failed: cut off,"
+            " abandoned: not to be kept and nobody left to read them.",
+            ("result",),
+            lambda: (((name,), getattr(stats, name)) for name in ("ended", "failed", "abandoned")),
+        ),
+        Counter(
+            "halftone_arrival_joins",
+            "Requests that found the original they asked for on its way.",
+            (),
+            single(lambda: stats.joined),
+        ),
+        Counter(
+            "halftone_arrivals_diverted",
+            "Large originals that the store refused when they had begun: its disk was full, or they"
+            " turned out too large.",
+            (),
+            single(lambda: stats.diverted),
+        ),
+        Counter(
+            "halftone_arrival_stalls",
+            "Times that an origin was left unread until the reader of what is not kept caught up.",
+            (),
+            single(lambda: stats.stalled),
+        ),
+    )
+
+
+def lease_rows(leases: Leases) -> Sequence[Row]:
+    """Fills that are done once in the farm, and who waited for them."""
+    stats = leases.stats
+    return (
+        Counter(
+            "halftone_leases",
+            "Leases of fills; led: granted, lost: not renewed in time, without: the index did not"
+            " answer and the fill went on without one.",
+            ("result",),
+            lambda: (((name,), getattr(stats, name)) for name in ("led", "lost", "without")),
+        ),
+        Counter(
+            "halftone_lease_waits",
+            "Fills that another worker or node did meanwhile, by what came of the wait; held: found"
+            " on disk, parcels: handed over, replaced: the other was gone, alone: nothing could be"
+            " handed over, undecided: the index fell silent, gave_up: answered with 503.",
+            ("result",),
+            lambda: (
+                ((name,), getattr(stats, name))
+                for name in ("held", "parcels", "replaced", "alone", "undecided", "gave_up")
+            ),
+        ),
+        Gauge(
+            "halftone_lease_waiting",
+            "Fills that wait for what another worker or node does.",
+            (),
+            single(lambda: leases.waiting),
+        ),
+        Counter(
+            "halftone_lease_parcels",
+            "Entries left for those who waited; taken at once, without a wait; refused: not what"
+            " they should be, or of no use any more.",
+            ("result",),
+            lambda: (
+                (("left",), stats.handed_over),
+                (("at_once",), stats.at_once),
+                (("refused",), stats.refused),
+            ),
         ),
     )

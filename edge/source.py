@@ -10,12 +10,14 @@ our files, so the two can differ, and then the bytes are fetched again.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import enum
 import functools
 import logging
+import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -23,17 +25,20 @@ from typing import Final, TypeVar
 import xxhash
 
 from cache.entry import Entry
-from cache.errors import NotStored
+from cache.errors import LedElsewhere, NotStored
+from cache.fill import Fill
 from cache.flight import Flights, Role
 from cache.index.interface import UNKNOWN_TOKEN, SourceRecord
 from cache.key import Key, SourceId
+from cache.lease import Errand, Leases, keep
 from cache.orders import Act, Order, Scope
 from cache.store import Opened, Store
 from cache.stored import StoredFile
+from edge.arrival import Arrivals, Arriving, Incoming, growing_in
 from edge.clock import Clock
 from edge.errors import Gone, NotFound, OriginChanged, OriginSaidNo, TakenDown
 from edge.failures import Failures, failure_digest
-from edge.http.body import Descriptor, FileSlice
+from edge.http.body import UNKNOWN_LENGTH, Descriptor, FileSlice, Stretch
 from edge.http.directives import effective_control
 from edge.http.freshness import Storability, may_store
 from edge.origin.errors import (
@@ -45,7 +50,7 @@ from edge.origin.errors import (
     Refusal,
 )
 from edge.origin.files import Docroot, FileStatus
-from edge.origin.messages import Headers, OriginRequest, OriginResponse
+from edge.origin.messages import Headers, OriginRequest
 from edge.policy.tags import parse_surrogate_key
 from edge.record import (
     MAX_AHEAD_S,
@@ -55,7 +60,9 @@ from edge.record import (
     folded,
     is_ended,
     is_fresh,
+    is_replayable,
     may_use_meanwhile,
+    named_early,
     passed_fields,
     record_of_entry,
     record_of_file,
@@ -68,6 +75,7 @@ from edge.refresh import Refreshes
 from edge.site import Site
 from edge.spool import Spool
 from edge.urls.path import build_path
+from resizer.errors import PictureTooLarge
 
 # A docroot file is looked at again after this time, as lighttpd's stat cache does.
 STAT_TTL_S: Final = 1
@@ -164,8 +172,26 @@ class Passed:
 
 
 @dataclass(frozen=True, slots=True)
+class Passing:
+    """As Passed, of a large body that is still on its way to its only reader. length is what was
+    announced, or UNKNOWN_LENGTH; record is without what the last byte tells."""
+
+    status: int
+    fields: Headers
+    body: Stretch
+    length: int
+    storability: Storability
+    record: SourceRecord | None = None
+
+
+# What is there, and what is on its way: then settled() tells what becomes of it.
+Settled = Source | Passed
+UnderWay = Arriving[Settled] | Passing
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    answer: Source | Passed
+    answer: Settled | UnderWay
     way: Way
     collapsed: bool = False  # waited for another request's answer
 
@@ -211,6 +237,7 @@ class Sources:
         spool: Spool,
         failures: Failures,
         refreshes: Refreshes[Found],
+        leases: Leases | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -221,6 +248,8 @@ class Sources:
         self._failures = failures
         self._refreshes = refreshes
         self._ticked_at = clock.wall
+        self._leases = leases
+        self.arrivals: Arrivals[Settled] = Arrivals(spool, disk_threads)
         self._known: OrderedDict[SourceId, Source] = OrderedDict()
         self.stats = Stats()
 
@@ -256,9 +285,10 @@ class Sources:
         found = landing.value
         if landing.role is Role.LED:
             return found
-        if isinstance(found.answer, Passed) and not found.answer.is_shareable:
-            return await self._open(site, path, query)
-        return dataclasses.replace(found, collapsed=True)
+        if not _is_for_one(found.answer):
+            return dataclasses.replace(found, collapsed=True)
+        del landing, found  # or its reader seemed to be there as long as we wait
+        return await self._open(site, path, query)
 
     def recheck(self, site: Site, source: Source) -> bool:
         """Look at a docroot file again, on the loop: its path is in the kernel's cache since it was
@@ -550,12 +580,106 @@ class Sources:
         *,
         is_kept: bool = True,
     ) -> Found:
-        """One exchange; record None asks for the whole. is_kept False: the store has refused it."""
+        """One exchange; record None asks for the whole. is_kept False: the store has refused it.
+
+        Once for the whole farm, as far as others can be given what comes of it.
+        """
+        arriving = self.arrivals.find(source_id, opened.token)
+        if arriving is not None and arriving.body.is_whole:
+            return Found(arriving, Way.FETCHED, collapsed=True)
+        exchange = functools.partial(
+            self._exchange, site, source_id, opened, record, is_kept=is_kept
+        )
+        if self._leases is None or not is_kept:
+            return await exchange()
+        since = 0 if opened.record is None else opened.record.stored_at
+        known = self._known.get(source_id)
+        if known is not None:
+            since = max(since, known.record.stored_at)
+        follow = exchange
+        if record is not None:
+            follow = functools.partial(self._confirmed_elsewhere, site, source_id, exchange)
+        try:
+            return await self._leases.once(
+                Errand(
+                    key=Key(source_id, ""),
+                    token=opened.token,
+                    held=functools.partial(self._fetched_here, site, source_id, opened, since),
+                    fill=exchange,
+                    follow=follow,
+                    take=functools.partial(self._take, site, source_id, opened, since),
+                    is_kept=_is_kept,
+                )
+            )
+        except LedElsewhere as error:
+            if record is None:
+                raise
+            # As if the origin were busy: what it gave before stands in, where it may.
+            raise OriginOverloaded(str(error), 1) from error
+
+    async def _fetched_here(
+        self, site: Site, source_id: SourceId, opened: Opened, since: int
+    ) -> Found | None:
+        """What another worker of this node has stored since."""
+        stored = await self._store.lookup(
+            Key(source_id, ""), opened.current, applied=opened.applied
+        )
+        if stored is None:
+            return None
+        with stored:
+            return self._maybe_newer(site, source_id, opened, since, stored.entry)
+
+    async def _take(
+        self,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        since: int,
+        entry: Entry,
+        body: bytes,
+    ) -> Found | None:
+        """What another node has fetched; from the wire."""
+        if not is_replayable(entry) or not await keep(self._store, entry, body):
+            return None
+        return self._maybe_newer(site, source_id, opened, since, entry)
+
+    def _maybe_newer(
+        self, site: Site, source_id: SourceId, opened: Opened, since: int, entry: Entry
+    ) -> Found | None:
+        """Fresh, and no older than what was known when the origin was to be asked."""
+        if entry.stored_at < since or self._clock.wall >= entry.fresh_until:
+            return None
+        record = record_of_entry(entry)
+        source = self._remember(site, source_id, Home.ORIGIN, opened, record)
+        return Found(source, Way.KNOWN, collapsed=True)
+
+    async def _confirmed_elsewhere(
+        self, site: Site, source_id: SourceId, exchange: Callable[[], Awaitable[Found]]
+    ) -> Found:
+        """Another process has asked the origin just now: the index may know what it said."""
+        path = source_id.path.partition(QUERY_MARK)[0]
+        known = self._known.get(source_id)
+        opened, record = await self._recall(source_id, known, site.tags.of(path))
+        if record is None or self._clock.wall >= record.fresh_until:
+            return await exchange()
+        source = self._remember(site, source_id, Home.ORIGIN, opened, record)
+        return Found(source, Way.KNOWN, collapsed=True)
+
+    async def _exchange(
+        self,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        record: SourceRecord | None,
+        *,
+        is_kept: bool,
+    ) -> Found:
+        """_fetch(), by this process."""
         origin = site.origin
         assert origin is not None
         asked_at = self._clock.wall
         seen = self._store.orders.head
-        response = await origin.fetch(self._request(site, source_id, record))
+        response = Incoming(await origin.fetch(self._request(site, source_id, record)))
         try:
             answered_at = self._clock.wall
             status = response.status
@@ -585,14 +709,15 @@ class Sources:
                 await self._replaced(source_id, opened, record)
                 return Found(await self._pass(response, told, storability), Way.FETCHED)
             if is_kept:
-                return Found(await self._keep(site, source_id, opened, response, told), Way.FETCHED)
+                answer = await self._keep(site, source_id, opened, response, told, record)
+                return Found(answer, Way.FETCHED)
             return Found(await self._pass(response, told, storability), Way.FETCHED)
         except NotStored as error:
             # In the middle of the body: the disk is full. The next answer goes around the store.
             log.warning("%a is passed on without being stored: %s", source_id.path, error)
         finally:
             await response.aclose()
-        return await self._fetch(site, source_id, opened, None, is_kept=False)
+        return await self._exchange(site, source_id, opened, None, is_kept=False)
 
     def _request(
         self, site: Site, source_id: SourceId, record: SourceRecord | None
@@ -648,13 +773,16 @@ class Sources:
         site: Site,
         source_id: SourceId,
         opened: Opened,
-        response: OriginResponse,
+        response: Incoming,
         record: SourceRecord,
-    ) -> "Source | Passed":
+        before: SourceRecord | None,
+    ) -> Settled | UnderWay:
         """Store an original while it arrives; what does not fit is passed on instead.
 
-        Raises NotStored when the disk refuses the body after it has begun.
+        before: what stands in for it where it fails. Raises NotStored when the disk refuses a small
+        body after it has begun.
         """
+        is_large = await response.is_large()
         draft = Entry(
             key=Key(source_id, ""),
             token=opened.token,
@@ -674,36 +802,88 @@ class Sources:
         except NotStored as error:
             log.warning("%a is passed on without being stored: %s", source_id.path, error)
             return await self._pass(response, record, Storability.STORABLE)
-        with fill:
-            length, digest = await self._write_body(response, fill.write)
-            record = completed(record, length, digest)
-            entry = dataclasses.replace(
-                draft,
-                length=length,
-                body_hash=digest,
-                etag=record.etag,
-                validator=record.validator,
+        if not is_large:
+            with fill:
+                length, digest = await self._write_body(response, fill.write)
+                return await self._publish(site, opened, response, record, fill, length, digest)
+        with contextlib.ExitStack() as stack:
+            stack.callback(fill.abort)
+            duplicate = Descriptor(os.dup(fill.fd))
+            stack.pop_all()
+        incoming = response.hand_over()
+        arriving: Arriving[Settled] = Arriving(
+            source_id,
+            opened,
+            named_early(record),
+            _guarded(record.media_type, draft.headers),
+            growing_in(fill, incoming, duplicate),
+            asyncio.get_running_loop().create_future(),
+        )
+        self.arrivals.keep(
+            incoming,
+            arriving,
+            fill,
+            functools.partial(self._publish, site, opened, incoming, record, fill),
+            functools.partial(self._meaning, site, source_id, opened, before),
+        )
+        return arriving
+
+    async def _publish(
+        self,
+        site: Site,
+        opened: Opened,
+        response: Incoming,
+        record: SourceRecord,
+        fill: Fill,
+        length: int,
+        digest: bytes,
+    ) -> Settled:
+        """Of a body that is whole; where it cannot be kept its bytes are there all the same."""
+        source_id = fill.draft.key.source
+        record = completed(record, length, digest)
+        entry = dataclasses.replace(
+            fill.draft,
+            length=length,
+            body_hash=digest,
+            etag=record.etag,
+            validator=record.validator,
+        )
+        try:
+            if not response.is_cacheable:
+                raise NotStored("something about the exchange was odd")
+            stored = await self._store.commit(fill, entry)
+        except NotStored as error:
+            log.warning("%a is passed on without being stored: %s", source_id.path, error)
+            stored = fill.detach(entry)
+            return Passed(
+                200,
+                passed_fields(response.headers),
+                slice_of(stored),
+                digest,
+                Storability.STORABLE,
+                record,
             )
-            try:
-                if not response.is_cacheable:
-                    raise NotStored("something about the exchange was odd")
-                stored = await self._store.commit(fill, entry)
-            except NotStored as error:
-                log.warning("%a is passed on without being stored: %s", source_id.path, error)
-                stored = fill.detach(entry)
-                return Passed(
-                    200,
-                    passed_fields(response.headers),
-                    slice_of(stored),
-                    digest,
-                    Storability.STORABLE,
-                    record,
-                )
-            stored.close()
+        stored.close()
         return await self._renew(site, source_id, opened, record)
 
+    def _meaning(
+        self,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        before: SourceRecord | None,
+        error: OriginError,
+    ) -> Exception:
+        """Of an origin that failed in the middle of a body. Where something stands in for it, that
+        is found by looking once more; who has begun to get the body cannot be helped."""
+        if before is None or self._clock.wall >= before.stale_until:
+            return error
+        retry_at = self._clock.wall + RETRY_ORIGIN_S
+        self._stale(site, source_id, opened, before, Stale.IF_ERROR, retry_at)
+        return OriginChanged(str(error))
+
     async def _write_body(
-        self, response: OriginResponse, write: Callable[[bytes], None]
+        self, response: Incoming, write: Callable[[bytes], None]
     ) -> tuple[int, bytes]:
         """Pass the body to write(), piece by piece in a disk thread; its length and xxh3-128."""
         hasher = xxhash.xxh3_128()
@@ -715,9 +895,19 @@ class Sources:
         return length, hasher.digest()
 
     async def _pass(
-        self, response: OriginResponse, record: SourceRecord | None, storability: Storability
-    ) -> Passed:
+        self, response: Incoming, record: SourceRecord | None, storability: Storability
+    ) -> Passed | Passing:
         """A body that is not kept: gone with its last reader."""
+        if await response.is_large():
+            length = response.content_length
+            return Passing(
+                response.status,
+                passed_fields(response.headers),
+                self.arrivals.pass_on(response.hand_over()),
+                UNKNOWN_LENGTH if length is None else length,
+                storability,
+                record,
+            )
         spooled = await self._in_thread(self._spool.open)
         length, digest = await self._write_body(response, spooled.write)
         return Passed(
@@ -740,14 +930,66 @@ class Sources:
         original = await self.maybe_open_body(site, source)
         if original is not None:
             return original
-        # Evicted, or of another version than the record: the bytes are fetched, all of them, once
-        # for everybody. The key's digest is no source's, so this joins no open().
+        return await self.original_of(site, source, await self.refetch(site, source))
+
+    async def refetch(self, site: Site, source: Source) -> Settled | UnderWay:
+        """Evicted, or of another version than the record: the bytes are fetched, all of them, once
+        for everybody. The key's digest is no source's, so this joins no open()."""
         landing = await self._flights.do(
             Key(source.id, "").digest,
             source.opened.token,
             lambda: self._fetch(site, source.id, source.opened, None),
         )
         answer = landing.value.answer
+        if landing.role is Role.LED or not _is_for_one(answer):
+            return answer
+        del landing, answer
+        return (await self._fetch(site, source.id, source.opened, None)).answer
+
+    async def settled(self, site: Site, answer: UnderWay) -> Settled:
+        """What becomes of it, for who needs it whole. Raises PictureTooLarge, OriginError, and
+        OriginChanged when it has to be opened again."""
+        length = answer.length if isinstance(answer, Passing) else answer.body.length
+        if length > site.max_source_bytes:
+            raise PictureTooLarge(f"{length} bytes, the site's limit {site.max_source_bytes}")
+        if isinstance(answer, Passing):
+            return await self._whole(site, answer)
+        try:
+            return await asyncio.shield(answer.ended)
+        except NotStored:
+            # Refused in the middle. It is fetched around the store, once for all who wait.
+            landing = await self._flights.do(
+                Key(answer.id, "").digest,
+                answer.opened.token,
+                lambda: self._fetch_whole(site, answer),
+            )
+            settled = landing.value.answer
+            if isinstance(settled, Arriving | Passing):
+                raise OriginChanged(f"{answer.id.path!a} is on its way again") from None
+            return settled
+
+    async def _fetch_whole(self, site: Site, gone: Arriving[Settled]) -> Found:
+        found = await self._fetch(site, gone.id, gone.opened, None, is_kept=False)
+        if not isinstance(found.answer, Passing):
+            return found
+        return dataclasses.replace(found, answer=await self._whole(site, found.answer))
+
+    async def _whole(self, site: Site, passing: Passing) -> Passed:
+        body, digest = await self.arrivals.whole(passing.body, site.max_source_bytes)
+        record = passing.record
+        return Passed(
+            passing.status,
+            passing.fields,
+            body,
+            digest,
+            passing.storability,
+            None if record is None else completed(record, len(body), digest),
+        )
+
+    async def original_of(self, site: Site, source: Source, answer: Settled | UnderWay) -> Original:
+        """What open_body() says, of the answer to refetch()."""
+        if isinstance(answer, Arriving | Passing):
+            answer = await self.settled(site, answer)
         if isinstance(answer, Passed):
             raise_for_status(answer)
             if answer.record is None or answer.storability is not Storability.STORABLE:
@@ -803,6 +1045,22 @@ def _renounce(source: Source) -> None:
     source.fresh_until = 0
     source.file = None
     source.opened = NOT_ASKED
+
+
+def _is_for_one(answer: Settled | UnderWay) -> bool:
+    """Made for the client who asked, or read by one only."""
+    if isinstance(answer, Passing):
+        return True
+    return isinstance(answer, Passed) and not answer.is_shareable
+
+
+def _is_kept(found: Found) -> bool:
+    return found.way is Way.FETCHED and isinstance(found.answer, Source)
+
+
+def source_of(arriving: Arriving[Settled]) -> Source:
+    """As it would be known, if it were here already."""
+    return Source(arriving.id, Home.ORIGIN, arriving.opened, arriving.record)
 
 
 def _guarded(media_type: str, fields: Headers) -> Headers:

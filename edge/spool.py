@@ -74,6 +74,14 @@ class SpooledBody:
         self._file = file
         self._length = 0
 
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def file(self) -> Descriptor:
+        """Another one after a write that the disk refused."""
+        return self._file
+
     def write(self, data: bytes) -> None:
         """Append; blocks on the disk. Raises StoreBusy when neither disk nor memory has room."""
         if not isinstance(self._file, _InMemory):

@@ -6,7 +6,7 @@ the wire stays bytes until one place checks and decodes it.
 
 from collections.abc import Sequence
 
-from edge.http.body import FileSlice
+from edge.http.body import FileSlice, Stretch
 
 
 class Request:
@@ -44,16 +44,17 @@ class Request:
         return None if value is None else value.decode("latin-1")
 
 
-# What follows a head on the wire, in order: bytes in memory or slices of open files.
-Body = Sequence[bytes | FileSlice]
+# What follows a head on the wire, in order: bytes in memory, slices of open files, and stretches of
+# what is still arriving.
+Body = Sequence[bytes | FileSlice | Stretch]
 
 
 class Response:
     """A head, complete but for what belongs to the connection, and the slices of its body.
 
     head ends with the last field's CRLF: the connection adds "Connection: close" where it closes,
-    and the empty line. length counts the body bytes on the wire. For the access line: status, and
-    cache, one word such as "HIT" or "MISS".
+    and the empty line. length counts the body bytes on the wire, 0 where nobody knows them before
+    the last is sent. For the access line: status, and cache, one word such as "HIT" or "MISS".
     """
 
     __slots__ = ("body", "cache", "close", "head", "length", "status")

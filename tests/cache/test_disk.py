@@ -150,12 +150,47 @@ def test_what_can_never_fit_is_refused(disk: Disk, root: Path) -> None:
         disk.reserve(kit.draft(), disk.room.largest)
     with disk.reserve(kit.draft(), 1) as fill:  # announced small, became large
         body = b"z" * disk.room.largest
-        fill.write(body)
+        os.pwrite(fill.fd, body, fill.body_offset)  # as a resizer does
         with pytest.raises(DoesNotFit):
             fill.commit(kit.with_body(kit.draft(), body))
         with fill.detach(kit.with_body(kit.draft(), body)) as stored:
             assert stored.read() == body
     kit.check(disk, root)
+
+
+def test_a_body_of_unknown_length_claims_what_it_takes(disk: Disk, root: Path) -> None:
+    piece = b"z" * 65_536
+    with disk.reserve(kit.draft(), 1) as fill:
+        written = 0
+        while written + len(piece) < disk.room.largest - 4096:
+            fill.write(piece)
+            written += len(piece)
+            assert written < disk.room.used <= disk.room.largest
+        with pytest.raises(DoesNotFit):
+            fill.write(piece)
+        assert (disk.room.used, disk.room.used_inodes) == (0, 0)
+        assert not kit.temp_files(root)
+        # The bytes are still there for whoever reads along.
+        assert os.pread(fill.fd, len(piece), fill.body_offset + written - len(piece)) == piece
+    with disk.reserve(kit.draft(), 1) as fill:
+        fill.write(piece * 3)
+        fill.commit(kit.with_body(kit.draft(), piece * 3)).close()
+    kit.check(disk, root)
+
+
+def test_a_body_that_grows_makes_room(root: Path) -> None:
+    disk = Disk(str(root), size=1_000_000, inodes=100)
+    body = b"z" * 60_000
+    for number in range(12):
+        kit.store(disk, str(number), body)
+    with disk.reserve(kit.draft("film"), 1) as first, disk.reserve(kit.draft("next"), 1) as second:
+        for fill in (first, second):
+            fill.write(b"z" * 50_000)
+            fill.write(b"z" * 50_000)
+        assert disk.room.fits
+        assert disk.stats.evicted
+    kit.check(disk, root)
+    disk.close()
 
 
 # Damage. Each leaves nothing servable where the entry was, and must not be served.

@@ -169,6 +169,7 @@ def run(folder: Path, test: Callable[[Bench], Awaitable[None]], docroot: Any = N
         finally:
             await bench.refreshes.stop()
             await bench.flights.stop(5)
+            await bench.sources.arrivals.stop(5)
             await bench.store.stop()
             bench.threads.shutdown()
 

@@ -2,16 +2,45 @@
 
 import asyncio
 import contextlib
+import queue
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import Self
 
 from tests.peers.fastcgi import Behaviour, Seen, fastcgi_peer
 
 Answer = Behaviour | Callable[[Seen], Behaviour]
+
+
+class Tap:
+    """An answer that the test lets run: bytes behind the head, then end() or cut()."""
+
+    def __init__(self, *fields: str, length: int | None = None) -> None:
+        lines = ["Status: 200 OK", "Content-Type: image/jpeg", *fields]
+        if length is not None:
+            lines.append(f"Content-Length: {length}")
+        self._bits: queue.SimpleQueue[bytes | EllipsisType | None] = queue.SimpleQueue()
+        self.send("".join(f"{line}\r\n" for line in lines).encode() + b"\r\n")
+
+    def send(self, data: bytes) -> None:
+        self._bits.put(data)
+
+    def end(self) -> None:
+        self._bits.put(...)
+
+    def cut(self) -> None:
+        self._bits.put(None)
+
+    def __call__(self, seen: Seen) -> Behaviour:
+        return Behaviour(stdout=b"", bits=self._run)
+
+    async def _run(self) -> AsyncIterator[bytes | None]:
+        while (bit := await asyncio.to_thread(self._bits.get)) is not ...:
+            assert not isinstance(bit, EllipsisType)
+            yield bit
 
 
 class Application:

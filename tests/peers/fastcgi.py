@@ -31,6 +31,8 @@ class Behaviour:
 
     stdout: bytes = PLAIN + BODY
     raw: bytes | None = None  # instead of everything below
+    # Content of STDOUT bit by bit, instead of stdout; a None ends the connection there.
+    bits: Callable[[], AsyncIterator[bytes | None]] | None = None
     stderr_before: bytes = b""
     stderr_after: bytes = b""
     record_bytes: int = 65_535  # content of each STDOUT record
@@ -215,6 +217,13 @@ class FastCGIPeer:
         self, behaviour: Behaviour, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         """True when the connection is good for another request."""
+        if behaviour.bits is not None:
+            async for bit in behaviour.bits():
+                if bit is None:
+                    writer.transport.abort()
+                    return False
+                writer.write(behaviour.record(STDOUT, bit))
+                await writer.drain()
         wire = behaviour.wire()
         ends = (behaviour.cut_at, behaviour.reset_at, behaviour.stall_at)
         wire = wire[: min((end for end in ends if end is not None), default=len(wire))]

@@ -39,6 +39,9 @@ from edge.origin.messages import Headers, OriginRequest
 # Never multiplexed, so every request may have the same.
 REQUEST_ID: Final = 1
 _READ_BYTES: Final = 64 * 1024
+# Bytes of a body that earn a second of total_s: that bound is for answers that drip, and a film
+# takes as long as a slow line needs for it.
+RATE: Final = 64 * 1024
 # What an aborted exchange may still bring before its connection is closed after all. php-fpm looks
 # at ABORT_REQUEST only when it reads: short answers end in this time, long ones are cut.
 DRAIN_S: Final = 0.5
@@ -325,6 +328,7 @@ class FastCGIResponse:
         self._has_stdout = True
         body = self._reply.receive_data(content)
         if body:
+            self._budget_s += len(body) / RATE
             self._ready.append(body)
         if self._reply.has_excess:
             # The answer is whole; waiting for the end of what nobody wants would be a gift.

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import pytest
@@ -249,6 +249,25 @@ def test_a_drip_meets_the_total_deadline(loop: str) -> None:
     outcome = sealed(main(), loop)
     assert type(outcome.error) is OriginTimeout
     assert outcome.error.phase is Phase.TOTAL
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_large_body_may_take_longer_than_the_total(loop: str) -> None:
+    """A megabyte earns 16 s, so the rest is waited for though the total is over."""
+    total_s = 5 * SHORT_S
+    body = bytes(1 << 20)
+    head = b"Content-Type: video/mp4\r\nContent-Length: %d\r\n\r\n" % (2 * len(body))
+
+    async def bits() -> AsyncIterator[bytes]:
+        yield head + body
+        await asyncio.sleep(total_s)
+        yield body
+
+    behaviour = Behaviour(stdout=b"", bits=bits)
+    deadlines = dataclasses.replace(PATIENT, total_s=total_s)
+    outcome = sealed(ask(behaviour, deadlines=deadlines), loop)
+    assert outcome.error is None
+    assert outcome.body == 2 * body
 
 
 PLAIN_RECORD = Behaviour().record(STDOUT, PLAIN)
