@@ -180,8 +180,8 @@ def compare_shares(
 
 HEAD: Final = """\
 {date}, commit {commit}. `python -m tests.bench.simulate`; nothing here is timed, so no machine is
-named. Medians of the seeds; smallest and largest in brackets. The constants of the node's policy were
-chosen on other seeds, 1 to 5.
+named. Medians of the seeds; smallest and largest in brackets. The constants of the node's policy
+were chosen on other seeds, 1 to 5.
 
 {what}
 
