@@ -80,7 +80,11 @@ class Hints:
                 try:
                     outcome = "told" if await hint[0]() else "outdated"
                 except IndexUnavailable:
-                    return  # the next answer wakes us
+                    # The next answer wakes us. It may come from another server of a cluster, so
+                    # that the next hint has better luck.
+                    if self._waiting.get(name) is hint:
+                        self._waiting[name] = self._waiting.pop(name)
+                    return
                 except Exception:  # noqa: BLE001  # one bad hint must not keep the others
                     _log.exception("telling the index what it has missed failed")
                     outcome = "dropped"

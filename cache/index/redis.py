@@ -155,8 +155,8 @@ class RedisIndex:
 
     async def probe(self) -> None:
         await self.link.probe()
-        if not self.link.is_degraded:
-            self._hints.wake()
+        # Also while some server of a cluster is away: hints for the others can be told.
+        self._hints.wake()
 
     async def start(self) -> None:
         await self.link.start()

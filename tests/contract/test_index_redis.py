@@ -41,7 +41,8 @@ def fresh(shared_server: RedisServer) -> RedisServer:
 
 @pytest.fixture
 def second() -> Iterator[RedisServer]:
-    server = RedisServer().start()
+    # A replica that writes its first AOF cannot be ended.
+    server = RedisServer("--appendonly", "no").start()
     yield server
     server.close()
 
