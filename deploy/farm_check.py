@@ -8,7 +8,9 @@ host calls Squid, for the table. Exit status 0 when everything was as it should 
 
 import http.client
 import io
+import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,6 +35,12 @@ PICTURES = (
 SHARED = "/chart.jpg?w=250"
 SHARED_SOURCE = SourceId("*", "/chart.jpg")
 MEDIA_TYPE = "image/jpeg"
+# What is purged, by one of its derivatives; all of PICTURES are made of it.
+PURGED = "/landscape.jpg?w=220"
+# The name under which Squid asks (defaultsite), and so the one that the edges know URLs by.
+SITE = "img.example.com"
+# In this time the other edges have heard of a purge.
+HEARD_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -62,10 +70,10 @@ class Reply:
         return self.fields.get("cache-status", "-").partition(";")[0]
 
 
-def ask(address: tuple[str, int], target: str) -> Reply:
+def ask(address: tuple[str, int], target: str, method: str = "GET", host: str = "") -> Reply:
     connection = http.client.HTTPConnection(*address, timeout=ANSWER_S)
     try:
-        connection.request("GET", target)
+        connection.request(method, target, headers={"Host": host} if host else {})
         response = connection.getresponse()
         fields = {name.lower(): value for name, value in response.getheaders()}
         return Reply(response.status, fields, response.read())
@@ -123,6 +131,36 @@ def check_index() -> Iterator[str]:
         yield f"no picture made of {SHARED_SOURCE.path} is listed in Redis"
 
 
+def check_purge() -> Iterator[str]:
+    """One purge at one edge, and neither Squid nor the other edge has anything of the original."""
+    before = {target: ask(SQUID, target) for target, _ in PICTURES}
+    reply = ask((EDGES[0][0], ADMIN_PORT), PURGED, "PURGE", SITE)
+    if reply.status != http.HTTPStatus.OK:
+        yield f"PURGE {PURGED}: status {reply.status}: {reply.body!r}"
+        return
+    answer = json.loads(reply.body)
+    told = answer["downstream"]
+    print(
+        f"purged: {answer['purged']} entries ({answer['scope']}), of {answer['urls']} URLs Squid"
+        f" was told {told['told']}"
+    )
+    if answer["scope"] != "cluster" or not answer["purged"]:
+        yield f"PURGE {PURGED}: it purged {answer['purged']}, scope {answer['scope']}"
+    if told["told"] < len(PICTURES) or told["failed"] or told["pending"]:
+        yield f"PURGE {PURGED}: Squid was told {told}, of {len(PICTURES)} URLs at least"
+    time.sleep(HEARD_S)
+    for target, size in PICTURES:
+        after = ask(SQUID, target)
+        if before[target].squid != "HIT" or after.squid != "MISS":
+            yield (
+                f"{target}: Squid said {before[target].squid} before the purge,"
+                f" {after.squid} after it"
+            )
+        if "; hit" in after.fields.get("cache-status", ""):
+            yield f"{target}: {after.edge} still had it"
+        yield from (f"{target}, purged: {fault}" for fault in faults_of(after, size))
+
+
 def check_metrics() -> Iterator[str]:
     for name, _ in EDGES:
         reply = ask((name, ADMIN_PORT), "/metrics")
@@ -133,7 +171,7 @@ def check_metrics() -> Iterator[str]:
 def main() -> int:
     base = sys.argv[1] if len(sys.argv) > 1 else "http://squid:3128"
     faults = []
-    for check in (lambda: check_pictures(base), check_index, check_metrics):
+    for check in (lambda: check_pictures(base), check_index, check_purge, check_metrics):
         try:
             faults += check()
         except (OSError, http.client.HTTPException, redis.RedisError) as error:
