@@ -156,7 +156,7 @@ def check_purge() -> Iterator[str]:
                 f"{target}: Squid said {before[target].squid} before the purge,"
                 f" {after.squid} after it"
             )
-        if "; hit" in after.fields.get("cache-status", ""):
+        elif "; hit" in after.fields.get("cache-status", ""):
             yield f"{target}: {after.edge} still had it"
         yield from (f"{target}, purged: {fault}" for fault in faults_of(after, size))
 

@@ -23,12 +23,14 @@ SUFFIXES: Final = {"Counter": "_total", "Gauge": "", "Histogram": "_bucket, _sum
 
 HEAD: Final = """# Metrics
 
-What `/metrics` on the admin listener says, for Prometheus and OpenMetrics. Any worker may be asked, and speaks for all
-of its node. Counters begin anew when the program is started; gauges are sums over the workers. `halftone stats` shows
-the most important ones, [deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml) those that a person should be
-told of, [operations.md](operations.md) what they look like when something has died.
+What `/metrics` on the admin listener says, for Prometheus and OpenMetrics. Any worker may be asked
+and speaks for all of its node. Counters begin anew when the program is started; gauges are sums
+over the workers. `halftone stats` shows the most important ones,
+[alerts.yml](../deploy/prometheus/alerts.yml) those that a person should be told of,
+[operations.md](operations.md) how they look when something has died.
 
-This page is made from the code by `python -m tests.metrics_page`. `halftone_build_info` names the versions in its labels.
+This page is made from the code by `python -m tests.metrics_page`. `halftone_build_info` has the
+versions of what is running in its labels.
 """
 
 
