@@ -78,8 +78,13 @@ class Follower:
         self._index.on_news = self._news.set
         with contextlib.suppress(IndexUnavailable):
             await self.catch_up()
-        if not self._index.exclusive:
+        if not self._is_settled:
             self._task = asyncio.get_running_loop().create_task(self._follow(), name="orders")
+
+    @property
+    def _is_settled(self) -> bool:
+        """The log was read, and nobody else can append to it."""
+        return self._index.exclusive and not self._was_away
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -103,13 +108,13 @@ class Follower:
         """Record an order, and obey it first of all. Raises IndexUnavailable."""
         async with self._lock:  # or the log would bring it meanwhile as somebody else's
             recorded = replace(order, seq=await self._index.announce(order))
-            await self._note([recorded])
+            await self._note([recorded], is_durable=self._must_sync(recorded))
             self._orders.add(recorded)
             await self.obey(recorded)
             return recorded
 
     async def _follow(self) -> None:
-        while True:
+        while not self._is_settled:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await self._news.wait()
@@ -170,15 +175,29 @@ class Follower:
             await self.obey(order)
         await self._note(fresh, is_own=False)
 
+    def _must_sync(self, order: Order) -> bool:
+        """What the embedded index has on disk need not be there twice; but what is taken down
+        stays so even where that index is lost."""
+        return not self._index.exclusive or order.act in (Act.TAKE_DOWN, Act.LIFT)
+
     async def _note(
-        self, orders: Sequence[Order], *, is_own: bool = True, instead_of: int = 0
+        self,
+        orders: Sequence[Order],
+        *,
+        is_own: bool = True,
+        is_durable: bool = True,
+        instead_of: int = 0,
     ) -> None:
-        """The embedded index is a journal itself."""
-        if not orders or self._index.exclusive:
+        if not orders:
             return
         try:
             await asyncio.to_thread(
-                lambda: self._journal.append(orders, is_own=is_own, instead_of=instead_of)
+                lambda: self._journal.append(
+                    orders,
+                    is_own=is_own,
+                    is_durable=is_own and is_durable,
+                    instead_of=instead_of,
+                )
             )
         except OSError as error:
             # It is recorded in the index; only a loss of that would not be made good.

@@ -1,9 +1,10 @@
 """The journal: orders kept on this node's own disk, one JSON object a line.
 
-A purge that Redis has acknowledged can be lost with it: flushed, or failed over to a copy that had
-not heard of it yet. What this node carried out itself is on disk before the purge is answered, and
-is carried out again where the log no longer has it (follow.py). And a node that starts while Redis
-is down reads here what it had heard of: what is taken down stays so.
+A purge that the index has acknowledged can be lost with it: Redis flushed, or failed over to a copy
+that had not heard of it yet; the embedded index damaged. What this node carried out itself is here
+before the purge is answered, and is carried out again where the log no longer has it (follow.py).
+And a node that starts while the index is down reads here what it had heard of: what is taken down
+stays so.
 
 Lines are appended; a line that was cut off by a crash is skipped. At a start, and when it has
 grown to twice MAX_LINES, the file is written anew without what is over KEEP_S old, but for what is
@@ -62,8 +63,15 @@ class Journal:
         with self._lock:
             return tuple(line.order for line in self._lines if line.is_own)
 
-    def append(self, orders: Iterable[Order], *, is_own: bool, instead_of: int = 0) -> None:
-        """Own ones are on the disk when this returns. Raises OSError."""
+    def append(
+        self,
+        orders: Iterable[Order],
+        *,
+        is_own: bool,
+        is_durable: bool = False,
+        instead_of: int = 0,
+    ) -> None:
+        """Durable ones are on the disk when this returns. Raises OSError."""
         now = int(self._clock())
         lines = [Line(order, is_own, now, instead_of) for order in orders]
         if not lines:
@@ -75,7 +83,7 @@ class Journal:
                     self._rewrite()
                     return
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-                self._write(flags, lines, is_durable=is_own)
+                self._write(flags, lines, is_durable=is_durable)
             except OSError:
                 self.failed += len(lines)
                 raise

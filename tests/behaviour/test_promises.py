@@ -335,9 +335,7 @@ class Promises(RuleBasedStateMachine):
             self.nodes[0] = type(node)(self.farm, node.folder)
             await self.nodes[0].start()
 
-        # The embedded index is the only memory of what was taken down and purged.
         self.run(again())
-        self.taken_down.clear()
 
     @rule(number=nodes, which=st.integers(0, 99))
     def evict(self, number: int, which: int) -> None:

@@ -106,11 +106,13 @@ def test_a_full_disk_is_told_and_counted(path: Path, clock: Clock) -> None:
     assert one.failed == 1
 
 
-def test_own_lines_are_synced(path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_must_be_durable_is_synced(
+    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = opened(path, clock)
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
-    one.append([order(1)], is_own=False)
+    one.append([order(1)], is_own=True)
     assert not synced
-    one.append([order(2)], is_own=True)
+    one.append([order(2)], is_own=True, is_durable=True)
     assert len(synced) == 1
