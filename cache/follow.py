@@ -138,6 +138,7 @@ class Follower:
         if page.horizon > self._after:
             # More was dropped from the log than was heard: anything may have been purged.
             self._orders.forget(page.horizon)
+        self._orders.forget_sources(page.forgotten)
         if max(page.horizon, page.forgotten) > self._after:
             await self._doubt()
         await self._obey(page.orders)
@@ -160,6 +161,7 @@ class Follower:
             for order in page.orders:
                 self._orders.add(order)
             self._orders.forget(page.horizon)
+            self._orders.forget_sources(page.forgotten)
             self._orders.taken_down = set(taken_down)
             self._after = page.head
         self._epoch = epoch

@@ -2,8 +2,9 @@
 
 The rule: an entry is served under a token only if it was published under that token or a later one
 of the same epoch; one of another epoch, only to who has asked the source again and found the
-version that the entry was made from; and none whose own tags an order has purged (orders.py) since
-its fill began. Publishing is three steps, in this order:
+version that the entry was made from, and only if no order is known that purged it since; and none
+whose own tags an order has purged (orders.py) since its fill began. Publishing is three steps, in
+this order:
 
     seal       the temp file is complete                        (disk)
     record     compare-and-set of the token                     (index)
@@ -277,7 +278,7 @@ class Store:
 
         validator is that of the source as it was found since token's epoch began. An entry of
         another epoch is suspect, since purges may have been forgotten; one that was made from that
-        very version has been revalidated by it, and is served.
+        very version has been revalidated by it, and is served unless it was purged since.
 
         The body of a file from before this start is compared with its hash first. Raises StoreBusy.
         """
@@ -465,7 +466,9 @@ class Store:
         if token is None:
             return True
         if found.epoch != token.epoch:
-            if entry.validator == validator:
+            # What was applied, was to generations of that epoch, and is no word about this file.
+            is_purged = self.orders.purged_at(key.source, entry.tags) > entry.seen
+            if entry.validator == validator and not is_purged:
                 return True
             # Purges may have been forgotten in between, or the index may come back as it was: the
             # file is neither served nor removed. A fill will replace it.

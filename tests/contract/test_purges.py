@@ -400,3 +400,40 @@ def test_after_a_flush_files_are_served_to_who_has_asked_the_source(
         found.close()
 
     run_two(shared_home, tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("scope", "value", "act"),
+    [
+        (Scope.SOURCE, CAT.path, Act.PURGE),
+        (Scope.SOURCE, CAT.path, Act.TAKE_DOWN),
+        (Scope.TAG, "red", Act.PURGE),
+        (Scope.PREFIX, "/pets/", Act.PURGE),
+    ],
+)
+def test_a_purge_after_a_flush_takes_what_was_stored_before_the_flush(
+    shared_home: Home, tmp_path: Path, scope: Scope, value: str, act: Act
+) -> None:
+    async def test(one: Farmer, two: Farmer) -> None:
+        for node in (one, two):
+            await node.fill(CAT, ("red",))
+            await node.fill(CAR, ("blue",))
+        shared_home.flush()
+        for node in (one, two):
+            await node.follower.catch_up()
+        await one.purge(scope, value, act)
+        await two.follower.catch_up()
+        for node in (one, two):
+            for source, is_there in ((CAT, False), (CAR, True)):
+                opened = await node.store.open_source(source)
+                # As found at the origin once more: the very same version.
+                found = await node.store.lookup(
+                    Key(source, "w=1"), opened.current, "v1", opened.applied
+                )
+                assert (found is not None) is is_there
+                if found is not None:
+                    found.close()
+            await node.fill(CAT, ("red",))
+            assert await node.has(CAT)
+
+    run_two(shared_home, tmp_path, test)
