@@ -150,7 +150,7 @@ class Orders:
             case _:
                 pass
         if order.scope is not Scope.SOURCE:
-            insort(self._kept, order, key=_seq)
+            insort(self._kept, order, key=by_seq)
             self._newest(order).add(order)
             if len(self._kept) > MAX_ORDERS:
                 self.forget(self._kept[MAX_ORDERS // 10].seq)
@@ -186,5 +186,5 @@ class Orders:
         return self._soft if order.act is Act.SOFTEN else self._hard
 
 
-def _seq(order: Order) -> int:
+def by_seq(order: Order) -> int:
     return order.seq

@@ -59,7 +59,7 @@ from cache.index.interface import (
     Token,
 )
 from cache.key import Key, SourceId
-from cache.orders import MAX_ORDERS, Act, Order, Orders, Scope
+from cache.orders import MAX_ORDERS, Act, Order, Orders, Scope, by_seq
 from cache.stored import StoredFile
 from cache.threads import DiskThreads
 from cache.tier import DiskTier
@@ -147,8 +147,8 @@ class Store:
         self._loop: asyncio.AbstractEventLoop | None = None
         # The floor: by source digest, the newest token and record seen here.
         self._known: dict[bytes, Opened] = {}
-        # Sources that were purged elsewhere, and whose new token could not be read yet.
-        self._unsettled: dict[bytes, SourceId] = {}
+        # Orders that purged a source elsewhere, whose new token could not be read yet.
+        self._unsettled: dict[bytes, Order] = {}
         self._stale: deque[tuple[bytes, Token]] = deque(maxlen=MAX_STALE)
         self._removal: asyncio.Task[None] | None = None
         self._scan: threading.Thread | None = None
@@ -412,7 +412,8 @@ class Store:
             self._doubt(order.source)
             if order.act in (Act.PURGE, Act.TAKE_DOWN):
                 self.stats.unsettled += 1
-                self._unsettled[order.source.digest] = order.source
+                earlier = self._unsettled.pop(order.source.digest, order)
+                self._unsettled[order.source.digest] = max(earlier, order, key=by_seq)
                 if len(self._unsettled) > MAX_ORDERS:
                     del self._unsettled[next(iter(self._unsettled))]
         return True
@@ -420,7 +421,8 @@ class Store:
     async def settle(self) -> None:
         """Read new tokens of what was purged elsewhere, SETTLE of them at the most. Raises
         IndexUnavailable."""
-        for digest, source in list(itertools.islice(self._unsettled.items(), SETTLE)):
+        for digest, order in list(itertools.islice(self._unsettled.items(), SETTLE)):
+            source = order.source
             seen = self.orders.head
             self._remember(source, _as_opened(await self._open(source, ()), seen))
             self._unsettled.pop(digest, None)
@@ -440,6 +442,16 @@ class Store:
         known = self._known.get(source.digest)
         return UNKNOWN_TOKEN if known is None else known.token
 
+    def is_purged(self, source: SourceId, opened: Opened, tags: Sequence[str]) -> bool:
+        """Whether an order that was heard of since concerns what opened stands for. What was begun
+        with it may be finished for who came before, and must not be remembered for others."""
+        purged = self._unsettled.get(source.digest)
+        if purged is not None and opened.seen < purged.seq:
+            return True
+        if self._is_outdated(source, opened.token):
+            return True
+        return self.orders.newest(source, tags) > max(opened.seen, opened.applied)
+
     def _applied(self, source: SourceId, token: Token) -> int:
         known = self._known.get(source.digest)
         return known.applied if known is not None and known.token == token else 0
@@ -454,18 +466,21 @@ class Store:
         key, found = entry.key, entry.token
         if token is None:
             known = self._known.get(key.source.digest)
-            if key.source.digest in self._unsettled:
+            purged = self._unsettled.get(key.source.digest)
+            if purged is not None and entry.seen < purged.seq:
                 self.stats.stale += 1
                 return False
             if known is not None:
                 token, applied = known.token, known.applied
+        if token is not None and found.epoch != token.epoch:
+            applied = 0  # to what there is of that epoch
         if self.orders.newest(key.source, entry.tags) > max(entry.seen, applied):
             self.stats.stale += 1
             return False
         if token is None:
             return True
         if found.epoch != token.epoch:
-            if entry.validator == validator:
+            if entry.validator == validator and not token.is_raised:
                 return True
             # Purges may have been forgotten in between, or the index may come back as it was: the
             # file is neither served nor removed. A fill will replace it.

@@ -357,13 +357,15 @@ class Promises(RuleBasedStateMachine):
             return
         path = files[which % len(files)]
         data = bytearray(path.read_bytes())
+        other = files[at % len(files)].read_bytes()
         path.unlink()
         match how:
             case "flip":
-                data[at % len(data)] ^= 1
+                if data:
+                    data[at % len(data)] ^= 1
                 path.write_bytes(data)
             case "cut":
-                path.write_bytes(data[: at % len(data)])
+                path.write_bytes(data[: at % max(len(data), 1)])
             case "grow":
                 path.write_bytes(data + b"x")
             case "empty":
@@ -375,11 +377,12 @@ class Promises(RuleBasedStateMachine):
             case "folder":
                 path.mkdir()
             case "swap":
-                path.write_bytes(files[at % len(files)].read_bytes() if at % 2 else bytes(data))
+                path.write_bytes(other)
 
     @invariant()
     def nothing_is_left_over(self) -> None:
         for node in self.nodes:
+            self.run(node.rest())
             node.check()
 
 
