@@ -53,12 +53,15 @@ from edge.marks import Marks
 from edge.master import Master
 from edge.metrics import Exposition
 from edge.origin.address import Address
+from edge.origin.balance import Balance
 from edge.origin.errors import DocrootFailed
 from edge.origin.exchange import Deadlines
 from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.fastcgi.params import Script
 from edge.origin.files import Docroot
-from edge.origin.pool import Balance, OriginPool
+from edge.origin.messages import OriginRequest
+from edge.origin.pool import OriginPool
+from edge.origin.probe import Prober
 from edge.policy.forwarded import TrustedProxies
 from edge.policy.looks import Looks
 from edge.policy.negotiation import Negotiation
@@ -152,6 +155,8 @@ class App:
         self._is_released = False  # another worker takes the place of this one
         self._ended: frozenset[int] = frozenset()  # listeners that nobody takes over
         self._access: AccessLog | None = None
+        self._clients: list[FastCGIClient] = []
+        self._probers: list[Prober] = []
         self._exposition: Exposition | None = None
 
     async def run(self) -> int:
@@ -212,6 +217,7 @@ class App:
                 refreshes,
             )
             sites = self._build_sites()
+            stack.push_async_callback(self._leave_origins)
             trusted = TrustedProxies(config.trusted_proxies, config.forwarded)
             lifetimes = Lifetimes(config.name, self._clock)
             deliverer = Deliverer(
@@ -296,6 +302,8 @@ class App:
                 return 0
             await self._start_part(store.start(), "cache")
             await follower.start()
+            for prober in self._probers:
+                prober.start()
             upgrades.start()
             stack.push_async_callback(upgrades.stop)
             settings = ConnectionSettings(
@@ -425,19 +433,43 @@ class App:
             connect_s=section.connect_timeout,
             first_byte_s=section.timeout,
             progress_s=section.timeout,
+            total_s=section.total_timeout,
         )
         script = Script(
             section.script_filename, document_root=os.path.dirname(section.script_filename)
         )
-        return OriginPool(
+        client = FastCGIClient(script, deadlines, logger, keep=section.keep_connections)
+        self._clients.append(client)
+        origin = OriginPool(
             section.name,
             [Address.parse(str(host)) for host in section.hosts],
-            FastCGIClient(script, deadlines, logger),
+            client,
             clock=time.monotonic,
-            jitter=self._chance.random,
+            chance=self._chance.random,
             logger=logger,
             balance=Balance(section.balance.value),
+            backups=[Address.parse(str(host)) for host in section.backup],
+            weights={Address.parse(name): weight for name, weight in section.weights},
+            max_per_host=section.max_per_host,
         )
+        if section.probe is not None:
+            prober = Prober(
+                origin,
+                client,
+                _probe_request(section.probe),
+                interval_s=section.probe_interval,
+                timeout_s=section.probe_timeout,
+                chance=self._chance.random,
+                logger=logger,
+            )
+            self._probers.append(prober)
+        return origin
+
+    async def _leave_origins(self) -> None:
+        for prober in self._probers:
+            await prober.stop()
+        for client in self._clients:
+            await client.aclose()
 
     # Listening
 
@@ -550,6 +582,23 @@ def _node_of(name: str, sock: socket.socket) -> Node:
             return Node(name, host, port)
         case _:
             return Node(name, "127.0.0.1", 0)
+
+
+def _probe_request(path: str) -> OriginRequest:
+    return OriginRequest(
+        method="GET",
+        target=path,
+        path=path,
+        query="",
+        headers=(("User-Agent", "halftone-probe"),),
+        host="localhost",
+        scheme="http",
+        remote_addr="127.0.0.1",
+        remote_port=0,
+        server_addr="127.0.0.1",
+        server_port=80,
+        server_protocol="HTTP/1.1",
+    )
 
 
 def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:

@@ -12,6 +12,7 @@ from typing import Final
 from cache.errors import CacheError, FlightError, IndexUnavailable, StoreBusy
 from edge.http.parser import ParseError
 from edge.origin.errors import (
+    BodyUnreadable,
     DocrootFailed,
     NotAllowed,
     OriginBroken,
@@ -152,6 +153,9 @@ REFUSALS: Final[dict[type[BaseException], Refusal]] = {
     OriginError: _refusal(502, "origin", "The original could not be fetched.", logging.WARNING),
     OriginChanged: _refusal(
         503, "changing", "The original is being changed; try again.", logging.WARNING
+    ),
+    BodyUnreadable: _refusal(
+        503, "body", "This cannot be passed on at the moment; try again.", logging.ERROR
     ),
     DocrootFailed: _refusal(
         503, "docroot", "The original cannot be read at the moment; try again.", logging.ERROR

@@ -4,7 +4,8 @@ Parts count into Stats of their own and know no names; here they get them. Besid
 module that knows concrete parts, and it only reads.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from cache.flight import Flights
@@ -20,6 +21,8 @@ from edge.ladders import Ladders
 from edge.lifetimes import Lifetimes
 from edge.listener import Listener
 from edge.metrics import Counter, Gauge, Histogram, Row, Samples, cumulative, single
+from edge.origin.host import Host, HostState
+from edge.origin.pool import OriginPool
 from edge.refresh import Refreshes
 from edge.rendering import RENDER_BUCKETS_S, Made
 from edge.representation import Representation
@@ -107,16 +110,6 @@ def metric_rows(
     """Which number of which part stands under which name."""
     own, rendered, marks = handler.stats, handler.derivatives.stats, handler.marks.stats
 
-    def origin_results() -> Samples:
-        pools = {id(site.origin): site.origin for site in sites.all() if site.origin is not None}
-        for origin in pools.values():
-            totals: dict[str, int] = {}
-            for host in origin.hosts:
-                for result, count in host.stats.results.items():
-                    totals[result.value] = totals.get(result.value, 0) + count
-            for name, count in totals.items():
-                yield (origin.name, name), count
-
     yield Counter(
         "halftone_watermark_reads",
         "Files of watermarks that were read, anew or for the first time, or could not be.",
@@ -182,12 +175,7 @@ def metric_rows(
     yield from resizer_rows(pool)
     yield from upgrade_rows(handler.upgrades)
     yield from ladder_rows(handler.ladders)
-    yield Counter(
-        "halftone_origin_fetches",
-        "Exchanges with origins, by name and result.",
-        ("origin", "result"),
-        origin_results,
-    )
+    yield from origin_rows(sites)
     yield Gauge(
         "halftone_connections",
         "Open client connections.",
@@ -378,6 +366,119 @@ def ladder_rows(ladders: Ladders) -> Sequence[Row]:
                 (("kept",), stats.kept),
                 (("held",), stats.held),
                 (("lost",), stats.lost),
+            ),
+        ),
+    )
+
+
+def origin_rows(sites: Sites) -> Sequence[Row]:
+    """Origins that a site asks, and their hosts."""
+
+    def origins() -> Iterable[OriginPool]:
+        # Several sites may ask one.
+        return {id(one.origin): one.origin for one in sites.all() if one.origin}.values()
+
+    def fetches() -> Samples:
+        for origin in origins():
+            totals: Tally[str] = Tally()
+            for host in origin.hosts:
+                totals.update({result.value: n for result, n in host.stats.results.items()})
+            for name, count in totals.items():
+                yield (origin.name, name), count
+
+    def hosts() -> Iterator[tuple[tuple[str, str], Host]]:
+        for origin in origins():
+            for host in origin.hosts:
+                yield (origin.name, host.name), host
+
+    def host_states() -> Samples:
+        for origin in origins():
+            for state in HostState:
+                count = sum(host.state is state for host in origin.hosts)
+                yield (origin.name, state.value), count
+
+    def checks() -> Samples:
+        for names, host in hosts():
+            yield (*names, "passed"), host.stats.checks_passed
+            yield (*names, "failed"), host.stats.checks_failed
+
+    def connections() -> Samples:
+        for origin in origins():
+            stats = origin.connections
+            yield (origin.name, "opened"), stats.opened
+            yield (origin.name, "reused"), stats.reused
+            yield (origin.name, "lost"), stats.lost
+
+    return (
+        Counter(
+            "halftone_origin_fetches",
+            "Exchanges with origins, by name and result.",
+            ("origin", "result"),
+            fetches,
+        ),
+        Counter(
+            "halftone_origin_retries",
+            "Requests put to a second host, because the first gave no answer.",
+            ("origin",),
+            lambda: (((origin.name,), origin.stats.retries) for origin in origins()),
+        ),
+        Counter(
+            "halftone_origin_turned_away",
+            "Requests put to no host: all were held down, or had what they can take.",
+            ("origin",),
+            lambda: (((origin.name,), origin.stats.turned_away) for origin in origins()),
+        ),
+        Counter(
+            "halftone_origin_connections",
+            "Requests by connection; lost: a kept one was dead, and a new one was opened.",
+            ("origin", "kind"),
+            connections,
+        ),
+        Gauge(
+            "halftone_origin_hosts",
+            "Hosts by state, as every worker sees them; held: gets no requests for a while,"
+            " probing: one request finds out.",
+            ("origin", "state"),
+            host_states,
+        ),
+        Gauge(
+            "halftone_origin_host_requests",
+            "Requests that a host has.",
+            ("origin", "host"),
+            lambda: ((names, host.load) for names, host in hosts()),
+        ),
+        Gauge(
+            "halftone_origin_host_limit",
+            "Requests that a host may have at once, as learnt from its answers.",
+            ("origin", "host"),
+            lambda: ((names, host.limit.value) for names, host in hosts()),
+        ),
+        Counter(
+            "halftone_origin_host_limit_decreases",
+            "Times that the limit of a host was lowered, because it refused or became slow.",
+            ("origin", "host"),
+            lambda: ((names, host.limit.decreases) for names, host in hosts()),
+        ),
+        Counter(
+            "halftone_origin_host_holds",
+            "Times that a host was held down.",
+            ("origin", "host"),
+            lambda: ((names, host.stats.holds) for names, host in hosts()),
+        ),
+        Counter(
+            "halftone_origin_host_checks",
+            "Active probes of a host, by result.",
+            ("origin", "host", "result"),
+            checks,
+        ),
+        Counter(
+            "halftone_origin_lookups",
+            "Names of hosts looked up; failed: the last good addresses stay in use.",
+            ("origin", "result"),
+            lambda: (
+                ((origin.name, name), getattr(origin.connections.lookups, name))
+                for origin in origins()
+                for name in ("resolved", "failed")
             ),
         ),
     )

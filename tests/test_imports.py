@@ -26,6 +26,7 @@ PURE_FOLDERS = ("edge.http.", "edge.urls.", "edge.policy.")
 PURE_ORIGIN = {
     *("edge.origin.fastcgi.records", "edge.origin.fastcgi.params", "edge.origin.fastcgi.reply"),
     *("edge.origin.address", "edge.origin.messages", "edge.origin.errors", "edge.origin.exchange"),
+    *("edge.origin.balance", "edge.origin.latency", "edge.origin.limit", "edge.origin.host"),
 }
 # The tokenizer is C with no I/O; a descriptor is closed where the last slice of it goes.
 EXCEPTIONS = {("edge.http.parser", "httptools"), ("edge.http.body", "os")}

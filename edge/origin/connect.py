@@ -5,6 +5,7 @@ import socket
 
 from edge.origin.address import Address
 from edge.origin.errors import OriginOverloaded, OriginRefused, OriginTimeout, Phase
+from edge.origin.names import Names
 
 # StreamReader stops reading from the socket at twice this.
 BUFFER_BYTES = 64 * 1024
@@ -14,21 +15,41 @@ RETRY_AFTER_S = 1
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def open_stream(address: Address, timeout_s: float) -> Stream:
+async def open_stream(address: Address, timeout_s: float, names: Names) -> Stream:
     """Raises OriginRefused, OriginOverloaded (full backlog), OriginTimeout(CONNECT).
 
-    The name is resolved by the event loop on every call, inside the deadline.
+    The deadline holds for resolving and connecting together.
     """
     if address.path:
         return await _open_unix(address)
     try:
-        async with asyncio.timeout(timeout_s):
-            return await asyncio.open_connection(address.host, address.port, limit=BUFFER_BYTES)
+        return await _open_tcp(address, timeout_s, names)
     # Also the kernel's own ETIMEDOUT, which is a TimeoutError as well.
     except TimeoutError as late:
+        names.doubt(address.host)
         raise OriginTimeout(f"{address}: no connection in {timeout_s} s", Phase.CONNECT) from late
     except OSError as failed:
+        names.doubt(address.host)
         raise OriginRefused(f"{address}: {failed}") from failed
+
+
+async def _open_tcp(address: Address, timeout_s: float, names: Names) -> Stream:
+    """The first of a name's addresses that accepts. Each has its share of the time that is left: a
+    black hole in front must not hide the living one behind it. Raises OSError, TimeoutError."""
+    loop = asyncio.get_running_loop()
+    late_at = loop.time() + timeout_s
+    async with asyncio.timeout_at(late_at):
+        hosts = await names.lookup(address.host)
+    failure: OSError = TimeoutError()
+    for place, host in enumerate(hosts):
+        now = loop.time()
+        share_s = (late_at - now) / (len(hosts) - place)
+        try:
+            async with asyncio.timeout_at(now + share_s):
+                return await asyncio.open_connection(host, address.port, limit=BUFFER_BYTES)
+        except OSError as failed:
+            failure = failed
+    raise failure
 
 
 async def _open_unix(address: Address) -> Stream:

@@ -7,6 +7,7 @@ OriginError              the origin's fault, or the way to it
 |- OriginTruncated       the head was good and the body did not come to its end
 `- OriginOverloaded      alive and full, or held down: try again after retry_after_s
 UnsendableRequest        the request's fault: it cannot be put to an origin unambiguously
+BodyUnreadable           our own fault: the request's body, which is here, could not be read
 DocrootError
 |- NotAllowed            the name exists, or might, and is not to be served; carries why
 `- DocrootFailed         the file system failed (EIO, ESTALE, EMFILE): says nothing of the file
@@ -57,6 +58,10 @@ class OriginOverloaded(OriginError):
 
 
 class UnsendableRequest(Exception):
+    pass
+
+
+class BodyUnreadable(Exception):
     pass
 
 

@@ -6,8 +6,8 @@ asks, and tells a Watcher. The pool is policy without a protocol: its leases are
 
 import enum
 import math
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from edge.origin.address import Address
 from edge.origin.errors import (
@@ -55,6 +55,9 @@ class Result(enum.StrEnum):
     TRUNCATED = "truncated"
 
 
+# May be put twice where nobody knows whether the first was acted upon (RFC 9110 section 9.2.2).
+REPEATABLE: Final = frozenset({"GET", "HEAD"})
+
 _RESULTS: dict[type[OriginError], Result] = {
     OriginRefused: Result.REFUSED,
     OriginTimeout: Result.TIMEOUT,
@@ -70,6 +73,25 @@ def result_of(error: OriginError) -> Result:
     return _RESULTS[type(error)]
 
 
+@dataclass(slots=True)
+class Lookups:
+    """Of hosts' names, by how they ended."""
+
+    resolved: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True)
+class Connections:
+    """Of one client: requests put on new connections and on kept ones. lost: kept ones that were
+    dead, whose request was put once more on a new one and is counted there."""
+
+    opened: int = 0
+    reused: int = 0
+    lost: int = 0
+    lookups: Lookups = field(default_factory=Lookups)
+
+
 class Watcher(Protocol):
     """Told by a client, synchronously and without fail, what becomes of one exchange."""
 
@@ -81,7 +103,11 @@ class Watcher(Protocol):
 
 
 class Client(Protocol):
+    @property
+    def connections(self) -> Connections: ...
+
     async def fetch(
         self, address: Address, request: OriginRequest, watcher: Watcher
     ) -> OriginResponse:
-        """The answer's head. Raises OriginError, UnsendableRequest; no retry, no choice of host."""
+        """The answer's head. Raises OriginError, UnsendableRequest, BodyUnreadable; no choice of
+        host, and no second try but for a kept connection that was dead."""

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from edge.origin.errors import UnsendableRequest
 
-# What may be held in memory for one request; larger bodies need a stream.
+# What may be held in memory for one request; larger bodies are RequestBody.
 MAX_BODY_BYTES: Final = 1 << 20
 
 # RFC 9110 section 5.6.2 (token) and 5.5 (field values: HTAB, SP, visible and obs-text).
@@ -50,12 +50,23 @@ def named_by_connection(headers: Headers) -> frozenset[str]:
     )
 
 
+class RequestBody(Protocol):
+    """A body that is not held in memory: its length is known before its first byte is sent, and it
+    can be read again from its start, so that another host can be tried."""
+
+    def __len__(self) -> int: ...
+
+    async def read(self, size: int, offset: int) -> bytes:
+        """1 to size bytes from offset on, which is below the length. Raises OSError."""
+
+
 @dataclass(frozen=True, slots=True)
 class OriginRequest:
     """What is put to an origin. A value that exists can be written into any protocol of ours.
 
     target is the raw path?query; path the decoded path; query the raw query. host is the authority
-    (it stands for a Host field in headers), the addresses are numeric. Raises UnsendableRequest.
+    (it stands for a Host field in headers), the addresses are numeric. The length of body is what
+    the origin is told, whatever Content-Length headers hold. Raises UnsendableRequest.
     """
 
     method: str
@@ -70,7 +81,7 @@ class OriginRequest:
     server_addr: str
     server_port: int
     server_protocol: str
-    body: bytes = b""
+    body: bytes | RequestBody = b""
 
     def __post_init__(self) -> None:
         for name, grammar in _GRAMMAR.items():
@@ -79,7 +90,7 @@ class OriginRequest:
         for name, value in self.headers:
             if TOKEN.fullmatch(name) is None or FIELD_VALUE.fullmatch(value) is None:
                 raise UnsendableRequest(f"malformed header field {name!a:.80}")
-        if len(self.body) > MAX_BODY_BYTES:
+        if isinstance(self.body, bytes) and len(self.body) > MAX_BODY_BYTES:
             raise UnsendableRequest(f"body is {len(self.body)} bytes, limit {MAX_BODY_BYTES}")
 
 
@@ -121,7 +132,8 @@ class OriginResponse(Protocol):
         """True once the body came to a clean end and nothing about the exchange was odd."""
 
     async def read(self) -> bytes:
-        """The next piece; b"" at the clean end. Raises OriginTruncated, OriginTimeout."""
+        """The next piece; b"" at the clean end. Raises OriginTruncated, OriginTimeout, and
+        BodyUnreadable while a request body is still on its way."""
 
     async def aclose(self) -> None:
         """Give the connection up; a body not read to its end is abandoned."""

@@ -9,19 +9,32 @@ more likely that we are wrong than that all of them are. A host that may not be 
 one above all) stays assignable through stray failures; after BREAKER_FAILURES in a row it refuses
 at once, for FIRST_HOLD_S at a time, so that a dead origin costs no connect timeout per request and
 a revived one is found within that time.
+
+Backups belong to the group, and get what no other host can take. Beyond the limit that each host
+has learnt (limit.py) requests are turned away, not queued: whoever can answer with something stale
+does so at once.
 """
 
-import enum
 import logging
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from edge.origin.address import Address
-from edge.origin.errors import OriginBroken, OriginError, OriginOverloaded, OriginTimeout, Phase
-from edge.origin.exchange import Client, Result
+from edge.origin.balance import Balance, make_balancer
+from edge.origin.errors import (
+    OriginBroken,
+    OriginError,
+    OriginOverloaded,
+    OriginRefused,
+    OriginTimeout,
+    Phase,
+)
+from edge.origin.exchange import REPEATABLE, Client, Connections, Result
+from edge.origin.host import Host, HostState
+from edge.origin.limit import Limit
 from edge.origin.messages import OriginRequest, OriginResponse
 
 # lighttpd's disable-time; doubled per failed probe up to a minute (nginx never holds longer).
@@ -32,33 +45,18 @@ MAX_DOUBLINGS: Final = 6  # reaches MAX_HOLD_S; more would only overflow a float
 JITTER: Final = 0.1
 # One lost SYN must not close the only way to an origin.
 BREAKER_FAILURES: Final = 3
+# Of the active probe, likewise.
+CHECK_FAILURES: Final = 2
 # Retries may add this share to the traffic, saved up to MAX_RETRIES_SAVED: an origin that fails
-# everything is not to be asked twice for everything.
+# everything is not to be asked twice for everything. A host that dies takes with it all that it
+# had at once, and so many may be put to another.
 RETRY_SHARE: Final = 0.1
-MAX_RETRIES_SAVED: Final = 10.0
-_REPLAYABLE: Final = frozenset({"GET", "HEAD"})
+MAX_PER_HOST: Final = 64
+MAX_RETRIES_SAVED: Final = float(MAX_PER_HOST)
+# Counts as an answer's latency where there was none: failing quickly is not being quick.
+FAILURE_S: Final = 1.0
 _CONNECT_FAILED: Final = frozenset({Result.REFUSED, Result.CONNECT_TIMEOUT})
-
-
-class Balance(enum.StrEnum):
-    LEAST_CONNECTION = "least-connection"  # smallest load; tie: the first listed
-    ROUND_ROBIN = "round-robin"
-
-
-class HostState(enum.StrEnum):
-    RUNNING = "running"
-    HELD = "held"  # ejected, or the breaker is open
-    PROBING = "probing"  # the hold is over and one request is finding out
-
-
-@dataclass(slots=True)
-class HostStats:
-    """assigned == load + sum(results): every lease ends in exactly one result."""
-
-    assigned: int = 0
-    probes: int = 0
-    holds: int = 0
-    results: Counter[Result] = field(default_factory=Counter)
+_NO_ANSWER: Final = frozenset({*_CONNECT_FAILED, Result.TIMEOUT, Result.BROKEN, Result.OVERLOADED})
 
 
 @dataclass(slots=True)
@@ -68,25 +66,13 @@ class PoolStats:
     turned_away: int = 0  # no host could be assigned
 
 
-class Host:
-    """One host, as the pool sees it. Changed only by its pool."""
-
-    def __init__(self, address: Address) -> None:
-        self.address = address
-        self.state = HostState.RUNNING
-        self.is_ejected = False
-        self.load = 0  # leases, connected or not: queued connects count
-        self.failures = 0  # failed connects in a row
-        self.held_until = 0.0
-        self.stats = HostStats()
-
-
 class Lease:
     """One place on one host, from assignment to the end of the exchange. A Watcher."""
 
-    def __init__(self, pool: "OriginPool", host: Host, *, is_probe: bool) -> None:
+    def __init__(self, pool: "OriginPool", host: Host, now: float, *, is_probe: bool) -> None:
         self.host = host
         self.is_probe = is_probe
+        self.assigned_at = now
         self._pool = pool
         self._is_closed = False
 
@@ -106,10 +92,10 @@ class Lease:
 
 
 class OriginPool:
-    """clock is monotonic, in seconds. jitter gives numbers from 0 to 1.
+    """clock is monotonic, in seconds. chance gives numbers from 0 to 1.
 
-    max_per_host bounds the leases of one host; beyond it requests are turned away, not queued:
-    whoever can answer with something stale does so at once.
+    weights are 1 where none is named. max_per_host bounds the leases of one host, whatever its
+    limit learns.
     """
 
     def __init__(
@@ -119,36 +105,48 @@ class OriginPool:
         client: Client,
         *,
         clock: Callable[[], float],
-        jitter: Callable[[], float],
+        chance: Callable[[], float],
         logger: logging.Logger,
         balance: Balance = Balance.LEAST_CONNECTION,
-        max_per_host: int = 64,
+        backups: Sequence[Address] = (),
+        weights: Mapping[Address, int] = MappingProxyType({}),
+        max_per_host: int = MAX_PER_HOST,
     ) -> None:
-        if not hosts or len(set(hosts)) != len(hosts):
+        addresses = (*hosts, *backups)
+        if not hosts or len(set(addresses)) != len(addresses):
             raise ValueError(f"origin {name}: hosts must be there, and each once")
         if max_per_host < 1:
             raise ValueError(f"origin {name}: max_per_host must be at least 1")
         self.name = name
-        self.hosts = tuple(Host(address) for address in hosts)
+        self.hosts = tuple(
+            Host(
+                address,
+                Limit(max_per_host),
+                weight=weights.get(address, 1),
+                is_backup=address in backups,
+            )
+            for address in addresses
+        )
         self.stats = PoolStats()
         self._client = client
         self._clock = clock
-        self._jitter = jitter
+        self._chance = chance
         self._logger = logger
-        self._balance = balance
-        self._max_per_host = max_per_host
-        self._last = len(self.hosts) - 1  # round-robin: index of the host used last
+        self._balancer = make_balancer(balance, chance)
         self._retries_saved = MAX_RETRIES_SAVED
 
-    async def fetch(self, request: OriginRequest) -> OriginResponse:
-        """The answer's head. Raises OriginError, UnsendableRequest.
+    @property
+    def connections(self) -> Connections:
+        return self._client.connections
 
-        GET and HEAD are tried once more on another host if not a byte of an answer was read and
-        the time for it is not used up.
+    async def fetch(self, request: OriginRequest) -> OriginResponse:
+        """The answer's head. Raises OriginError, UnsendableRequest, BodyUnreadable.
+
+        Put once more, to another host, if that cannot do harm and the budget for it is not used up.
         """
         self.stats.requests += 1
         self._retries_saved = min(MAX_RETRIES_SAVED, self._retries_saved + RETRY_SHARE)
-        lease = self.assign()
+        lease = self.assign(request)
         try:
             return await self._attempt(lease, request)
         except OriginError as failed:
@@ -160,66 +158,63 @@ class OriginPool:
 
     async def _attempt(self, lease: Lease, request: OriginRequest) -> OriginResponse:
         try:
-            return await self._client.fetch(lease.address, request, lease)
+            response = await self._client.fetch(lease.address, request, lease)
         except BaseException:
             lease.closed(Result.ABANDONED)  # no effect after a client that told its result
             raise
+        host, now = lease.host, self._clock()
+        host.latency.note(now - lease.assigned_at, now)
+        host.limit.note_answer(now - lease.assigned_at, host.load, lease.assigned_at, now)
+        return response
 
     def _maybe_retry(
         self, request: OriginRequest, failed: OriginError, tried: Host
     ) -> Lease | None:
-        if request.method not in _REPLAYABLE or not _is_untouched(failed):
+        if not _may_be_retried(request, failed) or self._retries_saved < 1:
             return None
-        if self._retries_saved < 1:
-            return None
-        lease = self._maybe_assign(excluding=tried)
+        lease = self._maybe_assign(request, excluding=tried)
         if lease is not None:
             self._retries_saved -= 1
             self.stats.retries += 1
         return lease
 
-    def assign(self) -> Lease:
+    def assign(self, request: OriginRequest) -> Lease:
         """The next host, its load already raised. Raises OriginOverloaded when there is none."""
-        lease = self._maybe_assign()
+        lease = self._maybe_assign(request)
         if lease is not None:
             return lease
         self.stats.turned_away += 1
         raise OriginOverloaded(
-            f"origin {self.name}: every host is held down or has {self._max_per_host} requests",
+            f"origin {self.name}: every host is held down or has as much as it can take",
             self._retry_after_s(),
         )
 
-    def _maybe_assign(self, excluding: Host | None = None) -> Lease | None:
+    def _maybe_assign(self, request: OriginRequest, excluding: Host | None = None) -> Lease | None:
+        free = [host for host in self.hosts if host is not excluding and host.has_room]
+        for is_backup in (False, True):
+            group = [host for host in free if host.is_backup is is_backup]
+            lease = self._maybe_assign_in(group, request)
+            if lease is not None:
+                return lease
+        return None
+
+    def _maybe_assign_in(self, free: Sequence[Host], request: OriginRequest) -> Lease | None:
         now = self._clock()
-        free = [
-            host for host in self.hosts if host is not excluding and host.load < self._max_per_host
-        ]
         for host in free:
             # Somebody has to find out, and this request is real (lighttpd does the same).
             if host.state is HostState.HELD and now >= host.held_until:
                 host.state = HostState.PROBING
                 host.stats.probes += 1
-                return self._lease(host, is_probe=True)
+                return self._lease(host, now, is_probe=True)
         running = [host for host in free if host.state is HostState.RUNNING]
         if not running:
             return None
-        return self._lease(self._choose(running), is_probe=False)
+        return self._lease(self._balancer.choose(running, request, now), now, is_probe=False)
 
-    def _lease(self, host: Host, *, is_probe: bool) -> Lease:
+    def _lease(self, host: Host, now: float, *, is_probe: bool) -> Lease:
         host.load += 1
         host.stats.assigned += 1
-        return Lease(self, host, is_probe=is_probe)
-
-    def _choose(self, running: Sequence[Host]) -> Host:
-        if self._balance is Balance.LEAST_CONNECTION:
-            return min(running, key=lambda host: host.load)
-        count = len(self.hosts)
-        for step in range(1, count + 1):
-            host = self.hosts[(self._last + step) % count]
-            if host in running:
-                self._last = (self._last + step) % count
-                return host
-        raise AssertionError("no running host among the hosts")
+        return Lease(self, host, now, is_probe=is_probe)
 
     def _retry_after_s(self) -> int:
         held = [host.held_until for host in self.hosts if host.state is HostState.HELD]
@@ -231,15 +226,21 @@ class OriginPool:
         """For Lease alone."""
         host = lease.host
         if lease.is_probe and host.state is HostState.PROBING:
-            self._logger.info("origin %s: %s is back", self.name, host.address)
-            host.state = HostState.RUNNING
-            host.is_ejected = False
+            self._bring_back(host)
         if host.state is HostState.RUNNING:
             host.failures = 0
+
+    def _bring_back(self, host: Host) -> None:
+        self._logger.info("origin %s: %s is back", self.name, host.address)
+        if host.failures:
+            host.limit.forget()  # it was dead, and what it can take now is not known
+        host.state = HostState.RUNNING
+        host.is_ejected = False
 
     def note_closed(self, lease: Lease, result: Result) -> None:
         """For Lease alone."""
         host = lease.host
+        self._learn(lease, result)
         host.load -= 1
         host.stats.results[result] += 1
         is_probing = lease.is_probe and host.state is HostState.PROBING
@@ -257,7 +258,37 @@ class OriginPool:
             # Given up before it found out: the next request probes.
             host.state = HostState.HELD
 
-    def _maybe_hold(self, host: Host, result: Result, hold_s: float) -> None:
+    def _learn(self, lease: Lease, result: Result) -> None:
+        """What a failure says of latency and limit; answers were noted when their heads came."""
+        if result not in _NO_ANSWER:
+            return
+        host, now = lease.host, self._clock()
+        host.latency.note(max(FAILURE_S, now - lease.assigned_at), now)
+        if result is Result.OVERLOADED:
+            host.limit.note_overload(host.load, lease.assigned_at, now)
+        elif result is not Result.BROKEN:
+            host.limit.note_timeout(host.load, lease.assigned_at, now)
+
+    def note_check(self, host: Host, *, is_well: bool, next_in_s: float) -> None:
+        """What the active probe found. A host that it finds ill is held until the check after the
+        next one at the latest: real requests are not needed to find out."""
+        if is_well:
+            host.stats.checks_passed += 1
+            host.failed_checks = 0
+            if host.state is HostState.HELD:
+                self._bring_back(host)
+                host.failures = 0
+            return
+        host.stats.checks_failed += 1
+        host.failed_checks += 1
+        if host.failed_checks < CHECK_FAILURES or host.state is HostState.PROBING:
+            return
+        if host.state is HostState.RUNNING:
+            self._maybe_hold(host, "fails its checks", 2 * next_in_s)
+        elif host.is_ejected:
+            host.held_until = max(host.held_until, self._clock() + 2 * next_in_s)
+
+    def _maybe_hold(self, host: Host, why: str, hold_s: float) -> None:
         is_probing = host.state is HostState.PROBING
         if not host.is_ejected:
             ejected = sum(other.is_ejected for other in self.hosts)
@@ -266,21 +297,24 @@ class OriginPool:
             if not is_probing and host.failures < BREAKER_FAILURES:
                 return
             hold_s = FIRST_HOLD_S
-        host.held_until = self._clock() + hold_s * (1 - JITTER * self._jitter())
+        host.held_until = self._clock() + hold_s * (1 - JITTER * self._chance())
         host.state = HostState.HELD
         host.stats.holds += 1
         if not is_probing:
             # Once per outage: a probe that fails is no news.
-            self._logger.warning("origin %s: %s held down: %s", self.name, host.address, result)
+            self._logger.warning("origin %s: %s held down: %s", self.name, host.address, why)
 
 
-def _is_untouched(failed: OriginError) -> bool:
-    """No byte of an answer was read. A first byte that did not come in time is not tried again
-    either: the request may well be what keeps the application busy."""
+def _may_be_retried(request: OriginRequest, failed: OriginError) -> bool:
+    """What certainly was not acted upon may be put again, whatever it is; what perhaps was, only if
+    it is repeatable and not a byte of an answer was read. A first byte that did not come in time is
+    not tried again: the request may well be what keeps the application busy."""
     match failed:
-        case OriginBroken():
-            return not failed.has_begun
+        case OriginRefused() | OriginOverloaded():
+            return True
         case OriginTimeout():
             return failed.phase is Phase.CONNECT
+        case OriginBroken():
+            return not failed.has_begun and request.method in REPEATABLE
         case _:
-            return True
+            return False

@@ -271,7 +271,7 @@ class BadItem(BadValue):
 @dataclass(frozen=True, slots=True)
 class Named(Kind[tuple[tuple[str, T], ...]]):
     """A table: names, each with a value. In the environment: NAME=VALUE separated by commas, or a
-    TOML table. read_name raises BadValue, and lets through what needs no quotes as a key."""
+    TOML table. read_name raises BadValue."""
 
     read_name: Callable[[str], str]
     item: Kind[T]
@@ -286,7 +286,12 @@ class Named(Kind[tuple[tuple[str, T], ...]]):
             raise BadValue(f"must be {self.described}, in curly brackets, not {_echo(raw)}")
         if len(raw) > self.most:
             raise BadValue(f"must have {self.most} items at most, not {len(raw)}")
-        return tuple(self._parse_item(name, value) for name, value in raw.items())
+        items = tuple(self._parse_item(name, value) for name, value in raw.items())
+        names = [name for name, _ in items]
+        for name in names:
+            if names.count(name) > 1:  # two spellings of one
+                raise BadItem(name, f"{name} is there twice")
+        return items
 
     def _parse_item(self, name: str, raw: object) -> tuple[str, T]:
         try:
@@ -295,7 +300,7 @@ class Named(Kind[tuple[tuple[str, T], ...]]):
             raise BadItem(name, str(error)) from error
 
     def write(self, value: tuple[tuple[str, T], ...]) -> str:
-        items = ", ".join(f"{name} = {self.item.write(held)}" for name, held in value)
+        items = ", ".join(f"{_key(name)} = {self.item.write(held)}" for name, held in value)
         return f"{{ {items} }}" if items else "{}"
 
     def from_text(self, text: str) -> object:
@@ -309,6 +314,12 @@ class Named(Kind[tuple[tuple[str, T], ...]]):
         if not all(sign for _, sign, _ in pairs):
             return text
         return {name.strip(): self.item.from_text(held.strip()) for name, _, held in pairs}
+
+
+def _key(name: str) -> str:
+    """TOML lets letters, digits, - and _ stand bare."""
+    is_bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+    return name if is_bare else quote(name)
 
 
 def _echo(raw: object) -> str:

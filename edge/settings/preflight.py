@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from edge.settings.addresses import Address, EmbeddedIndex, IndexAddress, TcpAddress
 from edge.settings.declare import Report
 from edge.settings.document import Path
-from edge.settings.sections import Cache, Log, Site
+from edge.settings.sections import Cache, Log, Origin, Site
 from resizer.job import MAX_MARK_BYTES
 
 
@@ -83,6 +83,18 @@ def check_origin_names(names: Sequence[str], report: Report) -> None:
     for number, name in enumerate(names):
         if name in names[:number]:
             report(("origin", number, "name"), f'"{name}" is taken by another origin')
+
+
+def check_origin_hosts(origins: Sequence[Origin], report: Report) -> None:
+    for number, origin in enumerate(origins):
+        where: Path = ("origin", number)
+        for place, host in enumerate(origin.backup):
+            if host in origin.hosts:
+                report((*where, "backup", place), f"{host} is one of the hosts already")
+        names = {str(host) for host in (*origin.hosts, *origin.backup)}
+        for name, _ in origin.weights:
+            if name not in names:
+                report((*where, "weights", name), f"{name} is none of the hosts")
 
 
 def check_roots(sites: Sequence[Site], cache: Cache, report: Report) -> None:

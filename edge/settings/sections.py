@@ -27,6 +27,7 @@ from edge.settings.addresses import (
 )
 from edge.settings.declare import optional, required, section, setting
 from edge.settings.kinds import (
+    MAX_ITEMS,
     Auto,
     Choice,
     Duration,
@@ -113,6 +114,17 @@ def _parse_extension(text: str) -> str:
     return text
 
 
+def _parse_peer_name(text: str) -> str:
+    return str(parse_peer(text))
+
+
+def _parse_probe(text: str) -> str:
+    """What may stand in a request's target as it is, without a query."""
+    if not text.startswith("/") or not all("!" <= c <= "~" and c not in "?#%" for c in text):
+        raise BadValue(f"must be a path like /health, of plain characters, not {text!r}")
+    return text
+
+
 def _parse_mark_name(text: str) -> str:
     try:
         return Watermark(text).name
@@ -169,6 +181,9 @@ class OriginKind(enum.StrEnum):
 class Balance(enum.StrEnum):
     LEAST_CONNECTION = "least-connection"
     ROUND_ROBIN = "round-robin"
+    HASH = "hash"
+    STICKY = "sticky"
+    P2C = "p2c"
 
 
 class OffStep(enum.StrEnum):
@@ -382,10 +397,39 @@ class Origin:
         "Where it listens. A host that refuses connections is left alone for a while.",
         example='["php1:9000", "unix:/run/php/php-fpm.sock"]',
     )
+    backup: tuple[Address, ...] = setting(
+        Several(PEER),
+        [],
+        "Hosts that get what no other can take: those are held down, or have all they can have.",
+        example='["php3:9000"]',
+    )
+    weights: tuple[tuple[str, int], ...] = setting(
+        Named(_parse_peer_name, Number(1, 100), MAX_ITEMS),
+        {},
+        "Shares of hosts that are larger or smaller than others; 1 where none is given.",
+        example='{ "php1:9000" = 2 }',
+    )
     balance: Balance = setting(
-        Choice(Balance, later=("hash", "sticky")),
+        Choice(Balance),
         "least-connection",
-        "Which of the hosts gets the next request.",
+        "Which of the hosts gets the next request: the one with the fewest, the next in turn, one"
+        " by the path (hash) or by the client's address (sticky), or of two drawn by lot the one"
+        " that will answer sooner (p2c).",
+    )
+    max_per_host: int = setting(
+        Number(1, 10_000),
+        64,
+        "Requests that one host has at once, per worker, at the most. What it takes without getting"
+        " slow or refusing is learnt below that; beyond it the answer is stale, or 503 with"
+        " Retry-After.",
+    )
+    keep_connections: int = setting(
+        Number(0, 1000),
+        0,
+        "Idle connections kept per host and worker, for 4 s each. Each holds one php-fpm worker"
+        " that nobody else can use meanwhile: all workers of all nodes together must stay well"
+        " below pm.max_children, or php-fpm stops answering. Leave it 0 unless connecting is what"
+        " costs.",
     )
     script_filename: str = required(
         PATH,
@@ -399,6 +443,24 @@ class Origin:
         Duration(SHORTEST_S, 3600.0),
         "30s",
         "To the first byte of an answer, and between its bytes; then the answer is 504.",
+    )
+    total_timeout: float = setting(
+        Duration(SHORTEST_S, DAY),
+        "5m",
+        "For one answer altogether. Waiting for a client that reads slowly does not count.",
+    )
+    probe: str | None = optional(
+        Written(_parse_probe, "a path like /health"),
+        "Path that every host is asked for (GET), with and without other traffic. One that"
+        " twice in a row answers 500 or above, or not in time, is held down until it answers"
+        " again, if others are left. Without it connects alone tell.",
+        example='"/health"',
+    )
+    probe_interval: float = setting(
+        Duration(SHORTEST_S, 3600.0), "5s", "From one probe of a host to the next."
+    )
+    probe_timeout: float = setting(
+        Duration(SHORTEST_S, 300.0), "2s", "For the whole answer to a probe."
     )
 
 

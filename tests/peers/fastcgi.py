@@ -5,6 +5,7 @@ Written from the specification with struct alone, so that it shares no mistake w
 
 import asyncio
 import contextlib
+import dataclasses
 import email.utils
 import socket
 import struct
@@ -15,7 +16,9 @@ from urllib.parse import unquote
 
 from edge.origin.address import Address
 
-BEGIN, END, PARAMS, STDIN, STDOUT, STDERR = 1, 3, 4, 5, 6, 7
+BEGIN, ABORT, END, PARAMS, STDIN, STDOUT, STDERR = 1, 2, 3, 4, 5, 6, 7
+KEEP_CONN = 1
+STALL_S = 0.4
 GET_VALUES_RESULT, UNKNOWN = 10, 99
 
 BODY = b"a picture, or so" * 4
@@ -42,9 +45,13 @@ class Behaviour:
     protocol_status: int = 0
     behind_end: bytes = b""
     chop: int = 0  # bytes per send; each waits until the last one left
+    drip_s: float = 0.0  # pause before each of these
     cut_at: int | None = None  # close after this many bytes
     reset_at: int | None = None  # RST after this many bytes
     stall_at: int | None = None  # say nothing more after this many bytes
+    obeys_abort: bool = False  # when stalled: ABORT_REQUEST is answered by END_REQUEST
+    keeps: bool = True  # leave the connection open where KEEP_CONN asks for it
+    unasked: bytes = b""  # sent on the kept connection a moment after the answer
 
     def wire(self) -> bytes:
         if self.raw is not None:
@@ -84,6 +91,18 @@ class Behaviour:
 
 
 @dataclass(frozen=True)
+class Manners:
+    """How connections are treated, whatever is answered on them."""
+
+    hangs_up: bool = False  # closes what it accepts
+    answers_first: bool = False  # STDIN is read behind the answer
+    leaves_early: bool = False  # closes behind the answer, STDIN unread
+    reads_bytes: int | None = None  # of STDIN, then nothing for STALL_S
+    # Takes so many requests on one connection, and closes it when the next one has been sent.
+    requests_per_connection: int | None = None
+
+
+@dataclass(frozen=True)
 class Seen:
     """One request as it arrived."""
 
@@ -91,6 +110,7 @@ class Seen:
     order: tuple[str, ...]
     stdin: bytes
     flags: int
+    connection: int  # counted from 1
 
 
 Application = Callable[[Seen], Behaviour]
@@ -100,7 +120,10 @@ Application = Callable[[Seen], Behaviour]
 class FastCGIPeer:
     application: Application
     address: Address
+    manners: Manners = Manners()
     connections: int = 0
+    aborts: int = 0
+    stdin_bytes: int = 0
     is_open: set[asyncio.StreamWriter] = field(default_factory=set)
     requests: list[Seen] = field(default_factory=list)
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)
@@ -116,9 +139,7 @@ class FastCGIPeer:
         self.is_open.add(writer)
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                seen = await _read_request(reader)
-                self.requests.append(seen)
-                await _play(self.application(seen), reader, writer)
+                await self._serve(reader, writer, self.connections)
         finally:
             # A transport that closed by itself cannot be aborted any more (Python 3.11 raises).
             if not writer.transport.is_closing():
@@ -126,27 +147,115 @@ class FastCGIPeer:
             self.is_open.discard(writer)
             self._quiet.set()
 
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
+    ) -> None:
+        if self.manners.hangs_up:
+            return
+        served = 0
+        while True:
+            seen = await self._read_params(reader, number)
+            is_early = self.manners.answers_first or self.manners.leaves_early
+            if not is_early:
+                seen = await self._read_stdin(reader, seen)
+            if served == self.manners.requests_per_connection:
+                return
+            served += 1
+            self.requests.append(seen)
+            behaviour = self.application(seen)
+            is_whole = await self._play(behaviour, reader, writer)
+            if self.manners.answers_first:
+                seen = await self._read_stdin(reader, seen)
+                self.requests[-1] = seen
+            if not is_whole:
+                return
+            if self.manners.leaves_early or not (seen.flags & KEEP_CONN and behaviour.keeps):
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+                return
+            if behaviour.unasked:
+                await asyncio.sleep(0.02)
+                writer.write(behaviour.unasked)
 
-async def _read_request(reader: asyncio.StreamReader) -> Seen:
-    streams = {PARAMS: b"", STDIN: b""}
-    ended: set[int] = set()
-    flags = -1
-    while ended != {PARAMS, STDIN}:
-        head = await reader.readexactly(8)
-        version, kind, number, length, padding = struct.unpack("!BBHHBx", head)
-        content = (await reader.readexactly(length + padding))[:length]
-        assert (version, number) == (1, 1), "our client always uses version 1 and request id 1"
-        assert (length + padding) % 8 == 0, "our client pads to eight"
-        if kind == BEGIN:
-            role, flags = struct.unpack("!HB5x", content)
-            assert role == 1
-        elif content:
-            assert kind not in ended
-            streams[kind] += content
-        else:
-            ended.add(kind)
-    pairs = _parse_pairs(streams[PARAMS])
-    return Seen(dict(pairs), tuple(name for name, _ in pairs), streams[STDIN], flags)
+    async def _read_params(self, reader: asyncio.StreamReader, number: int) -> Seen:
+        block = bytearray()
+        flags = -1
+        while True:
+            kind, content = await _read_record(reader)
+            if kind == ABORT and flags == -1:
+                continue  # for an answer that had left already
+            if kind == BEGIN:
+                role, flags = struct.unpack("!HB5x", content)
+                assert role == 1
+                continue
+            assert kind == PARAMS
+            if not content:
+                break
+            block += content
+        pairs = _parse_pairs(bytes(block))
+        return Seen(dict(pairs), tuple(name for name, _ in pairs), b"", flags, number)
+
+    async def _read_stdin(self, reader: asyncio.StreamReader, seen: Seen) -> Seen:
+        stdin = bytearray()
+        while True:
+            kind, content = await _read_record(reader)
+            assert kind == STDIN
+            if not content:
+                return dataclasses.replace(seen, stdin=bytes(stdin))
+            stdin += content
+            self.stdin_bytes += len(content)
+            most = self.manners.reads_bytes
+            if most is not None and len(stdin) >= most:
+                # Not "until the client has gone": who does not read does not see that.
+                await asyncio.sleep(STALL_S)
+                raise ConnectionAbortedError
+
+    async def _play(
+        self, behaviour: Behaviour, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        """True when the connection is good for another request."""
+        wire = behaviour.wire()
+        ends = (behaviour.cut_at, behaviour.reset_at, behaviour.stall_at)
+        wire = wire[: min((end for end in ends if end is not None), default=len(wire))]
+        step = behaviour.chop or len(wire) or 1
+        for start in range(0, len(wire), step):
+            if behaviour.drip_s:
+                await asyncio.sleep(behaviour.drip_s)
+            writer.write(wire[start : start + step])
+            await writer.drain()
+            if behaviour.chop:
+                await asyncio.sleep(0)
+        if behaviour.reset_at is not None:
+            raw = writer.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+            return False
+        if behaviour.stall_at is not None:
+            while (await _read_record(reader))[0] != ABORT:
+                pass
+            self.aborts += 1
+            if behaviour.obeys_abort:
+                writer.write(behaviour.record(END, bytes(8)))
+                return True
+            await reader.read()  # until the client has had enough
+            return False
+        is_cut = behaviour.raw is not None or behaviour.cut_at is not None
+        if is_cut or behaviour.length_lie or not behaviour.has_end:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            return False
+        return True
+
+
+async def _read_record(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    head = await reader.readexactly(8)
+    version, kind, number, length, padding = struct.unpack("!BBHHBx", head)
+    content = (await reader.readexactly(length + padding))[:length]
+    assert (version, number) == (1, 1), "our client always uses version 1 and request id 1"
+    assert (length + padding) % 8 == 0, "our client pads to eight"
+    return kind, content
 
 
 def _parse_pairs(block: bytes) -> list[tuple[str, bytes]]:
@@ -164,34 +273,12 @@ def _parse_pairs(block: bytes) -> list[tuple[str, bytes]]:
     return pairs
 
 
-async def _play(
-    behaviour: Behaviour, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    wire = behaviour.wire()
-    ends = (behaviour.cut_at, behaviour.reset_at, behaviour.stall_at)
-    wire = wire[: min((end for end in ends if end is not None), default=len(wire))]
-    step = behaviour.chop or len(wire) or 1
-    for start in range(0, len(wire), step):
-        writer.write(wire[start : start + step])
-        await writer.drain()
-        if behaviour.chop:
-            await asyncio.sleep(0)
-    if behaviour.reset_at is not None:
-        raw = writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        writer.transport.abort()
-        return
-    if behaviour.stall_at is not None:
-        await reader.read()  # until the client has had enough
-        return
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-
-
 @contextlib.asynccontextmanager
 async def fastcgi_peer(
-    behaviour: Behaviour | Application, *, path: str | None = None
+    behaviour: Behaviour | Application,
+    *,
+    path: str | None = None,
+    manners: Manners = Manners(),
 ) -> AsyncIterator[FastCGIPeer]:
     """Listens on a free TCP port of the loopback, or on a Unix socket at path."""
 
@@ -201,7 +288,7 @@ async def fastcgi_peer(
     raw = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
     raw.bind(path or ("127.0.0.1", 0))
     address = Address(path=path) if path else Address("127.0.0.1", raw.getsockname()[1])
-    peer = FastCGIPeer(application, address)
+    peer = FastCGIPeer(application, address, manners)
     start = asyncio.start_unix_server if path else asyncio.start_server
     server = await start(peer.serve, sock=raw)
     try:

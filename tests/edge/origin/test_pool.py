@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from edge.origin.address import Address
+from edge.origin.balance import Balance
 from edge.origin.errors import (
     OriginBroken,
     OriginError,
@@ -18,16 +19,15 @@ from edge.origin.errors import (
     Phase,
     UnsendableRequest,
 )
-from edge.origin.exchange import Result, Watcher, result_of
+from edge.origin.exchange import Connections, Result, Watcher, result_of
 from edge.origin.fastcgi.client import FastCGIClient
+from edge.origin.host import Host, HostState
+from edge.origin.limit import START
 from edge.origin.messages import Headers, OriginRequest, OriginResponse
 from edge.origin.pool import (
     BREAKER_FAILURES,
     MAX_HOLD_S,
     MAX_RETRIES_SAVED,
-    Balance,
-    Host,
-    HostState,
     OriginPool,
 )
 from tests.edge.origin.asking import GET, HEAD, LOGGER, PATIENT, POST, SCRIPT, read_all, run
@@ -77,6 +77,7 @@ class ScriptedClient:
     def __init__(self) -> None:
         self.faults: dict[Address, Exception] = {}
         self.asked: list[Address] = []
+        self.connections = Connections()
 
     async def fetch(
         self, address: Address, request: OriginRequest, watcher: Watcher
@@ -126,7 +127,7 @@ class Rig:
 def rig(*addresses: Address, jitter: Callable[[], float] = lambda: 0.0, **settings: object) -> Rig:
     client, clock = ScriptedClient(), Clock()
     pool = OriginPool(
-        "app", addresses, client, clock=clock, jitter=jitter, logger=LOGGER, **settings
+        "app", addresses, client, clock=clock, chance=jitter, logger=LOGGER, **settings
     )
     return Rig(pool, client, clock)
 
@@ -148,7 +149,7 @@ def test_least_connection() -> None:
 
 def test_load_rises_at_assignment() -> None:
     it = rig(A, B)
-    leases = [it.pool.assign() for _ in range(3)]  # none of them connected yet
+    leases = [it.pool.assign(GET) for _ in range(3)]  # none of them connected yet
     assert [lease.address for lease in leases] == [A, B, A]
 
 
@@ -204,21 +205,21 @@ def test_only_one_request_probes_at_a_time() -> None:
     it.client.faults[A] = REFUSED
     it.serve()
     it.clock.now += 1
-    probe = it.pool.assign()
+    probe = it.pool.assign(GET)
     assert (probe.address, probe.is_probe) == (A, True)
-    assert [it.pool.assign().address for _ in range(3)] == [B, B, B]
+    assert [it.pool.assign(GET).address for _ in range(3)] == [B, B, B]
     probe.closed(Result.ABANDONED)  # its client left before it knew: the next one probes
-    again = it.pool.assign()
+    again = it.pool.assign(GET)
     assert (again.address, again.is_probe) == (A, True)
     again.connected()
-    assert it.pool.assign().address == A
+    assert it.pool.assign(GET).address == A
     again.closed(Result.BROKEN)
     assert it.host(A).state is HostState.RUNNING
 
 
 def test_late_failures_of_old_requests_teach_nothing() -> None:
     it = rig(A, B)
-    old = [it.pool.assign() for _ in range(6)]
+    old = [it.pool.assign(GET) for _ in range(6)]
     for lease in old:
         if lease.address == A:
             lease.closed(Result.REFUSED)
@@ -281,10 +282,10 @@ def test_a_single_host_survives_stray_failures_and_breaks_on_many(
 
 def test_an_outage_of_any_length() -> None:
     it = rig(A, B)
-    it.pool.assign().closed(Result.REFUSED)
+    it.pool.assign(GET).closed(Result.REFUSED)
     for _ in range(2000):  # more doublings than a float has room for
         it.clock.now = it.host(A).held_until
-        it.pool.assign().closed(Result.REFUSED)
+        it.pool.assign(GET).closed(Result.REFUSED)
     assert it.host(A).failures == 2001
     assert it.host(A).held_until == it.clock.now + MAX_HOLD_S
 
@@ -317,8 +318,10 @@ RETRIES = [
     (GET, CONNECT_TIMEOUT, True),
     (GET, OVERLOADED, True),
     (GET, EARLY, True),
-    (POST, REFUSED, False),
-    (POST, OVERLOADED, False),
+    (POST, REFUSED, True),  # nobody has seen it
+    (POST, CONNECT_TIMEOUT, True),
+    (POST, OVERLOADED, True),
+    (POST, EARLY, False),  # perhaps it was acted upon
     (GET, GARBAGE, False),  # a byte was read
     (GET, FIRST_BYTE, False),  # the request itself may be what takes so long
     (GET, OriginTimeout("late", Phase.TOTAL), False),
@@ -383,10 +386,171 @@ def test_results_tell_how() -> None:
         assert result_of(error) is result
 
 
+def test_weights_reach_the_balance() -> None:
+    it = rig(A, B, balance=Balance.ROUND_ROBIN, weights={B: 2})
+    assert it.serve(6).count(B) == 4
+
+
+def test_hash_follows_the_path_and_goes_round_a_dead_host() -> None:
+    it = rig(A, B, C, balance=Balance.HASH)
+    (home,) = set(it.serve(5))
+    it.client.faults[home] = REFUSED
+    first, away = it.serve()
+    assert first == home != away
+    assert set(it.serve(4)) == {away}
+    del it.client.faults[home]
+    it.clock.now += 1
+    assert set(it.serve(4)) == {home}
+    it.check()
+
+
+def test_two_choices_learn_who_is_slow() -> None:
+    it = rig(A, B, balance=Balance.P2C, jitter=lambda: 0.3)
+    for address, seconds in ((A, 2.0), (B, 0.1)):
+        it.host(address).latency.note(seconds, it.clock.now)
+    assert it.serve(3) == [B, B, B]
+    it.client.faults[B] = EARLY  # failing quickly is not being quick
+    with pytest.raises(OriginBroken):
+        it.ask(POST)
+    latency_s = it.host(B).latency.maybe_at(it.clock.now)
+    assert latency_s is not None and latency_s > 0.1
+
+
+def test_backups_wait_until_nobody_else_can() -> None:
+    it = rig(A, B, backups=(C,), max_per_host=2)
+    assert C not in it.serve(10)
+    open_ = [it.ask() for _ in range(5)]
+    assert it.client.asked[-1] == C
+    for response in open_:
+        run(response.read())
+    assert C not in it.serve(4)
+    for dead in (A, B):
+        it.client.faults[dead] = REFUSED
+        asked = it.serve(10)  # no request is lost, though two of three die
+    assert asked.count(C) == 10
+    assert asked.count(B) == BREAKER_FAILURES
+    it.check()
+
+
+def test_a_backup_of_a_single_host() -> None:
+    it = rig(A, backups=(B,))
+    it.client.faults[A] = REFUSED
+    assert it.serve(3) == [A, B, B, B]
+    it.clock.now += 1
+    assert it.serve(2) == [A, B, B]  # a probe, retried
+    del it.client.faults[A]
+    it.clock.now += 2
+    assert it.serve(2) == [A, A]
+    it.client.faults = {A: REFUSED, B: REFUSED}
+    with pytest.raises(OriginRefused):
+        it.ask()
+    it.check()
+
+
+def test_a_held_backup_is_not_probed_while_it_is_not_needed() -> None:
+    it = rig(A, B, backups=(C,))
+    it.client.faults = dict.fromkeys((A, B, C), REFUSED)
+    with pytest.raises(OriginRefused):
+        it.ask()
+    it.host(C).state = HostState.HELD
+    it.client.faults.clear()
+    it.clock.now += 100
+    assert C not in it.serve(6)
+
+
+def test_the_limit_is_learnt_and_turns_away() -> None:
+    it = rig(A)
+    open_ = [it.ask() for _ in range(10)]
+    it.client.faults[A] = OVERLOADED
+    with pytest.raises(OriginOverloaded):
+        it.ask()
+    assert it.host(A).limit.value == 7  # of 11, which were too many
+    it.client.asked.clear()
+    with pytest.raises(OriginOverloaded) as caught:
+        it.ask()
+    assert it.client.asked == []
+    assert caught.value.retry_after_s == 1
+    it.client.faults.clear()
+    for response in open_:
+        run(response.read())
+    assert it.serve(3) == [A, A, A]
+    it.check()
+
+
+def test_a_host_that_was_dead_begins_anew() -> None:
+    it = rig(A, B)
+    it.client.faults[A] = REFUSED
+    it.host(A).limit.note_overload(2, it.clock.now, it.clock.now)
+    it.serve()
+    del it.client.faults[A]
+    it.clock.now += 1
+    it.serve(2)
+    assert it.host(A).limit.value == START
+
+
+def test_checks_hold_and_bring_back(caplog: pytest.LogCaptureFixture) -> None:
+    it = rig(A, B)
+
+    def check(*, is_well: bool) -> None:
+        it.pool.note_check(it.host(A), is_well=is_well, next_in_s=7.0)
+        it.check()
+
+    with caplog.at_level(logging.INFO, LOGGER.name):
+        check(is_well=False)
+        assert it.serve() == [A]  # once is a stray
+        for _ in range(5):
+            check(is_well=False)
+            for _ in range(2):
+                assert it.serve() == [B]  # nor does a real request find out
+                it.clock.now += 3.5
+        check(is_well=True)
+        assert it.serve() == [A]
+        check(is_well=False)
+        assert it.serve() == [A]
+    messages = [record.getMessage() for record in caplog.records]
+    assert [m.rpartition(": ")[2] for m in messages] == ["fails its checks", "a:9000 is back"]
+    stats = it.host(A).stats
+    assert (stats.checks_passed, stats.checks_failed, stats.holds) == (1, 7, 1)
+
+
+def test_checks_that_stop_hold_nobody_for_ever() -> None:
+    it = rig(A, B)
+    for _ in range(2):
+        it.pool.note_check(it.host(A), is_well=False, next_in_s=7.0)
+    assert it.serve() == [B]
+    it.clock.now += 14
+    assert it.serve() == [A]
+
+
+def test_checks_find_a_dead_host_alive_before_a_request_does() -> None:
+    it = rig(A, B)
+    it.client.faults[A] = REFUSED
+    it.serve()
+    assert it.host(A).state is HostState.HELD
+    it.pool.note_check(it.host(A), is_well=True, next_in_s=7.0)
+    del it.client.faults[A]
+    assert it.serve() == [A]
+
+
+def test_checks_never_hold_the_only_host_or_more_than_half() -> None:
+    for addresses, held in (((A,), 0), ((A, B, C), 1)):
+        it = rig(*addresses)
+        for _ in range(9):
+            for host in it.pool.hosts:
+                it.pool.note_check(host, is_well=False, next_in_s=7.0)
+        assert sum(host.state is HostState.HELD for host in it.pool.hosts) == held
+        it.ask()
+        it.check()
+
+
 @pytest.mark.parametrize("bad", [(), (A, A)])
 def test_hosts_are_there_and_each_once(bad: tuple[Address, ...]) -> None:
     with pytest.raises(ValueError, match="hosts"):
         rig(*bad)
+    with pytest.raises(ValueError, match="hosts"):
+        rig(A, B, backups=(B,))
+    with pytest.raises(ValueError, match="weight"):
+        rig(A, weights={A: 0})
 
 
 def test_with_real_connections() -> None:
@@ -401,7 +565,7 @@ def test_with_real_connections() -> None:
                 (first.address, second.address),
                 client,
                 clock=asyncio.get_running_loop().time,
-                jitter=lambda: 0.0,
+                chance=lambda: 0.0,
                 logger=LOGGER,
             )
             response = await pool.fetch(GET)

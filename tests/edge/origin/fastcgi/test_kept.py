@@ -1,0 +1,322 @@
+"""Connections that are used again, and those that must not be."""
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from edge.origin.errors import OriginBroken, OriginError, OriginTruncated
+from edge.origin.exchange import Connections, Result
+from edge.origin.fastcgi import client as client_module
+from edge.origin.fastcgi.client import FastCGIClient
+from edge.origin.fastcgi.kept import KeptConnections
+from edge.origin.messages import OriginRequest
+from tests.edge.origin.asking import (
+    GET,
+    HEAD,
+    LOGGER,
+    LOOPS,
+    PATIENT,
+    POST,
+    SCRIPT,
+    Witness,
+    read_all,
+    run,
+)
+from tests.edge.origin.fastcgi.test_client import (
+    BROKEN,
+    GOOD,
+    ODD_BUT_WHOLE,
+    TRUNCATED,
+    open_sockets,
+)
+from tests.peers.fastcgi import BODY, PLAIN, Behaviour, FastCGIPeer, Manners, Seen, fastcgi_peer
+
+GOOD_ONE, PLAIN_MANNERS = Behaviour(), Manners()
+HALF = Behaviour(stall_at=8 + len(PLAIN) + 9, record_bytes=len(PLAIN))
+
+
+@dataclasses.dataclass
+class Rig:
+    peer: FastCGIPeer
+    client: FastCGIClient
+    witness: Witness = dataclasses.field(default_factory=Witness)
+
+    async def ask(self, request: OriginRequest = GET) -> bytes:
+        response = await self.client.fetch(self.peer.address, request, self.witness)
+        return await read_all(response)
+
+    @property
+    def connections(self) -> Connections:
+        return self.client.connections
+
+    @property
+    def idle(self) -> int:
+        return self.client._kept.count
+
+
+@asynccontextmanager
+async def rig(
+    behaviour: Behaviour | Callable[[Seen], Behaviour] = GOOD_ONE,
+    manners: Manners = PLAIN_MANNERS,
+    keep: int = 2,
+) -> AsyncIterator[Rig]:
+    before = open_sockets()
+    async with fastcgi_peer(behaviour, manners=manners) as peer:
+        client = FastCGIClient(SCRIPT, PATIENT, LOGGER, keep=keep)
+        yield Rig(peer, client)
+        await client.aclose()
+        await peer.quiet()
+    for _ in range(100):
+        if open_sockets() == before:
+            return
+        await asyncio.sleep(0)
+    assert open_sockets() == before
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_one_connection_for_many_requests(loop: str) -> None:
+    async def main() -> None:
+        async with rig() as it:
+            for _ in range(5):
+                assert await it.ask() == BODY
+            assert await it.ask(HEAD) == b""
+            assert it.peer.connections == 1
+            assert (it.connections.opened, it.connections.reused, it.connections.lost) == (1, 5, 0)
+            assert it.witness.results == [Result.ANSWERED] * 6
+            assert it.witness.connects == 6
+            assert {seen.flags for seen in it.peer.requests} == {1}
+
+    run(main(), loop)
+
+
+def test_off_by_default() -> None:
+    async def main() -> None:
+        async with rig(keep=0) as it:
+            await it.ask()
+            await it.ask()
+            assert it.peer.connections == 2
+            assert {seen.flags for seen in it.peer.requests} == {0}
+
+    run(main())
+
+
+def first_then_good(first: Behaviour) -> Callable[[Seen], Behaviour]:
+    count = 0
+
+    def application(seen: Seen) -> Behaviour:
+        nonlocal count
+        count += 1
+        return first if count == 1 else Behaviour()
+
+    return application
+
+
+CASES = {**GOOD, **ODD_BUT_WHOLE, **BROKEN, **TRUNCATED}
+# Fit to be followed by another: whatever is strange about an exchange ends its connection.
+REUSED = GOOD.keys() - {"noise"}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("case", CASES)
+def test_a_fault_does_not_reach_the_next_exchange(case: str, loop: str) -> None:
+    async def main() -> None:
+        async with rig(first_then_good(CASES[case])) as it:
+            try:
+                body = await it.ask()
+            except OriginError as failed:
+                assert type(failed) in (OriginBroken, OriginTruncated)
+                assert case in BROKEN or case in TRUNCATED
+            else:
+                assert body == BODY
+            assert it.idle == (case in REUSED)
+            response = await it.client.fetch(it.peer.address, GET, it.witness)
+            assert await read_all(response) == BODY
+            assert response.is_cacheable
+            assert it.connections.reused == (case in REUSED)
+            assert len(it.witness.results) == 2
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_closed_while_it_waits(loop: str) -> None:
+    """The application ignores KEEP_CONN, or closes a moment later: seen, and nothing is lost."""
+
+    async def main() -> None:
+        async with rig(Behaviour(keeps=False)) as it:
+            await it.ask()
+            await it.peer.quiet()
+            while it.idle:
+                await asyncio.sleep(0)
+            assert await it.ask() == BODY
+            assert (it.connections.opened, it.connections.lost) == (2, 0)
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_dead_when_the_request_comes(loop: str) -> None:
+    """Closed between requests, seen only by the request: put once more, on a new connection."""
+
+    async def main() -> None:
+        async with rig(manners=Manners(requests_per_connection=1)) as it:
+            for _ in range(3):
+                assert await it.ask() == BODY
+            assert it.peer.connections == 3
+            assert (it.connections.opened, it.connections.reused, it.connections.lost) == (3, 0, 2)
+            assert it.witness.results == [Result.ANSWERED] * 3
+            assert it.witness.connects == 3
+
+    run(main(), loop)
+
+
+def test_what_may_not_be_repeated_has_its_own_connection() -> None:
+    async def main() -> None:
+        async with rig(manners=Manners(requests_per_connection=1)) as it:
+            await it.ask()
+            assert it.idle == 1
+            assert await it.ask(POST) == BODY
+            assert [seen.connection for seen in it.peer.requests] == [1, 2]
+            assert it.connections.lost == 0
+
+    run(main())
+
+
+def test_not_more_than_the_limit() -> None:
+    async def main() -> None:
+        async with rig(keep=2) as it:
+            assert await asyncio.gather(*(it.ask() for _ in range(6))) == [BODY] * 6
+            assert it.idle == 2
+            while len(it.peer.is_open) > 2:
+                await asyncio.sleep(0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_not_for_long(loop: str) -> None:
+    async def main() -> None:
+        async with rig() as it:
+            it.client._kept = KeptConnections(2, idle_s=0.02)
+            await it.ask()
+            assert it.idle == 1
+            await it.peer.quiet()
+            assert it.idle == 0
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_speaks_unasked_is_closed(loop: str) -> None:
+    """Another's answer, sent late, must not become that of the next request."""
+
+    async def main() -> None:
+        async with rig(Behaviour(unasked=Behaviour().wire())) as it:
+            await it.ask()
+            await it.peer.quiet()
+            assert it.idle == 0
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_abort_and_drain(loop: str) -> None:
+    async def main() -> None:
+        # At the end of a record: what comes behind it is read as one.
+        behaviour = dataclasses.replace(HALF, stall_at=8 + len(PLAIN), obeys_abort=True)
+        async with rig(first_then_good(behaviour)) as it:
+            response = await it.client.fetch(it.peer.address, GET, it.witness)
+            await response.aclose()
+            assert it.witness.results == []  # the host is still at it
+            while not it.idle:
+                await asyncio.sleep(0)
+            assert it.witness.results == [Result.ABANDONED]
+            assert not response.is_cacheable
+            with pytest.raises(OriginTruncated):
+                await response.read()
+            assert await it.ask() == BODY
+            assert (it.peer.connections, it.peer.aborts) == (1, 1)
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_abort_of_an_answer_that_had_left(loop: str) -> None:
+    """The whole answer is under way: what is left of it is read, and the connection kept."""
+
+    async def main() -> None:
+        stdout = PLAIN.replace(b"64", b"300064") + BODY + bytes(300_000)
+        async with rig(Behaviour(stdout=stdout)) as it:
+            response = await it.client.fetch(it.peer.address, GET, it.witness)
+            await response.aclose()
+            while not it.idle:
+                await asyncio.sleep(0)
+            assert len(await it.ask()) == 300_064
+            assert it.peer.connections == 1
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("case", ["does not end", "ends too late", "too much"])
+def test_abort_that_is_not_heard(case: str, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "DRAIN_S", 0.05 if case == "does not end" else 20)
+    monkeypatch.setattr(client_module, "DRAIN_BYTES", 10_000)
+    endless = Behaviour(stdout=PLAIN.replace(b"64", b"9000000") + bytes(8_000_000), stall_at=8**8)
+
+    async def main() -> None:
+        async with rig(HALF if case == "does not end" else endless) as it:
+            response = await it.client.fetch(it.peer.address, GET, it.witness)
+            await response.aclose()
+            if case == "ends too late":
+                await it.client.aclose()  # the node stops meanwhile
+            await it.peer.quiet()
+            assert it.witness.results == [Result.ABANDONED]
+            assert it.idle == 0
+
+    run(main(), loop)
+
+
+def test_nothing_is_kept_behind_the_end() -> None:
+    async def main() -> None:
+        async with rig() as it:
+            response = await it.client.fetch(it.peer.address, GET, it.witness)
+            await it.client.aclose()
+            assert await read_all(response) == BODY
+            await it.peer.quiet()
+            assert it.idle == 0
+
+    run(main())
+
+
+def test_many_clients_at_once() -> None:
+    """Takers and expiries in every order: no answer goes to another's request."""
+
+    async def main() -> None:
+        def application(seen: Seen) -> Behaviour:
+            body = seen.params["QUERY_STRING"]
+            return Behaviour(
+                stdout=b"Content-Type: a/b\nContent-Length: %d\n\n" % len(body) + body,
+                keeps=os.urandom(1)[0] % 4 > 0,
+            )
+
+        async with rig(application, keep=3) as it:
+            it.client._kept = KeptConnections(3, idle_s=0.003)
+
+            async def one(number: int) -> None:
+                for turn in range(12):
+                    query = f"n={number}.{turn}"
+                    request = dataclasses.replace(GET, query=query)
+                    assert await it.ask(request) == query.encode()
+                    await asyncio.sleep(0.001 * (turn % 3))
+
+            await asyncio.gather(*map(one, range(12)))
+            assert it.connections.reused > 0
+            total = it.connections.opened + it.connections.reused
+            assert total == 144
+
+    run(main())
