@@ -111,3 +111,6 @@ class Client(Protocol):
     ) -> OriginResponse:
         """The answer's head. Raises OriginError, UnsendableRequest, BodyUnreadable; no choice of
         host, and no second try but for a kept connection that was dead."""
+
+    async def aclose(self) -> None:
+        """Closes what idles, and ends what is still under way."""

@@ -173,6 +173,10 @@ def _build_request(request: OriginRequest, script: Script, *, is_kept: bool) -> 
     return b"".join(parts)
 
 
+def _frame(piece: bytes) -> bytes:
+    return Record(RecordType.STDIN, _REQUEST_ID, piece).build()
+
+
 @dataclass(frozen=True, slots=True)
 class _Wait:
     """What is waited for, since when, and until when at the latest."""
@@ -240,6 +244,10 @@ class FastCGIResponse:
         return self._head.local_redirect
 
     @property
+    def controls(self) -> Headers:
+        return self._head.controls
+
+    @property
     def is_cacheable(self) -> bool:
         """Clean end, appStatus 0, not a byte too many. False before the end."""
         return self._is_ended and not self._is_suspect and self._failure is None
@@ -254,16 +262,10 @@ class FastCGIResponse:
         try:
             self._writer.write(wire)
             if not isinstance(request.body, bytes):
-                self._upload = Upload(
-                    self._stream, _REQUEST_ID, request.body, self._note_upload
-                )
+                self._upload = Upload(self._stream, _frame, request.body, self._note_upload)
             began_at = asyncio.get_running_loop().time()
             while self._reply.head is None:
                 await self._receive(Phase.FIRST_BYTE, began_at)
-            if self._reply.head.controls:
-                # Sending the (empty) body instead would cache an empty picture.
-                name = self._reply.head.controls[0][0]
-                raise OriginBroken(f"{self._address}: {name} is not allowed for this origin")
         except BaseException:
             self._is_closed = True
             self._hang_up()
