@@ -1,16 +1,16 @@
 """What an application tells the server in front, beside its answer. Pure.
 
-    X-Sendfile: /srv/files/a%20b.jpg                  this file in place of the body
-    X-LIGHTTPD-send-file: /srv/files/a.jpg            likewise, by its older name
-    X-Sendfile2: /srv/a.jpg 0-499,/srv/b.jpg 0-       parts of files, one behind the other
-    X-Accel-Redirect: /protected/a.jpg                likewise, by a URI of the inside
-    X-Accel-Expires: 60                               how long we keep it; 0: not at all, @T: until T
-    X-Accel-Charset: utf-8                            completes Content-Type
-    X-Accel-Buffering, X-Accel-Limit-Rate             say nothing to us: accepted and dropped
-    Surrogate-Control: max-age=60;halftone            as CDN-Cache-Control
+    X-Sendfile: /srv/files/a%20b.jpg             this file in place of the body
+    X-LIGHTTPD-send-file: /srv/files/a.jpg       likewise, by its older name
+    X-Sendfile2: /srv/a.jpg 0-499,/srv/b.jpg 0-  parts of files, one behind the other
+    X-Accel-Redirect: /protected/a.jpg           likewise, by a URI of the inside
+    X-Accel-Expires: 60                          how long we keep it; 0: not at all, @T: until T
+    X-Accel-Charset: utf-8                       completes Content-Type
+    X-Accel-Buffering, X-Accel-Limit-Rate        say nothing to us: accepted and dropped
+    Surrogate-Control: max-age=60;halftone       as CDN-Cache-Control
 
-A path is decoded once and simplified, and then has to lie below a root (SendfileRoot). None of these
-fields goes further.
+A path is decoded once and simplified, and then has to lie below a root (SendfileRoot). None of
+these fields goes further.
 """
 
 import re

@@ -47,16 +47,7 @@ class Running:
     @classmethod
     async def start(cls, filename: str, environment: Mapping[str, str]) -> Self:
         """In the program's own folder. Raises OSError. Blocks for a vfork and an exec."""
-        process = subprocess.Popen(
-            [filename],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            cwd=os.path.dirname(filename),
-            start_new_session=True,
-        )
+        process = _spawn(filename, environment)
         try:
             stdin = await _writer(process)
             stdout, output = await _reader(process.stdout)
@@ -77,7 +68,7 @@ class Running:
     async def exit_status(self) -> int:
         """Waits for the end; a signal is negative. The process stays a zombie."""
         await self._has_exited.wait()
-        found = os.waitid(os.P_PID, self._process.pid, _EXITED)
+        found = os.waitid(os.P_PID, self._process.pid, _EXITED)  # noqa: ASYNC222 - it has ended
         assert found is not None, "its pidfd was readable"
         return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
@@ -114,6 +105,19 @@ class Running:
         if self._is_left and self._has_exited.is_set() and not self._is_buried.is_set():
             self._process.wait()
             self._is_buried.set()
+
+
+def _spawn(filename: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [filename],
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        cwd=os.path.dirname(filename),
+        start_new_session=True,
+    )
 
 
 async def _writer(process: subprocess.Popen[bytes]) -> asyncio.StreamWriter:

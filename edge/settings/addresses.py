@@ -6,6 +6,7 @@
     embedded         the index of this node: SQLite in the cache folder
     redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]      rediss:// the same over TLS
     unix:///path[?db=N]                             Redis on a Unix socket
+    http://HOST[:PORT]  https://HOST[:PORT]         where storage that speaks S3 listens
 
 Nothing is resolved here. str() of an address and parse_ are inverses.
 """
@@ -142,6 +143,30 @@ def parse_network(text: str) -> Network:
 def format_network(network: Network) -> str:
     alone = network.prefixlen == network.max_prefixlen
     return str(network.network_address) if alone else str(network)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    address: TcpAddress
+    tls: bool
+
+    def __str__(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.address}"
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Raises BadValue."""
+    scheme, mark, rest = text.partition("://")
+    if not mark or scheme not in ("http", "https"):
+        raise BadValue(f'must be like "https://s3.example.org", not {text!r}')
+    rest = rest.removesuffix("/")
+    if "/" in rest or "@" in rest or "?" in rest:
+        raise BadValue("must be a scheme and a host, without path, login or query")
+    has_port = rest.rpartition("]")[2].count(":") == 1
+    address = parse_peer(rest if has_port else f"{rest}:{443 if scheme == 'https' else 80}")
+    if not isinstance(address, TcpAddress):
+        raise BadValue("must be a host, not a socket")
+    return Endpoint(address, scheme == "https")
 
 
 @dataclass(frozen=True, slots=True)
