@@ -344,7 +344,7 @@ def test_an_extra_that_is_not_there_is_said(place: Place, monkeypatch: pytest.Mo
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     text = f"[[origin]]\nname = 'app'\nkind = 's3'\ns3.bucket = 'pics'\n{place.site}"
     assert place.problems(text) == [
-        'F:3: origin.kind: "s3" needs an extra: pip install "halftone[s3]"'
+        'F:5: origin.kind: "s3" needs an extra: pip install "halftone[s3]"'
     ]
 
 

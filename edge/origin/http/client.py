@@ -243,8 +243,7 @@ class HttpResponse:
         except BaseException:
             self._close(Result.ABANDONED)
             raise
-        # What was read before a fault is good, and is delivered before the fault is reported:
-        # the outcome does not depend on how the bytes were cut.
+        # What was read before a fault is good, and is delivered before the fault is reported.
         if self._ready:
             data, self._ready = self._ready, b""
             return data
