@@ -150,19 +150,28 @@ class SendfileClient:
 
     def _open(self, parts: Sequence[Part]) -> Sequence[_Slice] | None:
         """Blocks on the disk. None where a file is missing. Raises NotAllowed, DocrootFailed."""
-        slices = []
-        for part in parts:
-            place = part.maybe_place(self._roots)
-            if place is None:
-                raise NotAllowed(f"{part.path!a:.200}: below no root", Refusal.ESCAPE)
-            root, path = place
-            opened = self._roots[root].open(path)
-            if opened is None:
-                return None
-            file = Descriptor(opened.fd)
-            stop = opened.size if part.stop is None else min(part.stop, opened.size)
-            slices.append(_Slice(file, opened, min(part.start, stop), stop))
+        slices: list[_Slice] = []
+        try:
+            for part in parts:
+                one = self._maybe_open(part)
+                if one is None:
+                    return None
+                slices.append(one)
+        except BaseException:
+            slices.clear()  # or the traceback keeps them open
+            raise
         return slices
+
+    def _maybe_open(self, part: Part) -> _Slice | None:
+        place = part.maybe_place(self._roots)
+        if place is None:
+            raise NotAllowed(f"{part.path!a:.200}: below no root", Refusal.ESCAPE)
+        root, path = place
+        opened = self._roots[root].open(path)
+        if opened is None:
+            return None
+        stop = opened.size if part.stop is None else min(part.stop, opened.size)
+        return _Slice(Descriptor(opened.fd), opened, min(part.start, stop), stop)
 
 
 _STATUSES: Final = {
