@@ -150,17 +150,14 @@ class SendfileClient:
 
     def _open(self, parts: Sequence[Part]) -> Sequence[_Slice] | None:
         """Blocks on the disk. None where a file is missing. Raises NotAllowed, DocrootFailed."""
-        slices: list[_Slice] = []
+        slices: list[_Slice | None] = []
         try:
-            for part in parts:
-                one = self._maybe_open(part)
-                if one is None:
-                    return None
-                slices.append(one)
+            slices.extend(map(self._maybe_open, parts))
         except BaseException:
             slices.clear()  # or the traceback keeps them open
             raise
-        return slices
+        found = [one for one in slices if one is not None]
+        return found if len(found) == len(slices) else None
 
     def _maybe_open(self, part: Part) -> _Slice | None:
         place = part.maybe_place(self._roots)

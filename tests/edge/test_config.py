@@ -292,8 +292,8 @@ KINDS = [
     ("kind = 'http'\nhosts = ['a:443', 'b:443']\ntls = true\ntls_name = 'app.internal'", []),
     ("kind = 'cgi'\nscript_filename = '/bin/true'", []),
     ("kind = 's3'\ns3.bucket = 'pics'", []),
-    ("kind = 's3'\ns3 = { bucket = 'pics', endpoint = 'http://[::1]:9000', access_key = 'a',"
-     " secret_key = 'b' }", []),
+    ("kind = 's3'\ns3 = { bucket = 'pics', endpoint = 'http://[::1]:9000' }", []),
+    ("kind = 's3'\ns3 = { bucket = 'pics', access_key = 'a', secret_key = 'b' }", []),
     ("kind = 'http'", ['hosts: is missing: kind = "http" connects to them']),
     ("kind = 'http'\nhosts = ['a:80']\nscript_filename = '/i.php'",
      ['script_filename: means nothing where kind = "http"']),

@@ -22,7 +22,8 @@ PARTS = [
     ((("x-lighttpd-send-file", "/srv/a.jpg"),), (Part("/srv/a.jpg"),)),
     ((("x-accel-redirect", "/protected/a.jpg"),), (Part("/protected/a.jpg", is_uri=True),)),
     ((("x-accel-redirect", "/protected/a.jpg?token=1"),), (Part("/protected/a.jpg", is_uri=True),)),
-    ((("x-sendfile2", "/srv/a 0-499,/srv/b 5-"),), (Part("/srv/a", stop=500), Part("/srv/b", start=5))),
+    ((("x-sendfile2", "/srv/a 0-499,/srv/b 5-"),),
+     (Part("/srv/a", stop=500), Part("/srv/b", start=5))),
     ((("x-accel-buffering", "no"),), ()),
     ((), ()),
     # decoded once, simplified

@@ -27,56 +27,65 @@ class Read:
             self.parser.receive_eof()
 
 
+LENGTH, BY_CHUNKS, CLOSE, NONE = (
+    Framing.LENGTH, Framing.CHUNKED, Framing.CLOSE, Framing.NONE,
+)  # fmt: skip
+
 # (wire, status, headers, framing, content_length, is_kept, body)
 GOOD = [
     # usual
     (OK + TYPE + b"Content-Length: 4\r\n\r\nabcd", 200, (("content-type", "image/jpeg"),),
-     Framing.LENGTH, 4, True, b"abcd"),
-    (OK + b"Content-Length: 0\r\n\r\n", 200, (), Framing.LENGTH, 0, True, b""),
-    (CHUNKED + b"4\r\nabcd\r\n2\r\nef\r\n0\r\n\r\n", 200, (), Framing.CHUNKED, None, True, b"abcdef"),
-    (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", 404, (), Framing.LENGTH, 2, True, b"no"),
+     LENGTH, 4, True, b"abcd"),
+    (OK + b"Content-Length: 0\r\n\r\n", 200, (), LENGTH, 0, True, b""),
+    (CHUNKED + b"4\r\nabcd\r\n2\r\nef\r\n0\r\n\r\n", 200, (), BY_CHUNKS, None, True, b"abcdef"),
+    (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", 404, (), LENGTH, 2, True, b"no"),
     # RFC 9112 section 4: the reason may be empty; its space is often left out
-    (b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", 200, (), Framing.LENGTH, 0, True, b""),
-    (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", 200, (), Framing.LENGTH, 0, True, b""),
+    (b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", 200, (), LENGTH, 0, True, b""),
+    (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", 200, (), LENGTH, 0, True, b""),
     # section 6.3: no length and no coding
-    (OK + b"\r\nabcd", 200, (), Framing.CLOSE, None, False, b"abcd"),
-    (b"HTTP/1.0 200 OK\r\n\r\nabcd", 200, (), Framing.CLOSE, None, False, b"abcd"),
-    (b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na", 200, (), Framing.LENGTH, 1, False, b"a"),
+    (OK + b"\r\nabcd", 200, (), CLOSE, None, False, b"abcd"),
+    (b"HTTP/1.0 200 OK\r\n\r\nabcd", 200, (), CLOSE, None, False, b"abcd"),
+    (b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na", 200, (), LENGTH, 1, False, b"a"),
     # section 9.6
-    (OK + b"Connection: Close\r\nContent-Length: 1\r\n\r\na", 200, (), Framing.LENGTH, 1, False, b"a"),
-    (OK + b"Connection: x,  close\r\nX: 1\r\nContent-Length: 1\r\n\r\na", 200, (), Framing.LENGTH, 1,
+    (OK + b"Connection: Close\r\nContent-Length: 1\r\n\r\na", 200, (), LENGTH, 1, False, b"a"),
+    (OK + b"Connection: x,  close\r\nX: 1\r\nContent-Length: 1\r\n\r\na", 200, (), LENGTH, 1,
      False, b"a"),
     # RFC 9110 section 6.4.1
-    (b"HTTP/1.1 204 No\r\nContent-Length: 9\r\n\r\n", 204, (), Framing.NONE, None, True, b""),
+    (b"HTTP/1.1 204 No\r\nContent-Length: 9\r\n\r\n", 204, (), NONE, None, True, b""),
     (b"HTTP/1.1 304 No\r\nETag: \"a\"\r\nContent-Length: 9\r\n\r\n", 304, (("etag", '"a"'),),
-     Framing.NONE, 9, True, b""),
-    (b"HTTP/1.1 304 No\r\nTransfer-Encoding: chunked\r\n\r\n", 304, (), Framing.NONE, None, True, b""),
+     NONE, 9, True, b""),
+    (b"HTTP/1.1 304 No\r\nTransfer-Encoding: chunked\r\n\r\n", 304, (), NONE, None, True, b""),
     # section 15.2: interim answers are skipped
-    (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 1\r\n\r\na", 200, (), Framing.LENGTH, 1,
+    (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 1\r\n\r\na", 200, (), LENGTH, 1,
      True, b"a"),
     (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nSet-Cookie: a=b\r\n\r\n" * 2 + OK
-     + b"Content-Length: 1\r\n\r\na", 200, (), Framing.LENGTH, 1, True, b"a"),
+     + b"Content-Length: 1\r\n\r\na", 200, (), LENGTH, 1, True, b"a"),
     # section 7.6.1: hop-by-hop, and what Connection names
     (OK + b"Connection: X-B, keep-alive\r\nX-B: 1\r\nKeep-Alive: 5\r\nUpgrade: h2c\r\nTE: trailers\r\n"
-     b"Trailer: a\r\nProxy-Authenticate: x\r\nContent-Length: 0\r\n\r\n", 200, (), Framing.LENGTH, 0,
+     b"Trailer: a\r\nProxy-Authenticate: x\r\nContent-Length: 0\r\n\r\n", 200, (), LENGTH, 0,
      True, b""),
     # lines apart, in their order; nothing is folded together or decoded
     (OK + b"A: 1\r\nSet-Cookie: b\r\na: 2\r\nSet-Cookie:c\r\nContent-Encoding: gzip\r\n"
      b"Content-Length: 1\r\n\r\na", 200,
-     (("a", "1"), ("set-cookie", "b"), ("a", "2"), ("set-cookie", "c"), ("content-encoding", "gzip")),
-     Framing.LENGTH, 1, True, b"a"),
-    (OK + b"X:\t a \xe9 b \t\r\nY:\r\nContent-Length: 0\r\n\r\n", 200, (("x", "a \xe9 b"), ("y", "")),
-     Framing.LENGTH, 0, True, b""),
-    (OK + b"transfer-encoding: CHUNKED\r\n\r\n0\r\n\r\n", 200, (), Framing.CHUNKED, None, True, b""),
+     (("a", "1"), ("set-cookie", "b"), ("a", "2"), ("set-cookie", "c"), ("content-encoding",
+      "gzip")),
+     LENGTH, 1, True, b"a"),
+    (OK + b"X:\t a \xe9 b \t\r\nY:\r\nContent-Length: 0\r\n\r\n", 200, (("x", "a \xe9 b"), ("y",
+     "")),
+     LENGTH, 0, True, b""),
+    (OK + b"transfer-encoding: CHUNKED\r\n\r\n0\r\n\r\n", 200, (), BY_CHUNKS, None, True, b""),
     # RFC 9112 section 7.1: extensions, trailers, leading zeros, capital digits
-    (CHUNKED + b"0a;x=y;z\r\n0123456789\r\nA ;q=\"1\"\r\n0123456789\r\n000\r\nX: y\r\n\r\n", 200, (),
-     Framing.CHUNKED, None, True, b"0123456789" * 2),
-    (b"HTTP/1.1 599 \xfc\r\nContent-Length: 0\r\n\r\n", 599, (), Framing.LENGTH, 0, True, b""),
+    (CHUNKED + b"0a;x=y;z\r\n0123456789\r\nA ;q=\"1\"\r\n0123456789\r\n000\r\nX: y\r\n\r\n", 200,
+     (),
+     BY_CHUNKS, None, True, b"0123456789" * 2),
+    (b"HTTP/1.1 599 \xfc\r\nContent-Length: 0\r\n\r\n", 599, (), LENGTH, 0, True, b""),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("wire", "status", "headers", "framing", "length", "is_kept", "body"), GOOD, ids=range(len(GOOD))
+    ("wire", "status", "headers", "framing", "length", "is_kept", "body"),
+    GOOD,
+    ids=range(len(GOOD)),
 )
 def test_good(wire, status, headers, framing, length, is_kept, body):
     for step in (0, 1, 3):
@@ -118,17 +127,20 @@ BROKEN = [
     b"HTTP/1.1 099 OK\r\n\r\n", b"HTTP/1.1 200 O\x00K\r\n\r\n", b"HTTP/1.1 200 O\rK\r\n\r\n",
     b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n",
     # bare LF, bare CR, folded lines, spaces before the colon, no name
-    b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", OK + b"X: a\nY: b\r\n\r\n", OK + b"X: a\rY: b\r\n\r\n",
+    b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", OK + b"X: a\nY: b\r\n\r\n",
+    OK + b"X: a\rY: b\r\n\r\n",
     OK + b"X: a\r\r\n\r\n", OK + b"X: a\r\n folded\r\n\r\n", OK + b" X: a\r\n\r\n",
     OK + b"X: a\r\n\tb: c\r\n\r\n", OK + b"X : a\r\n\r\n", OK + b": a\r\n\r\n", OK + b"X\r\n\r\n",
     OK + b"\xc3\xa9: a\r\n\r\n", OK + b"X(: a\r\n\r\n",
-    OK + b"X: \x00\r\n\r\n", OK + b"X: \x0b\r\n\r\n", OK + b"X: \x7f\r\n\r\n", OK + b"X: \x01a\r\n\r\n",
+    OK + b"X: \x00\r\n\r\n", OK + b"X: \x0b\r\n\r\n", OK + b"X: \x7f\r\n\r\n",
+    OK + b"X: \x01a\r\n\r\n",
     # framing that can be read in two ways
     OK + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\na", OK + b"Content-Length: 1, 1\r\n\r\na",
     OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     OK + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n", OK + b"Transfer-Encoding: identity\r\n\r\n",
-    OK + b"Transfer-Encoding: chunked, chunked\r\n\r\n", OK + b"Transfer-Encoding: xchunked\r\n\r\n",
+    OK + b"Transfer-Encoding: chunked, chunked\r\n\r\n",
+    OK + b"Transfer-Encoding: xchunked\r\n\r\n",
     OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     OK + b"Transfer-Encoding: \r\n\r\n", OK + b"Transfer-Encoding: \x0bchunked\r\n\r\n",
     b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -138,7 +150,8 @@ BROKEN = [
     OK + b"Content-Length: 1 1\r\n\r\na", OK + b"Content-Length: " + b"9" * 19 + b"\r\n\r\na",
     OK + TYPE + TYPE + b"\r\n", OK + b"Location: /a\r\nLocation: /b\r\n\r\n",
     # sizes
-    OK + b"X: a\r\n" * (MAX_FIELDS + 1) + b"\r\n", OK + b"X: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n",
+    OK + b"X: a\r\n" * (MAX_FIELDS + 1) + b"\r\n",
+    OK + b"X: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n",
     OK + b"X: " + b"a" * MAX_HEAD_BYTES, b"HTTP/1.1 100 C\r\n\r\n" * (MAX_INTERIM + 1),
     # ended too soon
     b"", b"HTT", OK, OK + TYPE, b"HTTP/1.1 100 Continue\r\n\r\n",
@@ -215,9 +228,7 @@ def test_a_short_body_is_a_cut_one():
         Read(OK + b"Content-Length: 4\r\n\r\nabc")
 
 
-@given(
-    chunks=st.lists(st.binary(min_size=1, max_size=40), max_size=8), step=st.integers(1, 30)
-)
+@given(chunks=st.lists(st.binary(min_size=1, max_size=40), max_size=8), step=st.integers(1, 30))
 @settings(max_examples=150, deadline=None)
 def test_what_h11_writes_is_read(chunks, step):
     """The oracle shares no line with ours."""
@@ -234,7 +245,8 @@ def test_what_h11_writes_is_read(chunks, step):
 
 # Spellings that a hostile origin would combine.
 PIECES = st.sampled_from(
-    [b"HTTP/1.1 200 OK", b"HTTP/1.0 200 OK", b"\r\n", b"\n", b"\r", b"\r\n\r\n", b" ", b":", b"\x00",
+    [b"HTTP/1.1 200 OK", b"HTTP/1.0 200 OK", b"\r\n", b"\n", b"\r", b"\r\n\r\n", b" ", b":",
+    b"\x00",
      b"Content-Length", b"Transfer-Encoding", b"chunked", b": ", b"5", b"0", b"\r\n0\r\n\r\n", b"a",
      b"Connection", b"close", b"HTTP/1.1 100 C\r\n\r\n", b"Set-Cookie: a=b"]
 )  # fmt: skip

@@ -203,7 +203,11 @@ def test_a_reset_at_every_byte(wire: bytes) -> None:
         (Behaviour(stall_at=0), "first_byte_s", Phase.FIRST_BYTE),
         (Behaviour(stall_at=30), "first_byte_s", Phase.FIRST_BYTE),
         (Behaviour(chop=1, drip_s=0.01), "first_byte_s", Phase.FIRST_BYTE),
-        (Behaviour(b"HTTP/1.1 100 C\r\n\r\n" + PLAIN, stall_at=18), "first_byte_s", Phase.FIRST_BYTE),
+        (
+            Behaviour(b"HTTP/1.1 100 C\r\n\r\n" + PLAIN, stall_at=18),
+            "first_byte_s",
+            Phase.FIRST_BYTE,
+        ),
         (Behaviour(stall_at=len(PLAIN) - 9), "progress_s", Phase.PROGRESS),
         (Behaviour(chop=12, drip_s=0.02), "total_s", Phase.TOTAL),
         (Behaviour(CLOSED, stall_at=len(CLOSED) - 9), "progress_s", Phase.PROGRESS),
@@ -255,7 +259,10 @@ def test_nobody_there(tmp_path) -> None:
 
 
 async def several(
-    behaviours: list[Behaviour], request: OriginRequest = GET, manners: Manners = POLITE, keep: int = 2
+    behaviours: list[Behaviour],
+    request: OriginRequest = GET,
+    manners: Manners = POLITE,
+    keep: int = 2,
 ) -> tuple[list[Result], HttpPeer, HttpClient]:
     waiting = list(behaviours)
     witness = Witness()

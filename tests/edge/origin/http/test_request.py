@@ -28,7 +28,9 @@ def test_heads():
     assert head(is_kept=False) == START + "Accept: image/*\r\nConnection: close\r\n\r\n"
     assert head(HEAD).startswith("HEAD /a/b.jpg?v=1 HTTP/1.1\r\n")
     # RFC 9110 section 8.6
-    assert head(POST) == START.replace("GET", "POST") + "Accept: image/*\r\nContent-Length: 3\r\n\r\n"
+    assert (
+        head(POST) == START.replace("GET", "POST") + "Accept: image/*\r\nContent-Length: 3\r\n\r\n"
+    )
     assert "Content-Length: 0\r\n" in head(POST, body=b"")
     assert "Content-Length: 7\r\n" in head(POST, body=Unread())
     assert "Content-Length" not in head(method="DELETE")
@@ -39,10 +41,12 @@ def test_heads():
     [
         # order, spelling and repetition stay
         ([("X-b", "1"), ("a", "2"), ("X-B", "\xe9")], ["X-b: 1", "a: 2", "X-B: \xe9"]),
-        ([("via", "1.1 edge1"), ("cdn-loop", "halftone")], ["via: 1.1 edge1", "cdn-loop: halftone"]),
+        ([("via", "1.1 edge1"), ("cdn-loop", "halftone")], ["via: 1.1 edge1",
+         "cdn-loop: halftone"]),
         ([("Accept-Encoding", "gzip")], ["Accept-Encoding: gzip"]),
         # of one connection, ours, or named by Connection
-        ([("Host", "evil"), ("Content-Length", "99"), ("Expect", "100-continue"), ("TE", "trailers"),
+        ([("Host", "evil"), ("Content-Length", "99"), ("Expect", "100-continue"), ("TE",
+         "trailers"),
           ("Transfer-Encoding", "chunked"), ("Keep-Alive", "5"), ("Upgrade", "h2c")], []),
         ([("Connection", "close, X-Secret"), ("x-secret", "1"), ("y", "2")], ["y: 2"]),
     ],
