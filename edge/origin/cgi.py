@@ -4,7 +4,8 @@ The variables and the reply's grammar are FastCGI's (params.py, reply.py). A pro
 pipes, no other descriptor, and of the environment nothing but what is made here (running.py).
 
 An answer is whole when the program closed its output, wrote what it promised, and ended with status
-0; another status, or a signal, is logged and keeps the answer from being cached. At most limit
+0; another status is logged and keeps the answer from being cached. One that was killed in a body of
+unknown length has left it cut. At most limit
 programs run at once, those included that were killed and are not gone yet.
 """
 
@@ -319,6 +320,8 @@ class CgiResponse:
         if status != "0" and self._reply.head is None:
             raise OriginBroken(f"ended with {status} before its head was complete")
         self._reply.receive_eof()
+        if status.startswith("signal") and self._head.content_length is None:
+            raise OriginTruncated(f"ended with {status} in a body without a length")
         self._is_ended = True
         if status != "0":
             self._suspect(f"ended with {status}")

@@ -66,8 +66,10 @@ class Running:
         return self._has_exited.is_set()
 
     async def exit_status(self) -> int:
-        """Waits for the end; a signal is negative. The process stays a zombie."""
+        """Waits for the end; a signal is negative. Before leave() the process stays a zombie."""
         await self._has_exited.wait()
+        if self._process.returncode is not None:
+            return self._process.returncode
         found = os.waitid(os.P_PID, self._process.pid, _EXITED)  # noqa: ASYNC222 - it has ended
         assert found is not None, "its pidfd was readable"
         return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status

@@ -61,7 +61,8 @@ GOOD = [
     (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nSet-Cookie: a=b\r\n\r\n" * 2 + OK
      + b"Content-Length: 1\r\n\r\na", 200, (), LENGTH, 1, True, b"a"),
     # section 7.6.1: hop-by-hop, and what Connection names
-    (OK + b"Connection: X-B, keep-alive\r\nX-B: 1\r\nKeep-Alive: 5\r\nUpgrade: h2c\r\nTE: trailers\r\n"
+    (OK + b"Connection: X-B, keep-alive\r\nX-B: 1\r\nKeep-Alive: 5\r\n"
+     b"Upgrade: h2c\r\nTE: trailers\r\n"
      b"Trailer: a\r\nProxy-Authenticate: x\r\nContent-Length: 0\r\n\r\n", 200, (), LENGTH, 0,
      True, b""),
     # lines apart, in their order; nothing is folded together or decoded
