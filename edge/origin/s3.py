@@ -99,6 +99,10 @@ class S3Client:
         if request.method not in ("GET", "HEAD"):
             watcher.closed(Result.ANSWERED)
             return _said(405, (("allow", "GET, HEAD"),))
+        # obstore would take "//a" and "a/" for "a": one spelling an object.
+        if any(segment in ("", ".", "..") for segment in request.path[1:].split("/")):
+            watcher.closed(Result.ANSWERED)
+            return _said(404)
         try:
             response = await self._get(address, request, watcher)
         except OriginError as failed:
@@ -247,7 +251,9 @@ def _headers_of(result: "GetResult") -> Headers:
     meta, attributes = result.meta, result.attributes
     described: Mapping[str, Any] = dict(attributes)
     fields = [(name.lower(), described[name]) for name in _DESCRIBING if name in described]
-    fields.append(("last-modified", format_date(max(int(meta["last_modified"].timestamp()), 0))))
+    modified = int(meta["last_modified"].timestamp())
+    if modified > 0:  # 0 where the storage said nothing
+        fields.append(("last-modified", format_date(modified)))
     if (tag := meta["e_tag"]) is not None:
         fields.append(("etag", tag))
     return tuple(
@@ -323,7 +329,7 @@ class S3Response:
             self._close(Result.ANSWERED)
             return b""
         try:
-            piece = await self._next_piece(self._pieces)
+            piece = await self._next_piece()
         except OriginError as failed:
             self._has_failed = True
             self._close(result_of(failed))
@@ -335,13 +341,14 @@ class S3Response:
         self._left -= len(piece)
         return piece
 
-    async def _next_piece(self, pieces: AsyncIterator[Any]) -> bytes:
+    async def _next_piece(self) -> bytes:
+        assert self._pieces is not None, "there is more to come"
         loop = asyncio.get_running_loop()
         began_at = loop.time()
         late_s = min(self._deadlines.progress_s, self._budget_s)
         try:
             async with asyncio.timeout(late_s) as timer:
-                piece = bytes(await anext(pieces))
+                piece = bytes(await anext(self._pieces))
         except StopAsyncIteration:
             piece = b""
         except TimeoutError as late:
