@@ -69,7 +69,8 @@ def _build_http(section: Origin, deadlines: Deadlines, logger: logging.Logger) -
 
 
 def _build_cgi(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:
-    return CgiClient(_script(section), deadlines, logger, limit=section.max_per_host)
+    # As many again may be on their way out, killed and not gone yet.
+    return CgiClient(_script(section), deadlines, logger, limit=2 * section.max_per_host)
 
 
 def _build_s3(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:

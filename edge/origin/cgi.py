@@ -77,7 +77,8 @@ class CgiClient:
     ) -> "CgiResponse":
         """The answer, its head complete. Raises OriginError, UnsendableRequest, BodyUnreadable.
 
-        watcher.closed() is called exactly once, when the program is gone.
+        watcher.closed() is called exactly once, at the latest when the response is closed. A
+        program that was killed counts as running until it is gone.
         """
         try:
             environment = _build_environment(request, self._script)
@@ -276,16 +277,15 @@ class CgiResponse:
         is_over = self._is_ended and self._run.has_exited
         if not is_over:
             self._run.kill()
-        # The place is given back when the program is gone, not before.
-        self._client.own(self._leave(result, is_over=is_over))
+        self._client.own(self._leave(is_over=is_over))
+        self._watcher.closed(result)
 
-    async def _leave(self, result: Result, *, is_over: bool) -> None:
+    async def _leave(self, *, is_over: bool) -> None:
         if is_over and self._complaints is not None:
             # The rest of them is in the pipe already.
             await asyncio.wait((self._complaints,), timeout=LINGER_S)
         self._run.leave(is_killed=not is_over)
         await self._run.buried()
-        self._watcher.closed(result)
 
     async def _receive(self, phase: Phase, began_at: float) -> None:
         """One read from the program, and all that follows from it.

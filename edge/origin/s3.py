@@ -2,8 +2,9 @@
 
 An object is an answer: its bytes, its ETag, its date, and of its metadata what describes it. A path
 of the site, below the prefix, is the key. Only GET and HEAD are there. obstore keeps connections,
-signs, and knows the environment's credentials (AWS_ACCESS_KEY_ID and kin); it neither retries here,
-which is the pool's to decide, nor has a deadline of its own but for connecting.
+signs, and knows the environment's credentials (AWS_ACCESS_KEY_ID and kin). It has no deadline of
+its own but for connecting, and tries once more: it does not tell a kept connection that was dead
+from a storage that is.
 
 The text of its errors holds the storage's whole answer, so a line of it is all that is logged.
 """
@@ -46,6 +47,7 @@ _DESCRIBING: Final = (
 _RANGE: Final = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))", re.ASCII)
 # reqwest has one for the whole answer, also while a slow client holds it up; ours are below it.
 _NO_TIMEOUT: Final = datetime.timedelta(days=1)
+_PAUSE: Final = datetime.timedelta(milliseconds=20)
 _STREAM_BYTES: Final = 256 * 1024
 
 
@@ -199,7 +201,11 @@ def _open_store(bucket: Bucket, deadlines: Deadlines) -> "S3Store":
             "connect_timeout": datetime.timedelta(seconds=deadlines.connect_s),
             "timeout": _NO_TIMEOUT,
         },
-        retry_config={"max_retries": 0},
+        retry_config={
+            "max_retries": 1,
+            "retry_timeout": datetime.timedelta(seconds=deadlines.first_byte_s),
+            "backoff": {"init_backoff": _PAUSE, "max_backoff": _PAUSE, "base": 2},
+        },
     )
 
 
@@ -301,7 +307,7 @@ class S3Response:
         self._watcher = watcher
         self._left = 0
         self._pieces: AsyncIterator[Any] | None = None
-        self._has_failed = False
+        self._failure: OriginError | None = None
         self._is_closed = result is None
         if result is None:
             return
@@ -322,20 +328,21 @@ class S3Response:
 
     @property
     def is_cacheable(self) -> bool:
-        return not self._left and not self._has_failed
+        return not self._left and self._failure is None
 
     async def read(self) -> bytes:
-        if not self._left or self._pieces is None:
+        if self._failure is not None:
+            raise self._failure
+        if not self._left:
             self._close(Result.ANSWERED)
             return b""
         try:
             piece = await self._next_piece()
         except OriginError as failed:
-            self._has_failed = True
+            self._failure = failed
             self._close(result_of(failed))
             raise
         except BaseException:
-            self._has_failed = True
             self._close(Result.ABANDONED)
             raise
         self._left -= len(piece)
@@ -372,7 +379,7 @@ class S3Response:
         if self._is_closed:
             return
         self._is_closed = True
-        if self._left:
-            self._has_failed = True
+        if self._left and self._failure is None:
+            self._failure = OriginTruncated(f"{self._address}: closed before the end")
         if self._watcher is not None:
             self._watcher.closed(result)

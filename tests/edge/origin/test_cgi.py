@@ -279,6 +279,8 @@ def test_no_more_than_so_many_run(program: Path, loop: str) -> None:
         while len(witness.results) < 2:
             await asyncio.sleep(0.002)
         assert witness.results == [Result.ABANDONED] * 2
+        while children():  # killed, and counted until they are gone
+            await asyncio.sleep(0.002)
         response = await client.fetch(where, dataclasses.replace(GET, path="/plain"), witness)
         assert await read_all(response) == BODY
         await client.aclose()

@@ -225,7 +225,7 @@ def test_faults(
         assert "<Error>" not in str(outcome.error)
     else:
         pytest.fail(f"{outcome}")
-    assert len(peer.requests) == 1  # retries are the pool's business
+    assert 1 <= len(peer.requests) <= 2
     assert "SECRET" not in f"{outcome.error}{caplog.text}{peer.requests[0].head}"
     assert "AWS4-HMAC-SHA256" in (peer.requests[0].field("authorization") or "")
 
