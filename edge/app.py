@@ -600,7 +600,7 @@ def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:
     docroot = None
     if section.root is not None:
         try:
-            docroot = Docroot(section.root)
+            docroot = Docroot(section.root, symlinks=section.symlinks)
         except DocrootFailed as error:
             raise CannotStart(str(error)) from error
     max_age_s = int(section.expire.max_age)

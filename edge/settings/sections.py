@@ -707,6 +707,12 @@ class Site:
         example='"/srv/originals"',
         is_live=True,
     )
+    symlinks: bool = setting(
+        Switch(),
+        False,
+        "Follow symbolic links in root, as long as they are relative and stay below it. Off: what"
+        " a link is, or lies behind one, is answered 403.",
+    )
     origin: str | None = optional(
         WORD, "Name of an [[origin]], asked for what the folder does not have.", example='"app"'
     )

@@ -100,7 +100,8 @@ def test_php_that_names_its_files(tmp_path: Path, pictures: Path) -> None:
     script.write_text(
         "<?php $n = $_SERVER['DOCUMENT_URI'];\n"
         "header('Content-Type: image/jpeg');\n"
-        f"if ($n == '/outside.jpg') {{ header('X-Sendfile: {pictures.parent}/secret.jpg'); exit; }}\n"
+        f"$outside = '{pictures.parent}/secret.jpg';\n"
+        "if ($n == '/outside.jpg') { header('X-Sendfile: ' . $outside); exit; }\n"
         f"if ($n == '/up.jpg') {{ header('X-Sendfile: {pictures}/../secret.jpg'); exit; }}\n"
         f"if ($n == '/accel.jpg') {{ header('X-Accel-Redirect: /in/wide.jpg'); exit; }}\n"
         "header('Cache-Control: no-cache'); header('X-Accel-Expires: 60');\n"
