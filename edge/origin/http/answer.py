@@ -71,7 +71,8 @@ class AnswerParser:
         self.is_ended = False
         self.has_excess = False
         self._is_head = is_head
-        self._block = b""
+        self._block = bytearray()
+        self._scanned = 0  # no line begins and ends before this
         self._interim = 0
         self._left = 0
         self._chunked = ChunkedBody()
@@ -84,10 +85,12 @@ class AnswerParser:
         """Raises OriginBroken."""
         while self.head is None:
             self._block += data
-            end = _maybe_end_of_block(self._block)
+            end = self._maybe_end_of_block()
             if end is None:
                 return b""
-            block, data, self._block = self._block[:end], self._block[end:], b""
+            block, data = bytes(self._block[:end]), bytes(self._block[end:])
+            self._block.clear()
+            self._scanned = 0
             head = parse_head(block, is_head=self._is_head)
             if head.status >= 200:
                 self.head = head
@@ -115,6 +118,23 @@ class AnswerParser:
             raise OriginTruncated(f"body is {length - self._left} of {length} bytes")
         raise OriginTruncated("chunked body without its end")
 
+    def _maybe_end_of_block(self) -> int | None:
+        """Index behind the empty line. Raises OriginBroken as soon as no head can become of it:
+        nobody is to wait for the end of what is no answer. Each byte is looked at once or twice,
+        however the block is cut."""
+        block = self._block
+        if self._scanned < len(_START) and not block.startswith(_START[: len(block)]):
+            raise OriginBroken(f"no answer of HTTP/1.x: {bytes(block[:40])!a}")
+        start = max(0, self._scanned - 3)
+        at = block.find(b"\r\n\r\n", start)
+        end = len(block) if at < 0 else at + 4
+        if end > MAX_HEAD_BYTES:
+            raise OriginBroken(f"head over {MAX_HEAD_BYTES} bytes")
+        if _BARE_LF.search(block, start, end):
+            raise OriginBroken("bare LF in a head")
+        self._scanned = end
+        return None if at < 0 else end
+
     def _receive_body(self, head: AnswerHead, data: bytes) -> bytes:
         if not data:
             return b""
@@ -133,19 +153,6 @@ class AnswerParser:
         self.is_ended = not self._left
         self.has_excess = len(body) < len(data)
         return body
-
-
-def _maybe_end_of_block(block: bytes) -> int | None:
-    """Index behind the empty line. Raises OriginBroken as soon as no head can become of it: nobody
-    is to wait for the end of what is no answer."""
-    if not block.startswith(_START[: len(block)]):
-        raise OriginBroken(f"no answer of HTTP/1.x: {block[:40]!a}")
-    end = block.find(b"\r\n\r\n") + 4
-    if _BARE_LF.search(block, 0, end if end > 3 else len(block)):
-        raise OriginBroken("bare LF in a head")
-    if end > MAX_HEAD_BYTES or (end == 3 and len(block) > MAX_HEAD_BYTES):
-        raise OriginBroken(f"head over {MAX_HEAD_BYTES} bytes")
-    return end if end > 3 else None
 
 
 def parse_head(block: bytes, *, is_head: bool = False) -> AnswerHead:

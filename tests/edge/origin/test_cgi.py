@@ -292,7 +292,7 @@ def test_no_more_than_so_many_run(program: Path, loop: str) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_an_answer_that_is_left_ends_its_program(program: Path, loop: str) -> None:
     async def main() -> None:
-        client = CgiClient(Script(str(program)), PATIENT, LOGGER, limit=2)
+        client = CgiClient(Script(str(program)), PATIENT, LOGGER, limit=4)
         for path in ("/large", "/hangs-in-body"):
             witness = Witness()
             request = dataclasses.replace(GET, path=path)
