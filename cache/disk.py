@@ -75,6 +75,8 @@ URGENT_BATCHES: Final = 4
 LENT_SCANS: Final = 2
 # Of these are remembered at 150 bytes each; older ones stay counted here until they are evicted.
 MAX_LENT: Final = 262_144
+# Files known to match their hash, at 200 bytes each; what is forgotten is compared again.
+MAX_VERIFIED: Final = 65_536
 _STRIPES: Final = 16
 _LITTER: Final = 1024
 # Says nothing about the file: the same read may succeed in a moment.
@@ -156,9 +158,9 @@ class Disk:
         # Files of others' parts that were made here, by the number of scans begun before.
         self._lent: deque[tuple[int, bytes]] = deque(maxlen=MAX_LENT)
         self._scans = 0
-        # Files changed after this moment were written by a process that hashed what it wrote.
-        self._started_ns = time.time_ns()
-        self._verified: set[bytes] = set()
+        # By digest, which file it was: one that was changed or replaced since is compared again.
+        self._verified: dict[bytes, int] = {}
+        self._verifying = threading.Lock()
         # Where the next pass of scrub() begins; anywhere, so that a node that is often started
         # anew does not look at the same files each time.
         self._scrub_at = int(chance() * FOLDERS)
@@ -207,7 +209,7 @@ class Disk:
             if found == stored.entry.body_hash:
                 self._health.read()
                 stored.is_verified = True
-                self._verified.add(digest)
+                self._remember_verified(digest, stored.fd)
                 return True
             self.stats.damaged += 1
             self._unlink(digest, stored.fd)
@@ -250,7 +252,7 @@ class Disk:
         entry, offset, status = read_entry(fd)
         if entry.key != key if key is not None else entry.key.digest != digest:
             raise DamagedEntry("file describes another key than its name")
-        is_verified = status.st_ctime_ns > self._started_ns or digest in self._verified
+        is_verified = self._verified.get(digest) == _identity(status)
         return StoredFile(entry, fd, offset, is_verified=is_verified, keeper=self)
 
     def _read_failed(self, digest: bytes, fd: int | None, error: OSError) -> None:
@@ -302,13 +304,15 @@ class Disk:
                 raise self.failed_write(error, "creating a file") from error
             raise
 
-    def publish(self, temp_name: str, entry: Entry, room: Room, claim: int, size: int) -> None:
+    def publish(
+        self, temp_name: str, fd: int, entry: Entry, room: Room, claim: int, size: int
+    ) -> None:
         """For Fill: rename and count in one step. Raises OSError."""
         digest = entry.key.digest
         with self._name_lock(digest):
             files.rename(temp_name, path_of(digest), self._root.fd)
             room.settle(claim, digest, size, entry.cost_ms, kind_of(entry.key))
-        self._verified.discard(digest)
+            self._remember_verified(digest, fd)
         self.stats.commits += 1
         self._health.wrote()
         self._space.stored()
@@ -320,6 +324,18 @@ class Disk:
             except OSError as error:
                 # The entry is whole, and served; a power cut may take its name, as without "full".
                 self._write_failed("syncing a folder", error)
+
+    def _remember_verified(self, digest: bytes, fd: int) -> None:
+        """The very file of fd has been compared with its hash, or was hashed as it was written."""
+        try:
+            identity = _identity(files.status(fd))
+        except OSError:
+            return  # it is compared once more
+        with self._verifying:
+            self._verified.pop(digest, None)
+            self._verified[digest] = identity
+            if len(self._verified) > MAX_VERIFIED:
+                del self._verified[next(iter(self._verified))]
 
     def failed_write(self, error: OSError, doing: str) -> NotStored:
         """Count a failed write; what it means to its caller."""
@@ -518,7 +534,7 @@ class Disk:
                 self.room.adopt(digest, BLOCK, 0)
             return False
         self.room.remove(digest)
-        self._verified.discard(digest)
+        self._verified.pop(digest, None)
         self.stats.removed += 1
         return True
 
@@ -673,3 +689,8 @@ class Disk:
             _log.warning(
                 "cache file %s/%s was damaged on disk; it was removed", self.path, path_of(digest)
             )
+
+
+def _identity(status: os.stat_result) -> int:
+    """Of a file and its content: writing to it changes the time, replacing it the inode."""
+    return hash((status.st_ino, status.st_ctime_ns, status.st_size))

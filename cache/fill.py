@@ -112,7 +112,7 @@ class Fill:
             assert self._entry is not None
             size = allocated(self.body_offset + self._entry.length)
             try:
-                self._disk.publish(self._name, self._entry, self._room, self._claim, size)
+                self._disk.publish(self._name, self.fd, self._entry, self._room, self._claim, size)
             except OSError as error:
                 raise self._withdrawn(error, "renaming a file") from error
             self.state = State.ENDED

@@ -107,7 +107,7 @@ class Follower:
     async def announce(self, order: Order) -> Order:
         """Record an order, and obey it first of all. Raises IndexUnavailable."""
         async with self._lock:  # or the log would bring it meanwhile as somebody else's
-            recorded = replace(order, seq=await self._index.announce(order))
+            recorded = await self._record(order)
             await self._note([recorded], is_durable=self._must_sync(recorded))
             self._orders.add(recorded)
             await self.obey(recorded)
@@ -138,7 +138,6 @@ class Follower:
         if page.horizon > self._after:
             # More was dropped from the log than was heard: anything may have been purged.
             self._orders.forget(page.horizon)
-        self._orders.forget_sources(page.forgotten)
         if max(page.horizon, page.forgotten) > self._after:
             await self._doubt()
         await self._obey(page.orders)
@@ -161,7 +160,6 @@ class Follower:
             for order in page.orders:
                 self._orders.add(order)
             self._orders.forget(page.horizon)
-            self._orders.forget_sources(page.forgotten)
             self._orders.taken_down = set(taken_down)
             self._after = page.head
         self._epoch = epoch
@@ -176,6 +174,11 @@ class Follower:
         for order in fresh:
             await self.obey(order)
         await self._note(fresh, is_own=False)
+
+    async def _record(self, order: Order) -> Order:
+        """Under a seq above everything that was heard of, whatever the log remembers."""
+        above = replace(order, seq=self._orders.head)
+        return replace(order, seq=await self._index.announce(above))
 
     def _must_sync(self, order: Order) -> bool:
         """What the embedded index has on disk need not be there twice; but what is taken down
@@ -215,13 +218,13 @@ class Follower:
         for order in own:
             if order.seq in there or order.seq <= page.horizon:
                 continue
-            if order.act is Act.LIFT and order.source in self._orders.taken_down:
-                continue  # taken down again since
             if order.scope is Scope.SOURCE and order.act in (Act.PURGE, Act.TAKE_DOWN):
                 await self._store.purge(order.source)
-            again = replace(order, seq=await self._index.announce(order))
+            again = await self._record(order)
             await self._note([again], instead_of=order.seq)
             self.stats.repeated += 1
+            if self._store.obey(again):
+                await self.obey(again)
             _log.warning("carried out again, the index had lost it: %s %a", order.act, order.value)
 
     def _load(self) -> tuple[Order, ...]:

@@ -59,9 +59,20 @@ class Journal:
             return tuple(line.order for line in self._lines)
 
     def own(self) -> tuple[Order, ...]:
-        """What this node answers for, oldest first."""
+        """What this node answers for, oldest first. Of taking a source down and lifting that, by
+        whomever, only what came last."""
         with self._lock:
-            return tuple(line.order for line in self._lines if line.is_own)
+            last: dict[tuple[str, str], int] = {}
+            for line in self._lines:
+                if line.order.act in (Act.TAKE_DOWN, Act.LIFT):
+                    name = (line.order.site, line.order.value)
+                    last[name] = max(last.get(name, 0), line.order.seq)
+            return tuple(
+                order
+                for order in (line.order for line in self._lines if line.is_own)
+                if order.act not in (Act.TAKE_DOWN, Act.LIFT)
+                or order.seq == last[order.site, order.value]
+            )
 
     def append(
         self,

@@ -124,9 +124,6 @@ class Orders:
         self._soft = _Newest()
         # Of single sources; the index has made their records stale, unless a fetch was under way.
         self._soft_sources: dict[SourceId, int] = {}
-        # Likewise; the index has raised their generations, which say nothing to another epoch.
-        self._hard_sources: dict[SourceId, int] = {}
-        self._hard_horizon = 0  # of those: the newest one forgotten
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -140,8 +137,6 @@ class Orders:
         if len(self._heard) > 2 * MAX_ORDERS:
             del self._heard[next(iter(self._heard))]
         self.head = max(self.head, order.seq)
-        if order.scope is Scope.SOURCE and order.act in (Act.PURGE, Act.TAKE_DOWN):
-            self._add_hard(order)
         match order.act:
             case Act.TAKE_DOWN:
                 self.taken_down.add(order.source)
@@ -155,21 +150,11 @@ class Orders:
             case _:
                 pass
         if order.scope is not Scope.SOURCE:
-            insort(self._kept, order, key=_seq)
+            insort(self._kept, order, key=by_seq)
             self._newest(order).add(order)
             if len(self._kept) > MAX_ORDERS:
                 self.forget(self._kept[MAX_ORDERS // 10].seq)
         return True
-
-    def _add_hard(self, order: Order) -> None:
-        earlier = self._hard_sources.pop(order.source, 0)
-        self._hard_sources[order.source] = max(earlier, order.seq)
-        if len(self._hard_sources) > MAX_ORDERS:
-            self.forget_sources(self._hard_sources.pop(next(iter(self._hard_sources))))
-
-    def forget_sources(self, horizon: int) -> None:
-        """Orders for single sources up to this seq may be unknown."""
-        self._hard_horizon = max(self._hard_horizon, horizon)
 
     def forget(self, horizon: int) -> None:
         """Drop orders up to this seq: what was applied before it counts as purged."""
@@ -188,12 +173,6 @@ class Orders:
         """The newest order known by which what is older of this source is purged, 0 for none."""
         return self._hard.of(source, tags)
 
-    def purged_at(self, source: SourceId, tags: Iterable[str] = ()) -> int:
-        """The seq that must have been seen by what is used of a source without its generation to go
-        by: no order up to it is left out, those that are forgotten included."""
-        of_source = self._hard_sources.get(source, 0)
-        return max(self._hard.of(source, tags), of_source, self.horizon, self._hard_horizon)
-
     def barrier(self, source: SourceId, tags: Iterable[str] = ()) -> int:
         """The seq that must have been applied to a source before what is kept of it is used."""
         return max(self._hard.of(source, tags), self.horizon)
@@ -207,5 +186,5 @@ class Orders:
         return self._soft if order.act is Act.SOFTEN else self._hard
 
 
-def _seq(order: Order) -> int:
+def by_seq(order: Order) -> int:
     return order.seq

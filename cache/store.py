@@ -2,9 +2,8 @@
 
 The rule: an entry is served under a token only if it was published under that token or a later one
 of the same epoch; one of another epoch, only to who has asked the source again and found the
-version that the entry was made from, and only if no order is known that purged it since; and none
-whose own tags an order has purged (orders.py) since its fill began. Publishing is three steps, in
-this order:
+version that the entry was made from; and none whose own tags an order has purged (orders.py) since
+its fill began. Publishing is three steps, in this order:
 
     seal       the temp file is complete                        (disk)
     record     compare-and-set of the token                     (index)
@@ -60,7 +59,7 @@ from cache.index.interface import (
     Token,
 )
 from cache.key import Key, SourceId
-from cache.orders import MAX_ORDERS, Act, Order, Orders, Scope
+from cache.orders import MAX_ORDERS, Act, Order, Orders, Scope, by_seq
 from cache.stored import StoredFile
 from cache.threads import DiskThreads
 from cache.tier import DiskTier
@@ -148,8 +147,8 @@ class Store:
         self._loop: asyncio.AbstractEventLoop | None = None
         # The floor: by source digest, the newest token and record seen here.
         self._known: dict[bytes, Opened] = {}
-        # Sources that were purged elsewhere, and whose new token could not be read yet.
-        self._unsettled: dict[bytes, SourceId] = {}
+        # Orders that purged a source elsewhere, whose new token could not be read yet.
+        self._unsettled: dict[bytes, Order] = {}
         self._stale: deque[tuple[bytes, Token]] = deque(maxlen=MAX_STALE)
         self._removal: asyncio.Task[None] | None = None
         self._scan: threading.Thread | None = None
@@ -278,7 +277,7 @@ class Store:
 
         validator is that of the source as it was found since token's epoch began. An entry of
         another epoch is suspect, since purges may have been forgotten; one that was made from that
-        very version has been revalidated by it, and is served unless it was purged since.
+        very version has been revalidated by it, and is served.
 
         The body of a file from before this start is compared with its hash first. Raises StoreBusy.
         """
@@ -413,7 +412,8 @@ class Store:
             self._doubt(order.source)
             if order.act in (Act.PURGE, Act.TAKE_DOWN):
                 self.stats.unsettled += 1
-                self._unsettled[order.source.digest] = order.source
+                earlier = self._unsettled.pop(order.source.digest, order)
+                self._unsettled[order.source.digest] = max(earlier, order, key=by_seq)
                 if len(self._unsettled) > MAX_ORDERS:
                     del self._unsettled[next(iter(self._unsettled))]
         return True
@@ -421,7 +421,8 @@ class Store:
     async def settle(self) -> None:
         """Read new tokens of what was purged elsewhere, SETTLE of them at the most. Raises
         IndexUnavailable."""
-        for digest, source in list(itertools.islice(self._unsettled.items(), SETTLE)):
+        for digest, order in list(itertools.islice(self._unsettled.items(), SETTLE)):
+            source = order.source
             seen = self.orders.head
             self._remember(source, _as_opened(await self._open(source, ()), seen))
             self._unsettled.pop(digest, None)
@@ -441,6 +442,16 @@ class Store:
         known = self._known.get(source.digest)
         return UNKNOWN_TOKEN if known is None else known.token
 
+    def is_purged(self, source: SourceId, opened: Opened, tags: Sequence[str]) -> bool:
+        """Whether an order that was heard of since concerns what opened stands for. What was begun
+        with it may be finished for who came before, and must not be remembered for others."""
+        purged = self._unsettled.get(source.digest)
+        if purged is not None and opened.seen < purged.seq:
+            return True
+        if self._is_outdated(source, opened.token):
+            return True
+        return self.orders.newest(source, tags) > max(opened.seen, opened.applied)
+
     def _applied(self, source: SourceId, token: Token) -> int:
         known = self._known.get(source.digest)
         return known.applied if known is not None and known.token == token else 0
@@ -455,20 +466,21 @@ class Store:
         key, found = entry.key, entry.token
         if token is None:
             known = self._known.get(key.source.digest)
-            if key.source.digest in self._unsettled:
+            purged = self._unsettled.get(key.source.digest)
+            if purged is not None and entry.seen < purged.seq:
                 self.stats.stale += 1
                 return False
             if known is not None:
                 token, applied = known.token, known.applied
+        if token is not None and found.epoch != token.epoch:
+            applied = 0  # to what there is of that epoch
         if self.orders.newest(key.source, entry.tags) > max(entry.seen, applied):
             self.stats.stale += 1
             return False
         if token is None:
             return True
         if found.epoch != token.epoch:
-            # What was applied, was to generations of that epoch, and is no word about this file.
-            is_purged = self.orders.purged_at(key.source, entry.tags) > entry.seen
-            if entry.validator == validator and not is_purged:
+            if entry.validator == validator and not token.is_raised:
                 return True
             # Purges may have been forgotten in between, or the index may come back as it was: the
             # file is neither served nor removed. A fill will replace it.

@@ -60,13 +60,12 @@ from edge.metrics import Exposition
 from edge.origin.address import Address
 from edge.origin.balance import Balance
 from edge.origin.errors import DocrootFailed
-from edge.origin.exchange import Deadlines
-from edge.origin.fastcgi.client import FastCGIClient
-from edge.origin.fastcgi.params import Script
+from edge.origin.exchange import Client
 from edge.origin.files import Docroot
 from edge.origin.messages import OriginRequest
 from edge.origin.pool import OriginPool
 from edge.origin.probe import Prober
+from edge.origins import CannotBuild, build_client, hosts_of
 from edge.policy.forwarded import TrustedProxies
 from edge.policy.looks import Looks
 from edge.policy.negotiation import Negotiation
@@ -171,7 +170,7 @@ class App:
         self._is_released = False  # another worker takes the place of this one
         self._ended: frozenset[int] = frozenset()  # listeners that nobody takes over
         self._access: AccessLog | None = None
-        self._clients: list[FastCGIClient] = []
+        self._clients: list[Client] = []
         self._probers: list[Prober] = []
         self._exposition: Exposition | None = None
 
@@ -503,20 +502,16 @@ class App:
 
     def _build_origin(self, section: OriginSection) -> OriginPool:
         logger = logging.getLogger("halftone.origin")
-        deadlines = Deadlines(
-            connect_s=section.connect_timeout,
-            first_byte_s=section.timeout,
-            progress_s=section.timeout,
-            total_s=section.total_timeout,
-        )
-        script = Script(
-            section.script_filename, document_root=os.path.dirname(section.script_filename)
-        )
-        client = FastCGIClient(script, deadlines, logger, keep=section.keep_connections)
+        try:
+            client = build_client(
+                section, threads=self._threads, wall=lambda: self._clock.wall, logger=logger
+            )
+        except CannotBuild as error:
+            raise CannotStart(str(error)) from error
         self._clients.append(client)
         origin = OriginPool(
             section.name,
-            [Address.parse(str(host)) for host in section.hosts],
+            hosts_of(section),
             client,
             clock=time.monotonic,
             chance=self._chance.random,
@@ -679,7 +674,7 @@ def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:
     docroot = None
     if section.root is not None:
         try:
-            docroot = Docroot(section.root)
+            docroot = Docroot(section.root, symlinks=section.symlinks)
         except DocrootFailed as error:
             raise CannotStart(str(error)) from error
     max_age_s = int(section.expire.max_age)

@@ -81,6 +81,10 @@ class Incoming:
         return self._response.local_redirect
 
     @property
+    def controls(self) -> Headers:
+        return self._response.controls
+
+    @property
     def is_cacheable(self) -> bool:
         return self._response.is_cacheable
 

@@ -382,6 +382,8 @@ class _Loading:
         preflight.check_sockets(config.listen, config.admin, report)
         preflight.check_origin_names(names, report)
         preflight.check_origin_hosts(config.origins, report)
+        preflight.check_origin_kinds(config.origins, report)
+        preflight.check_sendfile_roots(config.origins, config.cache, report)
         preflight.check_sites(config.sites, names, report)
         preflight.check_roots(config.sites, config.cache, report)
         preflight.check_watermarks(config.sites, report)

@@ -50,9 +50,11 @@ OWN: Final = frozenset(
     (
         "accept-ranges",
         "cache-status",
+        "cdn-cache-control",
         "content-length",
         "date",
         "server",
+        "surrogate-control",
         "surrogate-key",
         "x-content-type-options",
     )

@@ -445,7 +445,13 @@ class Sources:
             # The index is asked again soon, whatever the record's lifetime; and a file that appears
             # in the docroot comes before what the origin gave.
             source.fresh_until = min(source.fresh_until, self._clock.wall + STAT_TTL_S)
+        self._end_if_purged(source)
         return source
+
+    def _end_if_purged(self, source: Source) -> None:
+        """Whoever asked before a purge that came meanwhile is answered; the next one asks anew."""
+        if self._store.is_purged(source.id, source.opened, source.record.tags):
+            source.fresh_until = 0
 
     # Orders
 
@@ -530,6 +536,7 @@ class Sources:
         source.fresh_until = min(retry_at or turn_ends, stale_limit(record))
         if site.docroot is not None:
             source.fresh_until = min(source.fresh_until, turn_ends)
+        self._end_if_purged(source)
         if why is Stale.IF_ERROR:
             self.stats.stale += 1
         else:

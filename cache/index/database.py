@@ -194,7 +194,7 @@ class Database:
         """Raise the generation; the new token, and the members that were dropped."""
         row = self._find(digest)
         if row is None:
-            return self._insert(digest, 0)[1], ()
+            return self._insert(digest, 0, is_raised=True)[1], ()
         dropped = self.members(digest)
         return self._raise(row, row.applied or 0), dropped
 
@@ -220,7 +220,8 @@ class Database:
 
     def announce(self, order: Order) -> int:
         """The order's seq, or 0 when too many sources are taken down."""
-        seq = log.announce(self._connection, order, self._now_ms(), self._last_seq, self._bounds)
+        above = max(self._last_seq, order.seq)
+        seq = log.announce(self._connection, order, self._now_ms(), above, self._bounds)
         # Also above what a file had that was damaged since.
         self._last_seq = max(self._last_seq, seq)
         return seq
@@ -255,7 +256,7 @@ class Database:
     def _raise(self, row: _Row, applied: int) -> Token:
         """A new generation, of which nothing is stored."""
         db = self._connection
-        raised = max(row.generation + 1, self._now_ms())
+        raised = max(row.generation + 1, self._now_ms()) | 1
         db.execute(
             "UPDATE source SET generation = ?, applied = ?, record = NULL WHERE id = ?",
             (raised, applied, row.id),
@@ -276,10 +277,15 @@ class Database:
             return None
         return row.id
 
-    def _insert(self, digest: bytes, applied: int | None) -> tuple[int, Token]:
+    def _insert(
+        self, digest: bytes, applied: int | None, *, is_raised: bool = False
+    ) -> tuple[int, Token]:
         """The row's id and its token."""
         db = self._connection
-        generation = max(self._now_ms(), self._floor + 1)
+        generation = self._now_ms() & ~1
+        if generation <= self._floor:
+            generation = (self._floor + 1) | 1  # it may have been purged before it was dropped
+        generation |= is_raised
         db.execute(
             "INSERT INTO source (digest, generation, applied) VALUES (?, ?, ?)",
             (digest, generation, applied),

@@ -66,6 +66,12 @@ class Token:
         if not 0 <= self.generation <= MAX_GENERATION:
             raise ValueError(f"generation {self.generation} is outside 0 to {MAX_GENERATION}")
 
+    @property
+    def is_raised(self) -> bool:
+        """Whether the source was purged since this epoch began: generations begin even, and are
+        odd once they were raised. Then what is stored of other epochs is from before a purge."""
+        return self.generation % 2 == 1
+
     def is_older_than(self, other: "Token") -> bool:
         """True when a purge is known to lie between the two; epochs cannot be compared."""
         return self.epoch == other.epoch and self.generation < other.generation
@@ -276,8 +282,9 @@ class Index(Protocol):
     for want of it: who sets it polls orders() as well."""
 
     async def announce(self, order: Order) -> int:
-        """Append to the log, durably; its seq. A take-down stands until it is lifted, even when
-        the log has forgotten the order. Raises IndexUnavailable as purge() does."""
+        """Append to the log, durably; its seq, which is above the one that the order has already: a
+        log that was lost does not know what was there. A take-down stands until it is lifted, even
+        when the log has forgotten the order. Raises IndexUnavailable as purge() does."""
 
     async def orders(self, after: int) -> OrderPage: ...
 

@@ -172,7 +172,7 @@ class RedisIndex:
     ) -> Sight:
         keys = _keys(source, "gen", "record", "keys", "fails", "urls")
         now = self._now_ms()
-        first = f"{self._new_epoch()}:{now}"
+        first = f"{self._new_epoch()}:{now & ~1}"
         # Whatever raises or makes a generation leaves nothing that is older than all of head.
         head = max(barrier, head)
         arguments = (first, now, barrier, head, KEEP_MS, settled, SETTLE_MS)
@@ -260,7 +260,7 @@ class RedisIndex:
         reply = await self._script(
             "announce",
             _LOG_KEYS,
-            *(self._new_epoch(), self._last_seq, pack_order(order)),
+            *(self._new_epoch(), max(self._last_seq, order.seq), pack_order(order)),
             *(3 if is_single else 2, self._bounds.orders, *marks, self._bounds.takedowns, CHANNEL),
         )
         match reply:

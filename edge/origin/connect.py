@@ -1,7 +1,8 @@
-"""Opens a stream to an origin, by TCP or Unix socket, within a deadline."""
+"""Opens a stream to an origin, by TCP (with TLS where asked) or Unix socket, within a deadline."""
 
 import asyncio
 import socket
+import ssl
 
 from edge.origin.address import Address
 from edge.origin.errors import OriginOverloaded, OriginRefused, OriginTimeout, Phase
@@ -15,15 +16,24 @@ RETRY_AFTER_S = 1
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def open_stream(address: Address, timeout_s: float, names: Names) -> Stream:
-    """Raises OriginRefused, OriginOverloaded (full backlog), OriginTimeout(CONNECT).
+async def open_stream(
+    address: Address,
+    timeout_s: float,
+    names: Names,
+    *,
+    tls: ssl.SSLContext | None = None,
+    tls_name: str = "",
+) -> Stream:
+    """Raises OriginRefused (also for a certificate that does not hold), OriginOverloaded (full
+    backlog), OriginTimeout(CONNECT).
 
-    The deadline holds for resolving and connecting together.
+    The deadline holds for resolving, connecting and the handshake of TLS together. tls_name is
+    what a certificate must be for; "" for the address's own host. Unix sockets have no TLS.
     """
     if address.path:
         return await _open_unix(address)
     try:
-        return await _open_tcp(address, timeout_s, names)
+        return await _open_tcp(address, timeout_s, names, tls, tls_name or address.host)
     # Also the kernel's own ETIMEDOUT, which is a TimeoutError as well.
     except TimeoutError as late:
         names.doubt(address.host)
@@ -33,7 +43,13 @@ async def open_stream(address: Address, timeout_s: float, names: Names) -> Strea
         raise OriginRefused(f"{address}: {failed}") from failed
 
 
-async def _open_tcp(address: Address, timeout_s: float, names: Names) -> Stream:
+async def _open_tcp(
+    address: Address,
+    timeout_s: float,
+    names: Names,
+    tls: ssl.SSLContext | None,
+    tls_name: str,
+) -> Stream:
     """The first of a name's addresses that accepts. Each has its share of the time that is left: a
     black hole in front must not hide the living one behind it. Raises OSError, TimeoutError."""
     loop = asyncio.get_running_loop()
@@ -46,7 +62,13 @@ async def _open_tcp(address: Address, timeout_s: float, names: Names) -> Stream:
         share_s = (late_at - now) / (len(hosts) - place)
         try:
             async with asyncio.timeout_at(now + share_s):
-                return await asyncio.open_connection(host, address.port, limit=BUFFER_BYTES)
+                return await asyncio.open_connection(
+                    host,
+                    address.port,
+                    limit=BUFFER_BYTES,
+                    ssl=tls,
+                    server_hostname=None if tls is None else tls_name,
+                )
         except OSError as failed:
             failure = failed
     raise failure

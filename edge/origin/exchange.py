@@ -21,6 +21,10 @@ from edge.origin.errors import (
 )
 from edge.origin.messages import OriginRequest, OriginResponse
 
+# Bytes of a body that earn a second of total_s: that bound is for answers that drip, and a film
+# takes as long as a slow line needs for it.
+RATE: Final = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
@@ -111,3 +115,6 @@ class Client(Protocol):
     ) -> OriginResponse:
         """The answer's head. Raises OriginError, UnsendableRequest, BodyUnreadable; no choice of
         host, and no second try but for a kept connection that was dead."""
+
+    async def aclose(self) -> None:
+        """Closes what idles, and ends what is still under way."""

@@ -320,12 +320,17 @@ class Docroot:
 
 def _maybe_link(name: bytes, directory: int, failed: OSError) -> bytes:
     """The text of the link on which an open failed; failed itself where it was no link."""
-    if failed.errno not in (errno.ELOOP, errno.ENOTDIR):
-        raise failed
     try:
-        return os.readlink(name, dir_fd=directory)
-    except OSError:
-        raise failed from None
+        if failed.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise failed
+        try:
+            return os.readlink(name, dir_fd=directory)
+        except OSError:
+            raise failed from None
+    finally:
+        # Or the error holds this frame and the frame the error, until the next collection, and with
+        # them all that the callers hold: open files.
+        del failed
 
 
 def _relative(source: str) -> bytes | None:

@@ -38,6 +38,9 @@ HOP_BY_HOP: Final = frozenset(
         "upgrade",
     }
 )
+# How an application names a file to be sent in place of its body, and what goes with that. They are
+# commands to the server in front and never go further.
+CONTROL_PREFIXES: Final = ("x-sendfile", "x-accel-", "x-lighttpd-send-")
 
 
 def named_by_connection(headers: Headers) -> frozenset[str]:
@@ -126,6 +129,11 @@ class OriginResponse(Protocol):
     @property
     def local_redirect(self) -> str | None:
         """Path?query to ask for instead (RFC 3875 section 6.2.2); the body is then empty."""
+
+    @property
+    def controls(self) -> Headers:
+        """What the application asks of the server in front (CONTROL_PREFIXES); not among headers.
+        Nobody but sendfile.py looks at it."""
 
     @property
     def is_cacheable(self) -> bool:

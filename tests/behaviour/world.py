@@ -162,6 +162,7 @@ class Farm:
         self.docroot.mkdir()
         (self.docroot / "pets").mkdir()
         self.is_index_down = False
+        self.chance = random.Random(1)  # one for all: an epoch is never drawn twice
         self.publish(FILE)
 
     def publish(self, path: str) -> None:
@@ -173,7 +174,7 @@ class Farm:
             aside.replace(self.docroot / FILE[1:])
 
     def make_index(self, folder: Path) -> Index:
-        chance = random.Random(1)
+        chance = self.chance
         if self.server is None:
             index: Any = EmbeddedIndex(
                 str(folder / "index.sqlite"),
@@ -349,7 +350,7 @@ class FarmNode:
 
     async def rest(self) -> None:
         """Until nothing happens behind anybody's back."""
-        while len(self.refreshes):
+        while len(self.refreshes) or self.store.threads.running:
             await asyncio.sleep(0)
 
     def check(self) -> None:

@@ -505,15 +505,33 @@ def test_temp_files_of_the_dead_are_swept_and_others_stay(root: Path) -> None:
 def test_a_first_use_after_a_start_is_not_verified_yet(root: Path) -> None:
     disk = Disk(str(root), kit.SIZE, 1000)
     kit.store(disk)
-    os.utime(kit.path_of(root))
+    with disk.open(kit.key()) as stored:
+        assert stored.is_verified, "hashed as it was written"
     disk.close()
     disk = Disk(str(root), kit.SIZE, 1000)
-    disk._started_ns += 10**9  # file times have the kernel's coarse clock
     with disk.open(kit.key()) as stored:
         assert not stored.is_verified
         assert disk.verify(stored)
     with disk.open(kit.key()) as stored:
         assert stored.is_verified
+    disk.close()
+
+
+def test_a_file_that_was_changed_is_verified_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(str(root), kit.SIZE, 1000)
+    kit.store(disk, body=b"right")
+    path = kit.path_of(root)
+    os.utime(path)  # only its time has changed
+    assert not disk.open(kit.key()).is_verified
+    assert kit.load(disk) == b"right"
+    path.write_bytes(path.read_bytes().replace(b"right", b"wrong"))
+    assert kit.load(disk) is None
+    monkeypatch.setattr("cache.disk.MAX_VERIFIED", 2)
+    for name in "abc":
+        kit.store(disk, name)
+    assert [disk.open(kit.key(name)).is_verified for name in "abc"] == [False, True, True]
     disk.close()
 
 

@@ -55,6 +55,15 @@ def test_old_lines_go_and_take_downs_stay(path: Path, clock: Clock) -> None:
     assert [one.seq for one in opened(path, clock).own()] == [2]
 
 
+def test_of_taking_down_and_lifting_only_the_last_is_answered_for(path: Path, clock: Clock) -> None:
+    one = opened(path, clock)
+    down, lift = Act.TAKE_DOWN, Act.LIFT
+    one.append([order(1, down, "/a"), order(2, lift, "/a"), order(3, down, "/b")], is_own=True)
+    one.append([order(4, lift, "/b")], is_own=False)  # another node has lifted it
+    one.append([order(5, down, "/c")], is_own=True)
+    assert [one.seq for one in opened(path, clock).own()] == [2, 5]
+
+
 def test_an_order_carried_out_again_takes_the_place_of_the_lost_one(
     path: Path, clock: Clock
 ) -> None:

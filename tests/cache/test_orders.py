@@ -142,32 +142,3 @@ def test_the_table_is_the_list_of_orders(
     assert orders.newest(source, tags) == hard
     assert orders.barrier(source, tags) == max(hard, horizon)
     assert orders.softened(source, tags) == max(soft, horizon)
-
-
-def test_what_has_no_generation_to_go_by_must_have_seen_every_order() -> None:
-    orders = Orders()
-    one, other = SourceId(SITE, "/a/1.jpg"), SourceId(SITE, "/b/2.jpg")
-    assert orders.purged_at(one) == 0
-    orders.add(order(10, Scope.SOURCE, one.path))
-    orders.add(order(11, Scope.SOURCE, other.path, Act.SOFTEN))
-    assert (orders.purged_at(one), orders.purged_at(other)) == (10, 0)
-    orders.add(order(12, Scope.TAG, "red"))
-    orders.add(order(13, Scope.PREFIX, "/b/"))
-    assert (orders.purged_at(one, ("red",)), orders.purged_at(one)) == (12, 10)
-    assert orders.purged_at(other) == 13
-    # Heard of late, and not the newest one.
-    orders.add(order(9, Scope.SOURCE, one.path, Act.TAKE_DOWN))
-    assert orders.purged_at(one) == 10
-    # Orders of single sources that the log has dropped may have been about any.
-    orders.forget_sources(20)
-    orders.forget_sources(15)
-    assert orders.purged_at(one) == orders.purged_at(other) == 20
-
-
-def test_purged_sources_are_bounded() -> None:
-    orders = Orders()
-    for number in range(1, MAX_ORDERS + 3):
-        orders.add(order(number, Scope.SOURCE, f"/{number}.jpg"))
-    assert orders.purged_at(SourceId(SITE, "/1.jpg")) == 2, "as if by the newest one forgotten"
-    assert orders.purged_at(SourceId(SITE, "/never.jpg")) == 2
-    assert orders.purged_at(SourceId(SITE, "/3.jpg")) == 3

@@ -1,5 +1,6 @@
 """The configuration: every kind of mistake, and where each one is reported."""
 
+import importlib.util
 import json
 import os
 import tomllib
@@ -275,10 +276,15 @@ def test_one_mistake_in_a_site(place: Place, line: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("kind = 'http'", '"http" is not available in this release; use "fastcgi"'),
-        ("kind = 'cgi'", '"cgi" is not available in this release; use "fastcgi"'),
-        ("kind = 'uwsgi'", "must be \"fastcgi\", not 'uwsgi'"),
-        ("sendfile_roots = []", "not available in this release"),
+        ("kind = 'uwsgi'", 'must be "fastcgi", "http", "cgi" or "s3", not \'uwsgi\''),
+        ("tls = true", 'means nothing where kind = "fastcgi"'),
+        ("s3.bucket = 'pics'", 'means nothing where kind = "fastcgi"'),
+        ("sendfile_roots = ['srv']", "must be an absolute path, not 'srv'"),
+        ("sendfile_roots = ['/']", "must be a folder, without . and .., and not the whole tree"),
+        ("sendfile_roots = ['/srv/../etc']", "must be a folder, without . and .."),
+        ("sendfile_roots = ['p=/srv']", "must be empty or start with /"),
+        ("sendfile_roots = ['/nowhere/at/all']", "/nowhere/at/all does not exist"),
+        ("sendfile_roots = ['/tmp', '/tmp']", "is there twice"),
         ("balance = 'random'", "not 'random'"),
         ("timeout = '0s'", "must be 10ms to 1h"),
         ("total_timeout = '2d'", "must be 10ms to 1d"),
@@ -316,11 +322,92 @@ def test_an_origin_with_everything_reads_back(place: Place) -> None:
     assert (bare.keep_connections, bare.probe, bare.weights) == (0, None, ())
 
 
+# Settings of an [[origin]] beside its name, and what is wrong with them.
+KINDS = [
+    ("kind = 'http'\nhosts = ['a:80']", []),
+    ("kind = 'http'\nhosts = ['a:443', 'b:443']\ntls = true\ntls_name = 'app.internal'", []),
+    ("kind = 'cgi'\nscript_filename = '/bin/true'", []),
+    ("kind = 's3'\ns3.bucket = 'pics'", []),
+    ("kind = 's3'\ns3 = { bucket = 'pics', endpoint = 'http://[::1]:9000' }", []),
+    ("kind = 's3'\ns3 = { bucket = 'pics', access_key = 'a', secret_key = 'b' }", []),
+    ("kind = 'http'", ['hosts: is missing: kind = "http" connects to them']),
+    ("kind = 'http'\nhosts = ['a:80']\nscript_filename = '/i.php'",
+     ['script_filename: means nothing where kind = "http"']),
+    ("kind = 'http'\nhosts = ['unix:/run/a']\ntls = true", ["is not spoken over unix sockets"]),
+    ("kind = 'http'\nhosts = ['a:80']\ntls = true\ntls_ca = '/dev/null'",
+     ["tls_ca: /dev/null cannot be used"]),
+    ("kind = 'cgi'", ['script_filename: is missing: kind = "cgi" needs it']),
+    ("kind = 'cgi'\nscript_filename = '/bin'", ["/bin is no file on this machine"]),
+    ("kind = 'cgi'\nscript_filename = '/etc/passwd'", ["/etc/passwd cannot be executed"]),
+    ("kind = 'cgi'\nscript_filename = '/bin/true'\nhosts = ['a:80']",
+     ['hosts: means nothing where kind = "cgi"']),
+    ("kind = 's3'", ["s3.bucket: is missing"]),
+    ("kind = 's3'\ns3.bucket = 'p/cs'", ["must be the name of a bucket, not 'p/cs'"]),
+    ("kind = 's3'\ns3 = { bucket = 'pics', prefix = 'a/../b' }", ["must be like pictures/2026"]),
+    ("kind = 's3'\ns3 = { bucket = 'pics', secret_key = 'hidden' }",
+     ["access_key: and secret_key need each other"]),
+    ("kind = 's3'\ns3 = { bucket = 'pics', secret_key = 'hid den' }",
+     ["secret_key: must be printable ASCII without spaces"]),
+    ("kind = 's3'\ns3 = { bucket = 'pics', secret_key = 7 }", ["must be a secret, in quotes"]),
+    ("kind = 's3'\ns3 = { bucket = 'pics', anonymous = true, access_key = 'a', secret_key = 'b' }",
+     ["anonymous: signs nothing"]),
+    *(
+        (f"kind = 's3'\ns3 = {{ bucket = 'pics', endpoint = '{text}' }}", [problem])
+        for text, problem in [
+            ("s3.example.org", "must be like"),
+            ("ftp://s3.example.org", "must be like"),
+            ("https://user:pass@s3.example.org", "without path, login or query"),
+            ("https://s3.example.org/bucket", "without path, login or query"),
+            ("https://unix:/run/s3", "without path"),
+            ("https://s3.example.org:0", "port 0"),
+        ]
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "expected"), KINDS)
+def test_what_each_kind_needs(place: Place, lines: str, expected: list[str]) -> None:
+    text = f"[[origin]]\nname = 'app'\n{lines}\n{place.site}origin = 'app'\n"
+    if not expected:
+        place.load(text)
+        return
+    problems = place.problems(text)
+    assert [want in problem for want, problem in zip(expected, problems, strict=True)] == [True]
+    assert "hid" not in "".join(problems)
+
+
+def test_an_extra_that_is_not_there_is_said(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    text = f"[[origin]]\nname = 'app'\nkind = 's3'\ns3.bucket = 'pics'\n{place.site}"
+    assert place.problems(text) == [
+        'F:5: origin.kind: "s3" needs an extra: pip install "halftone[s3]"'
+    ]
+
+
+def test_a_secret_is_shown_nowhere(place: Place) -> None:
+    text = f"[[origin]]\nname = 'app'\nkind = 's3'\n{place.site}"
+    one, other = (
+        place.load(
+            text,
+            {
+                "HALFTONE__ORIGIN__0__S3__BUCKET": "pics",
+                "HALFTONE__ORIGIN__0__S3__ACCESS_KEY": "id",
+                "HALFTONE__ORIGIN__0__S3__SECRET_KEY": secret,
+            },
+        )
+        for secret in ("hidden1", "hidden2")
+    )
+    assert one.origins[0].s3.secret_key.reveal() == "hidden1"
+    assert 'secret_key = "***"' in one.toml()
+    assert "hidden" not in one.toml() + repr(one) + str(one.origins[0].s3.secret_key)
+    assert one.digest() != other.digest()  # another secret is another configuration
+
+
 def test_what_is_required(place: Place) -> None:
     # The site's reference is right, and must not be reported for the origin's mistakes.
     assert place.problems("[[origin]]\nname = 'app'\nhosts = []\n[[site]]\norigin = 'app'") == [
-        "F:3: origin.script_filename: is missing",
-        "F:5: origin.hosts: must have 1 to 1000 items, not 0",
+        'F:3: origin.script_filename: is missing: kind = "fastcgi" needs it',
+        'F:5: origin.hosts: is missing: kind = "fastcgi" connects to them',
     ]
     assert place.problems("[[site]]\nhosts = ['a']") == ["F:3: site: needs root, origin, or both"]
     assert place.problems("")[0].startswith("F: site: there is none")

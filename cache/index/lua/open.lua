@@ -19,7 +19,8 @@ local epoch, generation, applied = string.match(stored, shape)
 if not epoch then return {'', '', false, {}, 0} end  -- none of ours: purge() puts it right
 if tonumber(applied) < tonumber(ARGV[3]) then
   -- Lua prints 15 digits and more in exponent form unless told otherwise.
-  local raised = string.format('%.0f', math.max(tonumber(generation) + 1, tonumber(ARGV[2])))
+  local raised = math.max(tonumber(generation) + 1, tonumber(ARGV[2]))
+  raised = string.format('%.0f', raised + 1 - raised % 2)  -- odd: purged since the epoch began
   local token = epoch .. ':' .. raised
   redis.call('SET', KEYS[1], token .. ':' .. ARGV[4], 'PX', ARGV[5])
   redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4])

@@ -8,6 +8,7 @@ local replicas = type(info) == 'string' and string.match(info, 'connected_slaves
 local shape = '^(' .. string.rep('[0-9a-f]', 16) .. '):(%d+):(%d+)$'
 local epoch, generation, applied = string.match(redis.call('GET', KEYS[1]) or '', shape)
 local raised = math.max((tonumber(generation) or 0) + 1, tonumber(ARGV[2]))
+raised = raised + 1 - raised % 2  -- odd: purged since the epoch began
 -- Lua prints 15 digits and more in exponent form unless told otherwise.
 local token = (epoch or ARGV[1]) .. ':' .. string.format('%.0f', raised)
 redis.call('SET', KEYS[1], token .. ':' .. (applied or '0'), 'PX', ARGV[3])

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge.origin.errors import OriginBroken, OriginTruncated
-from edge.origin.messages import FIELD_VALUE, HOP_BY_HOP, TOKEN, Headers, named_by_connection
+from edge.origin.messages import (
+    CONTROL_PREFIXES,
+    FIELD_VALUE,
+    HOP_BY_HOP,
+    TOKEN,
+    Headers,
+    named_by_connection,
+)
 
 # As for requests: more is a broken application, not a picture's head.
 MAX_HEAD_BYTES: Final = 32 * 1024
@@ -24,9 +31,6 @@ _LOCAL: Final = re.compile(r"/(?!/)[\x21-\x7e]*")
 _FINAL_STATUSES: Final = range(200, 600)
 # RFC 9110 section 6.4.1.
 _BODILESS: Final = frozenset({204, 304})
-# How an application names a file or a path to be sent in place of its body. They are commands to
-# the server in front and never go further.
-_CONTROL_PREFIXES: Final = ("x-sendfile", "x-accel-", "x-lighttpd-send-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ def parse_head(block: bytes) -> ReplyHead:
             if name in own:
                 raise OriginBroken(f"two {name} fields")
             own[name] = value
-        elif name.startswith(_CONTROL_PREFIXES):
+        elif name.startswith(CONTROL_PREFIXES):
             controls.append((name, value))
         elif name not in hop_by_hop:
             headers.append((name, value))

@@ -21,7 +21,7 @@ from edge.origin.errors import (
     OriginTruncated,
     Phase,
 )
-from edge.origin.exchange import Deadlines, Result, Watcher, result_of
+from edge.origin.exchange import RATE, Deadlines, Result, Watcher, result_of
 from edge.origin.fastcgi.kept import KeptConnections
 from edge.origin.fastcgi.records import (
     MANAGEMENT_ID,
@@ -39,9 +39,6 @@ from edge.origin.messages import Headers, OriginRequest
 # Never multiplexed, so every request may have the same.
 REQUEST_ID: Final = 1
 _READ_BYTES: Final = 64 * 1024
-# Bytes of a body that earn a second of total_s: that bound is for answers that drip, and a film
-# takes as long as a slow line needs for it.
-RATE: Final = 64 * 1024
 # What an aborted exchange may still bring before its connection is closed after all. php-fpm looks
 # at ABORT_REQUEST only when it reads: short answers end in this time, long ones are cut.
 DRAIN_S: Final = 0.5
@@ -116,6 +113,10 @@ class FastCGIResponse:
         return self._head.local_redirect
 
     @property
+    def controls(self) -> Headers:
+        return self._head.controls
+
+    @property
     def is_cacheable(self) -> bool:
         """Clean end, appStatus 0, not a byte too many. False before the end."""
         return self._is_ended and not self._is_suspect and self._failure is None
@@ -130,14 +131,10 @@ class FastCGIResponse:
         try:
             self._writer.write(wire)
             if not isinstance(request.body, bytes):
-                self._upload = Upload(self._stream, REQUEST_ID, request.body, self._note_upload)
+                self._upload = Upload(self._stream, _frame, request.body, self._note_upload)
             began_at = asyncio.get_running_loop().time()
             while self._reply.head is None:
                 await self._receive(Phase.FIRST_BYTE, began_at)
-            if self._reply.head.controls:
-                # Sending the (empty) body instead would cache an empty picture.
-                name = self._reply.head.controls[0][0]
-                raise OriginBroken(f"{self._address}: {name} is not allowed for this origin")
         except BaseException:
             self._is_closed = True
             self._hang_up()
@@ -356,6 +353,10 @@ class FastCGIResponse:
 
     def _log_stderr(self, line: str) -> None:
         self._logger.warning("origin %s: stderr: %s", self._address, line)
+
+
+def _frame(piece: bytes) -> bytes:
+    return Record(RecordType.STDIN, REQUEST_ID, piece).build()
 
 
 def _behind_head(failed: OriginError) -> OriginError:

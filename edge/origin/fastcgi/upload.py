@@ -1,4 +1,4 @@
-"""STDIN of one request, sent piece by piece while the answer is already read.
+"""The body of one request, sent piece by piece while the answer is already read.
 
 An application may answer before it has taken everything, and may stop taking until its answer is
 read; with one task for each direction neither waits for the other.
@@ -10,25 +10,31 @@ from typing import Final
 
 from edge.origin.connect import Stream
 from edge.origin.errors import BodyUnreadable
-from edge.origin.fastcgi.records import MAX_ALIGNED_BYTES, Record, RecordType
 from edge.origin.messages import RequestBody
 
-_PIECE_BYTES: Final = MAX_ALIGNED_BYTES
+# The most that one FastCGI record holds without padding.
+PIECE_BYTES: Final = 65_528
 
 
 class Upload:
-    """Owns one task. moved_at says when the application last took something; moved() is told of
-    it, and of the end.
+    """Owns one task. frame() writes a piece for the wire, and the end of the body when it is empty.
+
+    moved_at says when the application last took something; moved() is told of it, and of the
+    end.
 
     A body that cannot be read is told to whoever reads the answer, as BodyUnreadable. A connection
     that is lost is not: the reader finds that out, and may find an answer before it.
     """
 
     def __init__(
-        self, stream: Stream, request_id: int, body: RequestBody, moved: Callable[[], None]
+        self,
+        stream: Stream,
+        frame: Callable[[bytes], bytes],
+        body: RequestBody,
+        moved: Callable[[], None],
     ) -> None:
         self._reader, self._writer = stream
-        self._request_id = request_id
+        self._frame = frame
         self._body = body
         self._moved = moved
         self._loop = asyncio.get_running_loop()
@@ -55,7 +61,7 @@ class Upload:
             return
 
     async def _read(self, offset: int) -> bytes:
-        size = min(_PIECE_BYTES, len(self._body) - offset)
+        size = min(PIECE_BYTES, len(self._body) - offset)
         try:
             piece = await self._body.read(size, offset)
         except Exception as failed:
@@ -65,7 +71,7 @@ class Upload:
         return piece
 
     async def _write(self, piece: bytes) -> None:
-        self._writer.write(Record(RecordType.STDIN, self._request_id, piece).build())
+        self._writer.write(self._frame(piece))
         # Without a deadline of its own: the reader has one, and looks at moved_at.
         await self._writer.drain()
         self.moved_at = self._loop.time()

@@ -251,6 +251,36 @@ def test_a_replaced_file_is_seen_and_an_open_one_stays(tmp_path: Path) -> None:
             assert new == OUTSIDE
 
 
+# What is everywhere, and never an original: (docroot, source)
+NO_FILES = [
+    ("/dev", "/null"),
+    ("/dev", "/zero"),
+    ("/dev", "/tty"),
+    # magic links: they lead where their text does not say
+    ("/proc/self", "/exe"),
+    ("/proc/self", "/cwd/pyproject.toml"),
+    ("/proc/self", "/root/etc/passwd"),
+    ("/proc/self", "/fd/0"),
+    ("/proc/self", "/ns/mnt"),
+    ("/dev", "/fd/0"),
+    ("/dev", "/stdin"),
+]
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS)
+@pytest.mark.parametrize("symlinks", [True, False])
+@pytest.mark.parametrize(("root", "source"), NO_FILES)
+def test_devices_and_magic_links(
+    resolver: Resolver, symlinks: bool, root: str, source: str
+) -> None:
+    with Docroot(root, symlinks=symlinks, resolver=resolver) as docroot:
+        assert docroot.look_now(source) is None
+        assert docroot.open_now(source) is None
+        # Walked by hand, the text of a magic link ("pipe:[12]") may be a name that nothing has.
+        with contextlib.suppress(NotAllowed):
+            assert docroot.open(source) is None
+
+
 def test_no_folder_no_docroot(tmp_path: Path) -> None:
     with pytest.raises(DocrootFailed):
         Docroot(str(tmp_path / "missing"))

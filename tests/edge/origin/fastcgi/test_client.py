@@ -140,7 +140,6 @@ BROKEN = {
     "unknown role": Behaviour(stdout=b"", protocol_status=3),
     "unknown protocol status": Behaviour(stdout=b"", protocol_status=9),
     "end missing, stderr alone": Behaviour(stdout=b"", stderr_before=b"!", has_end=False),
-    "sendfile": Behaviour(stdout=b"X-Sendfile: /etc/passwd\n" + TYPE + b"\n"),
 }
 TRUNCATED = {
     "body short": Behaviour(stdout=PLAIN + BODY[:-1]),
