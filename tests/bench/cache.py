@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.client import HTTPException
 
 from rich.console import Console
@@ -81,7 +81,7 @@ def run(
 
 
 @contextlib.contextmanager
-def workspace():  # type: ignore[no-untyped-def]
+def workspace() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="halftone-cache-") as folder:
         os.chmod(folder, 0o755)  # php-fpm's children may be another user
         yield folder

@@ -181,7 +181,7 @@ def section(
         ):
             figures.append(
                 Figure(
-                    f"{entries:,} entries on disk: first hit after {what}",
+                    f"{entries:,} on disk: first hit after {what}",
                     f"<= {MOST_S:g} s",
                     _seconds(value),
                     value.median <= MOST_S,
