@@ -2,14 +2,16 @@
 
 import http.client
 import re
+import time
 from dataclasses import dataclass
 
 from tests.bench.node import READY, Node
-from tests.bench.server import ServerError, Setup
+from tests.bench.server import POLL_S, ServerError, Setup
 
 ADMIN = re.compile(r" admin http://127\.0\.0\.1:(\d+)")
 CONNECTIONS = 2_000
 DESCRIPTORS = 20_000
+WELL_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,14 @@ format = "combined"
             return parse_metrics(connection.getresponse().read().decode())
         finally:
             connection.close()
+
+    def await_well(self) -> None:
+        """Also after an outage of Redis."""
+        deadline = time.monotonic() + WELL_WITHIN_S
+        while not self.is_well():
+            if time.monotonic() > deadline:
+                raise ServerError(f"{self.name} is not ready after {WELL_WITHIN_S:.0f} s")
+            time.sleep(POLL_S)
 
     def is_well(self) -> bool:
         """/readyz says 200 and nothing else than ready."""

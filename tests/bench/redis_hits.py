@@ -5,7 +5,6 @@ rotates; ratios are made within a round.
 """
 
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -29,7 +28,6 @@ QUICK_ROUNDS = 3
 QUICK_SECONDS = 1.0
 # What is the same on a shared machine: medians of ratios are told to two digits.
 MOST = 1.03
-WELL_WITHIN_S = 30.0
 BYTES = THUMBNAILS[1]
 
 
@@ -77,7 +75,7 @@ def _rounds(
     for number in range(rounds):
         for state in rotation(STATES, number):
             say(f"redis: round {number + 1} of {rounds}, {state}")
-            _await(node)
+            node.await_well()
             if state is STOPPED:
                 server.pause()
             elif state is KILLED:
@@ -103,15 +101,6 @@ def _load(node: CacheNode, pool: str, seconds: float) -> tuple[float, wrk.Report
     used_ns = proc.cpu_ns_of(pids | node.pids()) - before
     wrk.check_report(run.report, BYTES)
     return used_ns / 1000 / run.report.requests, run.report
-
-
-def _await(node: CacheNode) -> None:
-    """The index works again."""
-    deadline = time.monotonic() + WELL_WITHIN_S
-    while not node.is_well():
-        if time.monotonic() > deadline:
-            raise ServerError(f"not ready {WELL_WITHIN_S:.0f} s after Redis came back")
-        time.sleep(0.05)
 
 
 def _commands(server: RedisServer) -> int:
