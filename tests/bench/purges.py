@@ -25,7 +25,7 @@ from tests.peers.redis import RedisServer
 HOMES = ("embedded", "redis")
 MOST_MS = {"embedded": 5.0, "redis": 10.0}
 # Derivatives of a source, and how many such sources are purged.
-SOURCES = {1: 30, 50: 30, 500: 8}
+SOURCES = {1: 30, 50: 30, 500: 5}
 QUICK_SOURCES = {1: 8, 50: 8, 500: 2}
 THE_FIGURE = 50
 # Cheap to render, wide enough for as many sizes and qualities as are asked for.
