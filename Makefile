@@ -35,13 +35,13 @@ format: $(VENV)/.made ## Put the code into its form
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
-bench: $(VENV)/.made ## Compare hits with lighttpd and nginx, renders with thumbor, libvips, sharp (45 minutes)
+bench: $(VENV)/.made servers ## Compare hits with lighttpd and nginx, renders with thumbor, libvips, sharp; time the cache (50 minutes)
 	@sh tests/install-packages lighttpd nginx-light wrk gcc libc6-dev
 	@sh tests/install-packages $(PICTURES) libnginx-mod-http-image-filter
 	@command -v npm >/dev/null || sh tests/install-packages nodejs npm
 	@sh tests/bench/make-peers var/peers
-	@$(PYTHON) -m tests.bench.hits --out docs/bench; hits=$$?; \
-	$(PYTHON) -m tests.bench.renders --out docs/bench && exit $$hits
+	@status=0; for one in hits renders cache fastcgi; do \
+	$(PYTHON) -m tests.bench.$$one --out docs/bench || status=1; done; exit $$status
 
 servers:
 	@sh tests/install-packages $(SERVERS)

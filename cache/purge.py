@@ -12,10 +12,12 @@ where it is strict; one that cannot obeys as soon as it can.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from cache.errors import IndexUnavailable
 from cache.follow import Follower
 from cache.index.interface import Index
 from cache.key import SourceId
@@ -67,21 +69,34 @@ class Purger:
 
     async def carry_out(self, order: Order) -> Outcome:
         """Raises IndexUnavailable where it could not be recorded."""
-        sources = await self._sources(order)
-        urls, is_complete = await self._urls(sources)
+        if order.scope is not Scope.SOURCE:
+            return await self._carry_out_pattern(order)
+        urls, is_complete = await self._urls((order.source,))
         entries = replicas = 0
-        match (order.scope, order.act):
-            case (Scope.SOURCE, Act.PURGE | Act.TAKE_DOWN):
+        match order.act:
+            case Act.PURGE | Act.TAKE_DOWN:
                 purged = await self._store.purge(order.source)
                 entries, replicas = len(purged.digests), purged.replicas
-            case (Scope.SOURCE, Act.SOFTEN):
+            case Act.SOFTEN:
                 entries = await self._soften(order.source)
-            case (_, Act.LIFT):
+            case Act.LIFT:
                 pass
-            case _:
-                entries = sum(await _each(sources, self._count))
         recorded = await self._follower.announce(order)
         return Outcome(recorded, entries, replicas, self._scope, urls, is_complete)
+
+    async def _carry_out_pattern(self, order: Order) -> Outcome:
+        """Recorded first: to list what it concerns takes up to a second, and may fail by itself.
+
+        That leaves the purge as it is, but for the caches in front: where their URLs cannot be
+        read, IndexUnavailable makes the caller ask again. A count is a lower bound anyway.
+        """
+        recorded = await self._follower.announce(order)
+        sources = await self._sources(order)
+        urls, is_complete = await self._urls(sources)
+        entries = 0
+        with contextlib.suppress(IndexUnavailable):
+            entries = sum(await _each(sources, self._count))
+        return Outcome(recorded, entries, 0, self._scope, urls, is_complete)
 
     @property
     def _scope(self) -> str:

@@ -30,7 +30,6 @@ from cache.folders import Folders
 from cache.follow import Follower
 from cache.index.embedded import EmbeddedIndex
 from cache.index.interface import Index
-from cache.index.redis import RedisIndex
 from cache.journal import Journal
 from cache.lease import Leases
 from cache.memory import Memory
@@ -416,6 +415,9 @@ class App:
         if isinstance(where, addresses.EmbeddedIndex):
             path = os.path.join(self._config.cache.path, "index.sqlite")
             return EmbeddedIndex(path, clock=time.time, random=self._chance)
+        # Not for a node without Redis: its library is a tenth of what a start takes.
+        from cache.index.redis import RedisIndex
+
         return RedisIndex(where.url, clock=time.time, monotonic=time.monotonic, random=self._chance)
 
     def _is_strict(self, index: Index) -> bool:

@@ -185,7 +185,7 @@ class Deliverer:
         request: Request,
         status: int,
         fields: tuple[tuple[str, str], ...],
-        body: FileSlice | Stretch,
+        body: bytes | FileSlice | Stretch,
         cache_status: str,
         length: int | None = None,
     ) -> Response:

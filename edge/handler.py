@@ -577,8 +577,9 @@ class Handler:
         raise_for_status(passed)
         # What is not kept would take its time for every request.
         found = self._routes.quick(request, route).found if route.is_slow else route.found
+        original = await self._sources.in_file(passed.body)
         result, body = await self.derivatives.render_unstored(
-            passed.body, found.transform, passed.body_digest, terms
+            original, found.transform, passed.body_digest, terms
         )
         representation = Representation(
             validator="",

@@ -94,6 +94,9 @@ _SVG_FIELDS: Final = (("Content-Security-Policy", "default-src 'none'; sandbox")
 QUERY_MARK: Final = "\x1f"
 # Room reserved for an original whose length the origin does not tell.
 EXPECTED_BYTES: Final = 1024 * 1024
+# Of a body that is not kept. A page's answer, an error: a file for it costs as much as all the rest
+# of the exchange. With every flight the node takes under way these are 64 MiB.
+SHORT_BYTES: Final = 16 * 1024
 # Other people's statuses: busy, which is no word about the original.
 BUSY_STATUSES: Final = frozenset((429, 503))
 # What only answers a precondition or a Range that was not sent.
@@ -160,7 +163,7 @@ class Passed:
 
     status: int
     fields: Headers
-    body: FileSlice
+    body: FileSlice | bytes  # of a few KB: not worth a file
     body_digest: bytes  # xxh3-128
     storability: Storability
     record: SourceRecord | None = None
@@ -915,18 +918,44 @@ class Sources:
                 storability,
                 record,
             )
-        spooled = await self._in_thread(self._spool.open)
-        length, digest = await self._write_body(response, spooled.write)
+        body, digest = await self._unkept_body(response)
         return Passed(
             response.status,
             passed_fields(response.headers),
-            spooled.slice(),
+            body,
             digest,
             storability,
-            None if record is None else completed(record, length, digest),
+            None if record is None else completed(record, len(body), digest),
         )
 
+    async def _unkept_body(self, response: Incoming) -> tuple[FileSlice | bytes, bytes]:
+        """All of it, in memory while it is short, and its xxh3-128."""
+        pieces: list[bytes] = []
+        size = 0
+        while size <= SHORT_BYTES and (piece := await response.read()):
+            pieces.append(piece)
+            size += len(piece)
+        begun = b"".join(pieces)
+        if size <= SHORT_BYTES:
+            return begun, xxhash.xxh3_128_digest(begun)
+        spooled = await self._in_thread(self._spool.open)
+        hasher = xxhash.xxh3_128()
+        piece = begun
+        while piece:
+            await self._in_thread(functools.partial(spooled.write, piece))
+            hasher.update(piece)
+            piece = await response.read()
+        return spooled.slice(), hasher.digest()
+
     # Bytes
+
+    async def in_file(self, body: FileSlice | bytes) -> FileSlice:
+        """For a resizer, which is given a descriptor. Raises StoreBusy."""
+        if isinstance(body, FileSlice):
+            return body
+        spooled = await self._in_thread(self._spool.open)
+        await self._in_thread(functools.partial(spooled.write, body))
+        return spooled.slice()
 
     async def open_body(self, site: Site, source: Source) -> Original:
         """The original's bytes, with what is true of them.
@@ -1001,7 +1030,7 @@ class Sources:
             raise_for_status(answer)
             if answer.record is None or answer.storability is not Storability.STORABLE:
                 raise OriginChanged(f"{source.id.path!a} may no longer be kept")
-            return Original(answer.record, (), answer.body)
+            return Original(answer.record, (), await self.in_file(answer.body))
         original = await self.maybe_open_body(site, answer)
         if original is None:
             raise OriginChanged(f"{source.id.path!a} was stored and is gone again")

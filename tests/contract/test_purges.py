@@ -161,6 +161,29 @@ def test_what_a_purge_takes(
     run(home, tmp_path, test)
 
 
+@pytest.mark.parametrize(("scope", "value"), [(Scope.TAG, "red"), (Scope.PREFIX, "/pets/")])
+@pytest.mark.parametrize("failing", ["sources_of", "spellings", "members"])
+def test_a_pattern_holds_though_what_it_concerns_cannot_be_listed(
+    home: Home, tmp_path: Path, scope: Scope, value: str, failing: str
+) -> None:
+    async def test(one: Farmer) -> None:
+        await one.fill(CAT, ("red",))
+        await one.store.add_spellings(CAT, ["http://h/cat.jpg"])
+
+        async def fail(*_: object) -> None:
+            raise IndexUnavailable("too slow, for the test")
+
+        setattr(one.index, failing, fail)
+        if failing == "members":  # a count is a lower bound
+            assert await one.purge(scope, value) == 0
+        else:  # and the caches in front must hear of it
+            with pytest.raises(IndexUnavailable):
+                await one.purge(scope, value)
+        assert not await one.has(CAT)
+
+    run(home, tmp_path, test)
+
+
 @pytest.mark.parametrize(
     ("scope", "value"), [(Scope.SOURCE, CAT.path), (Scope.PREFIX, "/p"), (Scope.TAG, "fur")]
 )

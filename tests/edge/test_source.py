@@ -5,6 +5,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -37,7 +38,17 @@ from edge.origin.messages import OriginRequest
 from edge.policy.steps import OffStep, Steps
 from edge.refresh import Refreshes
 from edge.site import Site
-from edge.source import RETRY_ORIGIN_S, STAT_TTL_S, Node, Original, Passed, Source, Sources, Way
+from edge.source import (
+    RETRY_ORIGIN_S,
+    SHORT_BYTES,
+    STAT_TTL_S,
+    Node,
+    Original,
+    Passed,
+    Source,
+    Sources,
+    Way,
+)
 from edge.spool import Spool
 from tests.edge.test_record import Answer
 
@@ -157,6 +168,8 @@ class Bench:
 
 def read(original: Original | Passed) -> bytes:
     body = original.body
+    if isinstance(body, bytes):
+        return body
     return os.pread(body.file.fd, len(body), body.start)
 
 
@@ -264,6 +277,26 @@ def test_an_answer_that_is_not_kept(tmp_path, said, status, storability):
         bench.later(60)  # a missing one is not asked for again at once
         bench.origin.say = lambda: answer(etag='"x"')
         assert isinstance(await bench.source(), Source)
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("size", "is_in_memory"),
+    [(0, True), (SHORT_BYTES, True), (SHORT_BYTES + 1, False), (100_000, False)],
+)
+@pytest.mark.parametrize("is_announced", [True, False])
+def test_a_short_body_that_is_not_kept_needs_no_file(tmp_path, size, is_in_memory, is_announced):
+    async def test(bench: Bench) -> None:
+        body = bytes(range(250)) * (size // 250 + 1)
+        said = answer(body[:size], cache_control="no-store")
+        bench.origin.say = lambda: said if is_announced else replace(said, content_length=None)
+        passed = await bench.passed()
+        assert isinstance(passed.body, bytes) is is_in_memory
+        assert read(passed) == body[:size]
+        assert passed.body_digest == xxhash.xxh3_128_digest(body[:size])
+        file = await bench.sources.in_file(passed.body)
+        assert os.pread(file.file.fd, size + 1, file.start) == body[:size]
 
     run(tmp_path, test)
 
