@@ -24,16 +24,16 @@ from cache.entry import Entry
 from cache.errors import DamagedEntry, NewerEntry
 from cache.index.interface import Token
 from cache.key import Key
-from cache.layout import LAYOUT, LAYOUT_NAME, folder_of, maybe_digest
+from cache.layout import LAYOUT, LAYOUT_NAME, folder_of, maybe_digest, path_of
 from cache.room import allocated
 from cache.stored import hash_body, read_entry
 from cache.temp import Owner, maybe_owner
 
 # Of these the report keeps the particulars, 500 bytes each; all are counted.
 MAX_PROBLEMS: Final = 1000
-# Beside the entries in the first folder: the embedded index with its journal, and evidence of
-# pictures that no resizer survived.
-NEIGHBOURS: Final = ("index.sqlite", "barred")
+# Beside the entries in the first folder: the embedded index with its journal, the journals of
+# orders, and evidence of pictures that no resizer survived.
+NEIGHBOURS: Final = ("index.sqlite", "journal-", "barred")
 _FIRST: Final = frozenset("0123456789abcdef")
 _SECOND: Final = frozenset(f"{number:02x}" for number in range(256))
 
@@ -233,6 +233,40 @@ class _Walk:
 
     def _note(self, fault: Fault, name: str, detail: str, *, is_removed: bool = False) -> None:
         _note(self._report, fault, f"{self._path}/{name}", detail, is_removed=is_removed)
+
+
+def maybe_token(root: int, digest: bytes) -> Token | None:
+    """Of the entry that has this name, by its head; None where there is no whole one."""
+    try:
+        fd = files.open_read(path_of(digest), root)
+    except OSError:
+        return None
+    try:
+        return read_entry(fd)[0].token
+    except (DamagedEntry, NewerEntry, OSError):
+        return None
+    finally:
+        files.close_quietly(fd)
+
+
+def remove_older(folders: Sequence[str], digest: bytes, token: Token) -> bool:
+    """For folders that no node uses: unlink this entry wherever it is older; True when it was."""
+    removed = 0
+    for folder in folders:
+        try:
+            root = files.open_folder(folder)
+        except OSError:
+            continue
+        try:
+            found = maybe_token(root, digest)
+            if found is not None and found.is_older_than(token):
+                files.unlink(path_of(digest), root)
+                removed += 1
+        except OSError:
+            continue
+        finally:
+            files.close_quietly(root)
+    return removed > 0
 
 
 def _read(fd: int) -> tuple[Entry, int]:

@@ -18,11 +18,14 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import uvloop
 
+from cache.check import remove_older
 from cache.disk import Disk
 from cache.errors import CacheError
 from cache.flight import Flights
@@ -35,10 +38,11 @@ from cache.lease import Leases
 from cache.memory import Memory
 from cache.orders import Orders
 from cache.purge import Purger
+from cache.reconcile import account, reconcile
 from cache.scrubber import Scrubber
 from cache.store import Store
 from edge.access import FORMS, AccessLog
-from edge.admin import Admin
+from edge.admin import Admin, Fsck
 from edge.clock import Clock
 from edge.config import Config
 from edge.connection import ConnectionSettings, Handler
@@ -151,6 +155,45 @@ def work(config: Config, seat: Seat) -> int:
     except CannotStart as error:
         seat.link.send(Word.FAILED, str(error))
         return 1
+
+
+def fsck(config: Config, *, fix: bool) -> Mapping[str, object]:
+    """Check a cache that no node uses; see reconcile.account(). Raises CannotStart where it cannot
+    get at the index."""
+    is_embedded = isinstance(config.cache.index, addresses.EmbeddedIndex)
+    # Opening it would make one; without it the node asks for every original anew.
+    is_lost = is_embedded and not os.path.exists(_index_path(config))
+    index = None if is_lost else _make_index(config, random.Random())  # noqa: S311 - an epoch
+    return asyncio.run(_check_at_rest(config, index, fix=fix))
+
+
+async def _check_at_rest(config: Config, index: Index | None, *, fix: bool) -> Mapping[str, object]:
+    folders = (config.cache.path, *config.cache.folders)
+    remove = partial(remove_older, folders)
+    if index is None:
+        return account(await reconcile(folders, None, remove, fix=fix, rest=0.0))
+    try:
+        await index.start()
+        await index.takedowns()  # now it is open, and nobody else's
+        return account(await reconcile(folders, index, remove, fix=fix, rest=0.0))
+    except CacheError as error:
+        raise CannotStart(str(error)) from error
+    finally:
+        await index.stop()
+
+
+def _make_index(config: Config, chance: random.Random) -> Index:
+    where = config.cache.index
+    if isinstance(where, addresses.EmbeddedIndex):
+        return EmbeddedIndex(_index_path(config), clock=time.time, random=chance)
+    # Not for a node without Redis: its library is a tenth of what a start takes.
+    from cache.index.redis import RedisIndex
+
+    return RedisIndex(where.url, clock=time.time, monotonic=time.monotonic, random=chance)
+
+
+def _index_path(config: Config) -> str:
+    return os.path.join(config.cache.path, "index.sqlite")
 
 
 class App:
@@ -341,7 +384,9 @@ class App:
             exposition = Exposition(rows, shared, build_info(), page, self._posting_at)
             self._exposition = exposition
             health = Health(exposition.total, page.ledger, self._is_draining, self._clock)
-            admin = Admin(exposition, health, self._clock, purging)
+            admin = Admin(
+                exposition, health, self._clock, purging, self._build_fsck(index, folders)
+            )
 
             self._seat.link.send(Word.PREPARED)
             await self._may_go.wait()
@@ -411,14 +456,23 @@ class App:
     # Building
 
     def _build_index(self) -> Index:
-        where = self._config.cache.index
-        if isinstance(where, addresses.EmbeddedIndex):
-            path = os.path.join(self._config.cache.path, "index.sqlite")
-            return EmbeddedIndex(path, clock=time.time, random=self._chance)
-        # Not for a node without Redis: its library is a tenth of what a start takes.
-        from cache.index.redis import RedisIndex
+        return _make_index(self._config, self._chance)
 
-        return RedisIndex(where.url, clock=time.time, monotonic=time.monotonic, random=self._chance)
+    def _build_fsck(self, index: Index, folders: Folders) -> Fsck:
+        cache = self._config.cache
+
+        async def check(fix: bool) -> Mapping[str, object]:
+            return account(
+                await reconcile(
+                    (cache.path, *cache.folders),
+                    index,
+                    folders.remove_older,
+                    fix=fix,
+                    is_stopping=self._stopping.is_set,
+                )
+            )
+
+        return check
 
     def _is_strict(self, index: Index) -> bool:
         """Who shares the index with nobody hears of every purge at once."""

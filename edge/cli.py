@@ -17,7 +17,7 @@ import socket
 import sys
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, cast
 
 import click
 
@@ -371,23 +371,88 @@ def stats(is_json: bool, admin: str | None, config_path: str | None) -> None:
 
 @main.command(short_help="Compare a node's files with its index.", epilog=_EXIT)
 @click.option("--fix", is_flag=True, help="Put right what can be: remove what is damaged.")
+@click.option("--json", "is_json", is_flag=True, help="As one JSON object.")
+@click.option(
+    "--cache",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False),
+    help="Look at this folder, without asking any node: for one that was served with ROOT.",
+)
 @_admin_option
 @_config_option
-def fsck(fix: bool, admin: str | None, config_path: str | None) -> None:
-    """Have a running node compare the files of its cache with its index, both ways.
+def fsck(
+    fix: bool, is_json: bool, cache: str | None, admin: str | None, config_path: str | None
+) -> None:
+    """Compare the files of a cache with its index, both ways.
 
-    It goes on serving meanwhile; on a large cache that takes minutes. Prints what it counted.
-    Without --fix nothing is changed.
+    Has the running node do it, which goes on serving; a large cache takes minutes, since every
+    file is read. Where none runs, by the configuration's admin address, it looks itself: as the
+    user whose cache it is, and the embedded index must not be in use.
+
+    Prints what is wrong, counts, and a verdict. Without --fix nothing is changed. Nothing of what
+    it may find has ever been served: files are looked at as they are used, too.
+
+    Exit 0 when it is clean, or was made so; 1 when something is damaged, abandoned or unreadable.
     """
-    address = _admin_address(admin, config_path)
-    status, body = _ask(address, f"/fsck?fix={int(fix)}", "POST", timeout_s=None)
-    if status != http.HTTPStatus.OK:
-        click.echo(f"halftone: {address} answers {status}: {_one_line(body)}", err=True)
+    from edge.findings import is_clean, report
+
+    if cache is not None and admin is not None:
+        raise click.UsageError("--cache and --admin exclude each other")
+    address = None if cache is not None else _admin_address(admin, config_path)
+    if address is None or (admin is None and not _is_listening(address)):
+        found = _check_at_rest(cache, config_path, fix=fix)
+    else:
+        status, body = _ask(address, f"/fsck?fix={int(fix)}", "POST", timeout_s=None)
+        if status != http.HTTPStatus.OK:
+            click.echo(f"halftone: {address} answers {status}: {_one_line(body)}", err=True)
+            sys.exit(FAILED)
+        found = _read_json(address, body)
+    if is_json:
+        click.echo(json.dumps(found))
+    else:
+        for line in report(found):
+            click.echo(line)
+    if not is_clean(found):
         sys.exit(FAILED)
-    counts = _read_json(address, body)
-    width = max(map(len, counts), default=0)
-    for name, value in counts.items():
-        click.echo(f"{name:{width}}  {value}")
+
+
+def _check_at_rest(
+    cache: str | None, config_path: str | None, *, fix: bool
+) -> Mapping[str, object]:
+    from edge.config import ConfigError, load
+
+    overrides = {} if cache is None else {"cache.path": os.path.abspath(cache)}
+    try:
+        config = load(_config_path(config_path), os.environ, overrides, is_checked=False)
+    except ConfigError as error:
+        _refuse(error)
+    click.echo(f"no node is asked: looking at {config.cache.path}", err=True)
+    app = importlib.import_module("edge.app")
+    try:
+        return cast("Mapping[str, object]", app.fsck(config, fix=fix))
+    except app.CannotStart as error:
+        click.echo(
+            f"halftone: {error}; if a node has it open, have that one look: --admin", err=True
+        )
+        sys.exit(FAILED)
+
+
+def _is_listening(address: "Address") -> bool:
+    """False: surely nobody is there."""
+    from edge.settings.addresses import UnixAddress
+
+    try:
+        if isinstance(address, UnixAddress):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.connect(address.path)
+        else:
+            host = _WILDCARD_TO_LOOPBACK.get(address.host, address.host)
+            socket.create_connection((host, address.port), timeout=HEALTH_TIMEOUT_S).close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    except OSError:
+        return True  # _ask() says what it is
+    return True
 
 
 @main.command(short_help="Ask a running node to drain, and wait.", epilog=_EXIT)

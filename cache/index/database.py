@@ -28,6 +28,8 @@ from cache.index.interface import (
     MAX_MEMBERS,
     SETTLE_MS,
     Bounds,
+    Known,
+    Member,
     OrderPage,
     Token,
 )
@@ -38,6 +40,8 @@ from cache.orders import Order, Scope
 BUSY_TIMEOUT_S: Final = 0.1
 # After a failed opening calls are refused for so long, so that a bad disk is not hammered.
 REOPEN_S: Final = 0.5
+# Of a source's id, in the places of members.
+_ID_BYTES: Final = 8
 # Oldest sources dropped at a time.
 _DROP: Final = 100
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -189,6 +193,31 @@ class Database:
             return ()
         rows = self._connection.execute("SELECT digest FROM member WHERE source = ?", (row.id,))
         return tuple(entry for (entry,) in rows)
+
+    def look_up(self, digest: bytes) -> Known | None:
+        row = self._find(digest)
+        if row is None:
+            return None
+        return Known(Token(self._epoch, row.generation), self.members(digest))
+
+    def all_members(self, after: bytes, limit: int) -> tuple[Member, ...]:
+        """A place is the source's id, big-endian, then the digest: the order of the table's key."""
+        first = (int.from_bytes(after[:_ID_BYTES], "big"), after[_ID_BYTES:])
+        rows = self._connection.execute(
+            "SELECT member.source, source.digest, member.digest FROM member"
+            " JOIN source ON source.id = member.source"
+            " WHERE (member.source, member.digest) > (?, ?)"
+            " ORDER BY member.source, member.digest LIMIT ?",
+            (*first, limit),
+        )
+        return tuple(
+            Member(source, digest, row.to_bytes(_ID_BYTES, "big") + digest)
+            for row, source, digest in rows
+        )
+
+    def unlist(self, members: Sequence[Member]) -> None:
+        for member in members:
+            self.forget(member.source, member.digest)
 
     def purge(self, digest: bytes) -> tuple[Token, tuple[bytes, ...]]:
         """Raise the generation; the new token, and the members that were dropped."""

@@ -31,6 +31,8 @@ from cache.index.interface import (
     Delivery,
     Failure,
     HintStats,
+    Known,
+    Member,
     OrderPage,
     Purged,
     Sight,
@@ -175,6 +177,15 @@ class EmbeddedIndex:
 
     async def members(self, source: SourceId) -> tuple[bytes, ...]:
         return await self._call(lambda: self.database.members(source.digest))
+
+    async def look_up(self, source: SourceId) -> Known | None:
+        return await self._call(lambda: self.database.look_up(source.digest))
+
+    async def listed(self, after: bytes, limit: int) -> tuple[Member, ...]:
+        return await self._call(lambda: self.database.all_members(after, limit))
+
+    async def unlist(self, members: Sequence[Member]) -> None:
+        await self._call(lambda: self.database.unlist(members))
 
     async def purge(self, source: SourceId) -> Purged:
         token, digests = await self._call(

@@ -145,6 +145,23 @@ class Purged:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What look_up() found of a source."""
+
+    token: Token
+    digests: tuple[bytes, ...]  # as members() has them
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A recorded entry. source: the digest of its source. place: where it stands in the list."""
+
+    source: bytes
+    digest: bytes
+    place: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class OrderPage:
     """The part of the log after some seq, oldest first.
 
@@ -263,6 +280,20 @@ class Index(Protocol):
 
     async def members(self, source: SourceId) -> tuple[bytes, ...]:
         """Digests of the recorded entries of a source."""
+
+    # For a check of what is recorded against what is there. Changes nothing that a fill reads.
+
+    async def look_up(self, source: SourceId) -> Known | None:
+        """The token and the recorded entries; None where nobody has opened the source. As
+        open_source() without any order, but for that nothing is made or applied."""
+
+    async def listed(self, after: bytes, limit: int) -> tuple[Member, ...] | None:
+        """The recorded entries of all sources, up to limit of them, from the place after on; b"" is
+        the beginning, an empty answer the end. None: it is not exclusive, so most of them may be
+        others', and it keeps no list."""
+
+    async def unlist(self, members: Sequence[Member]) -> None:
+        """forget() for each of them."""
 
     async def purge(self, source: SourceId) -> Purged:
         """Raise the generation, durably, and drop record and members in the same step."""

@@ -51,6 +51,8 @@ from cache.index.interface import (
     Delivery,
     Failure,
     HintStats,
+    Known,
+    Member,
     OrderPage,
     Purged,
     Sight,
@@ -223,6 +225,25 @@ class RedisIndex:
 
     async def members(self, source: SourceId) -> tuple[bytes, ...]:
         return _texts(await self._call("HKEYS", *_keys(source, "keys")))
+
+    async def look_up(self, source: SourceId) -> Known | None:
+        # Two commands: a purge in between makes the token newer than the entries, as if it had
+        # come after both.
+        digests = await self.members(source)
+        token = await self._call("GET", *_keys(source, "gen"))
+        if token is None:
+            return None
+        if not isinstance(token, bytes):
+            raise IndexUnavailable("redis answered GET with something else")
+        return Known(_parse_token(token.rpartition(b":")[0]), digests)
+
+    async def listed(self, after: bytes, limit: int) -> None:
+        """Of a hundred million entries of the farm a few are this node's."""
+        del after, limit
+
+    async def unlist(self, members: Sequence[Member]) -> None:
+        for member in members:
+            await self._call("HDEL", f"halftone:{{{member.source.hex()}}}:keys", member.digest)
 
     async def purge(self, source: SourceId) -> Purged:
         keys = _keys(source, "gen", "record", "keys", "fails")

@@ -50,6 +50,7 @@ class NthFails:
         self.fault = fault
         self.stays = stays
         self.calls = 0
+        self.names: list[str] = []  # of them
         self.is_on = True
         for name in CALLS:
             patch.setattr(files, name, self._wrap(name, getattr(files, name)))
@@ -63,6 +64,7 @@ class NthFails:
             if not self.is_on:
                 return real(*arguments)
             self.calls += 1
+            self.names.append(name)
             if self.calls < self.n or (self.calls > self.n and not self.stays):
                 return real(*arguments)
             if self.fault == SHORT:

@@ -436,12 +436,51 @@ halftone_cache_misses_total 1.0
     assert json.loads(as_json.stdout)["hit ratio since the start"] == 0.9
 
 
+CLEAN = b'{"files": 12, "bytes": 49152, "listed": 12, "clean": true}'
+
+
 @pytest.mark.parametrize(("option", "path"), [([], "/fsck?fix=0"), (["--fix"], "/fsck?fix=1")])
 def test_fsck(option: list[str], path: str) -> None:
-    with desk(b'{"files": 12, "damaged": 1}') as (address, asked):
+    with desk(CLEAN) as (address, asked):
         result = run("fsck", *option, "--admin", address)
     assert (asked[0][0], asked[0][1]) == ("POST", path)
-    assert result.stdout == "files    12\ndamaged  1\n"
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == "clean"
+    with desk(b'{"files": 12, "damaged": 1, "clean": false}') as (address, _):
+        result = run("fsck", "--admin", address)
+        as_json = run("fsck", "--json", "--admin", address)
+    assert (result.exit_code, as_json.exit_code) == (1, 1)
+    assert result.stdout.splitlines()[-1] == "not clean: 1 problem left"
+    assert json.loads(as_json.stdout) == {"files": 12, "damaged": 1, "clean": False}
     with desk(b"A check is under way.\n", 409) as (address, _):
         result = run("fsck", "--admin", address)
     assert (result.exit_code, "under way" in result.stderr) == (1, True)
+
+
+def test_fsck_of_a_folder_that_no_node_uses(tmp_path: Path) -> None:
+    result = run("fsck", "--cache", str(tmp_path), "--admin", "127.0.0.1:1")
+    assert result.exit_code == 2
+    result = run("fsck", "--cache", str(tmp_path))
+    assert result.exit_code == 1
+    assert f"unreadable: {tmp_path}/layout" in result.stdout
+    assert list(tmp_path.iterdir()) == []  # nothing is made, an index neither
+
+
+def test_fsck_without_a_node(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        cache = tmp_path / "cache"
+        cache.mkdir()
+        (cache / "layout").write_text("halftone cache 1\n")
+        file = tmp_path / "halftone.toml"
+        file.write_text(f'admin = "{address}"\n[cache]\npath = "{cache}"\n')
+        result = run("fsck", "--config", str(file))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        "        0 whole files, 0 bytes",
+        "        0 of them current and known to the index",
+        "clean",
+    ]
+    assert result.stderr == f"no node is asked: looking at {cache}\n"
+    assert [path.name for path in cache.iterdir()] == ["layout"]

@@ -1,0 +1,77 @@
+"""What a check of the cache asks the index, in all homes: it looks and changes nothing."""
+
+from cache.index.interface import Index, Known, Member
+from tests.contract.homes import OTHER, RECORD, SOURCE, Home, digest, run
+
+
+def test_look_up_answers_what_is_there_and_makes_nothing(home: Home) -> None:
+    async def test(index: Index) -> None:
+        assert await index.look_up(SOURCE) is None
+        assert await index.look_up(SOURCE) is None  # it was not opened by that
+        token = (await index.open_source(SOURCE, head=7)).token
+        assert await index.look_up(SOURCE) == Known(token, ())
+        await index.put_source(SOURCE, token, RECORD)
+        for number in (1, 2):
+            await index.publish(SOURCE, token, digest(number), 5000)
+        known = await index.look_up(SOURCE)
+        assert known is not None
+        assert (known.token, set(known.digests)) == (token, {digest(1), digest(2)})
+        assert await index.look_up(OTHER) is None
+        sight = await index.open_source(SOURCE)
+        assert (sight.token, sight.record, sight.applied) == (token, RECORD, 7)
+        purged = await index.purge(SOURCE)
+        assert await index.look_up(SOURCE) == Known(purged.token, ())
+
+    run(home, test)
+
+
+def test_listed_in_pages(home: Home) -> None:
+    async def test(index: Index) -> None:
+        assert not await index.listed(b"", 10)
+        for source in (SOURCE, OTHER):
+            token = (await index.open_source(source)).token
+            for number in range(5):
+                await index.publish(source, token, digest(number), 1)
+        found: list[Member] = []
+        while page := await index.listed(found[-1].place if found else b"", 3):
+            assert len(page) <= 3
+            found += page
+        if not index.exclusive:
+            assert await index.listed(b"", 3) is None
+            return
+        named = [(member.source, member.digest) for member in found]
+        assert sorted(named) == sorted(
+            (source.digest, digest(number)) for source in (SOURCE, OTHER) for number in range(5)
+        )
+        assert await index.listed(found[3].place, 100) == tuple(found[4:])
+        # What is taken away meanwhile moves nothing else.
+        await index.forget(SOURCE, digest(0))
+        await index.purge(OTHER)
+        left = await index.listed(b"", 100)
+        assert left == tuple(
+            m for m in found if m.source == SOURCE.digest and m.digest != digest(0)
+        )
+
+    run(home, test)
+
+
+def test_unlist(home: Home) -> None:
+    async def test(index: Index) -> None:
+        for source in (SOURCE, OTHER):
+            token = (await index.open_source(source)).token
+            for number in (1, 2, 3):
+                await index.publish(source, token, digest(number), 1)
+        unknown = Member(b"x" * 20, digest(1), b"")
+        await index.unlist(
+            [
+                Member(SOURCE.digest, digest(1), b""),
+                Member(OTHER.digest, digest(2), b""),
+                Member(OTHER.digest, digest(9), b""),
+                unknown,
+            ]
+        )
+        assert set(await index.members(SOURCE)) == {digest(2), digest(3)}
+        assert set(await index.members(OTHER)) == {digest(1), digest(3)}
+        await index.unlist([])
+
+    run(home, test)
