@@ -707,6 +707,7 @@ def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:
         looks=_build_looks(section.pictures),
         tags=PathTags(section.tags),
         purge_from=section.purge_from,
+        max_body_bytes=section.limits.max_body_bytes,
     )
 
 
