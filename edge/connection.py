@@ -31,10 +31,10 @@ from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, RequestParser
 from edge.http.proxy_protocol import INCOMPLETE, BadPreamble, Parsed
 from edge.http.proxy_protocol import parse as parse_preamble
+from edge.http.upload import Upload
 from edge.pace import MIN_RATE, Pace
 from edge.policy.forwarded import TrustedProxies
 from edge.residency import Residency
-from edge.http.upload import Upload
 
 RECEIVE_BYTES: Final = 8 * 1024
 # One sendfile call's worth: large enough that a fast reader costs few calls, small enough that one
@@ -143,9 +143,9 @@ class Progress(enum.Enum):
 
 class Connection:
     __slots__ = (
-        "_active", "_body_since", "_closing", "_head_until", "_listener", "_out", "_pace", "_parser", "_reading",
-        "_request", "_response", "_sock", "_started", "_task", "_unsent", "_upload", "_writing",
-        "deadline", "peer",
+        "_active", "_body_since", "_closing", "_head_until", "_listener", "_out", "_pace",
+        "_parser", "_reading", "_request", "_response", "_sock", "_started", "_task", "_unsent",
+        "_upload", "_writing", "deadline", "peer",
     )  # fmt: skip
 
     def __init__(self, listener: Entrance, sock: socket.socket, peer: Peer) -> None:

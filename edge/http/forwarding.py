@@ -1,8 +1,8 @@
 """What a message loses and gains on its way through this node, RFC 9110 section 7.6. Pure.
 
 A request keeps its end-to-end fields. It loses those of the connection and what Connection names,
-what this node answers by itself (preconditions, Range), and what nobody may say for a proxy that is
-trusted; it gains this node in Via and CDN-Loop (RFC 8586), and its client in X-Forwarded-For.
+what this node answers by itself (preconditions, Range), and what would choose an answer unseen; it
+gains this node in Via and CDN-Loop (RFC 8586), and its client in X-Forwarded-For.
 """
 
 import re
@@ -28,11 +28,13 @@ _OURS: Final = frozenset(
         *("x-forwarded-for", "max-forwards", "surrogate-capability", "proxy"),
     }
 )
-# Word of a proxy, which counts for nothing where it comes from a client.
-_OF_PROXIES: Final = frozenset(
+# An application may answer differently to these, and no answer names them in Vary: what one client
+# wrote there, all others would get. A proxy in front hands them on as its client sent them.
+_UNKEYED: Final = frozenset(
     {
-        *("forwarded", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"),
-        *("x-forwarded-server", "x-real-ip"),
+        *("forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"),
+        *("x-forwarded-proto", "x-forwarded-server", "x-host", "x-http-method-override"),
+        *("x-original-url", "x-real-ip", "x-rewrite-url"),
     }
 )
 # Of an answer: written by us, or meant for us alone.
@@ -71,20 +73,24 @@ def marks_of(name: str, fields: Mapping[str, str] | None = None) -> list[tuple[s
 
 
 def forwarded_fields(
-    fields: Mapping[str, str], *, peer: str, is_trusted: bool, keep: frozenset[str] = frozenset()
+    fields: Mapping[str, str],
+    *,
+    peer: str,
+    is_trusted: bool,
+    scheme: str,
+    keep: frozenset[str] = frozenset(),
 ) -> dict[str, str]:
     """The fields of a request that go on to the origin, but for Host and marks_of().
 
-    peer is the address of who sent it, is_trusted says whether it may speak for others. keep: of
-    those that are the cache's own.
+    peer is the address of who sent it; is_trusted: what it says of those before it is believed.
+    keep: of those that are the cache's own.
     """
     named = {option.strip(" \t").lower() for option in fields.get("connection", "").split(",")}
-    dropped = HOP_BY_HOP | _OURS | (OF_THE_CACHE - keep) | named
-    if not is_trusted:
-        dropped |= _OF_PROXIES
+    dropped = HOP_BY_HOP | _OURS | _UNKEYED | (OF_THE_CACHE - keep) | named
     found = {name: value for name, value in fields.items() if name not in dropped}
     before = fields.get("x-forwarded-for") if is_trusted else None
     found["x-forwarded-for"] = _appended(before, peer)
+    found["x-forwarded-proto"] = scheme
     return found
 
 

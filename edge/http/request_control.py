@@ -27,7 +27,6 @@ def parse_request_control(text: str | None) -> RequestControl:
     if not text:
         return NOTHING_ASKED
     names = {
-        member.partition("=")[0].strip(" \t").lower()
-        for member in _QUOTED.sub("", text).split(",")
+        member.partition("=")[0].strip(" \t").lower() for member in _QUOTED.sub("", text).split(",")
     }
     return RequestControl("no-store" in names, "only-if-cached" in names)
