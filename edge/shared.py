@@ -530,6 +530,7 @@ class SharedCache:
                               headers=headers)  # fmt: skip
                 answer = await self._keep(source_id, opened, names, entry, response)
                 if answer is not None:
+                    await self._sources.note_missing(source_id, opened, status, headers)
                     return Exchanged(answer, status=status, is_stored=True)
         elif storability not in OF_THE_REQUEST:
             self.marks.add(source_id)

@@ -517,6 +517,14 @@ class Sources:
         opened, record = await self._recall(source_id, known, site.tags.of(path))
         await self._replaced(source_id, opened, record)
 
+    async def note_missing(
+        self, source_id: SourceId, opened: Opened, status: int, headers: Headers
+    ) -> None:
+        """An answer is stored that says there is no original: its derivatives need not ask."""
+        await self._failures.remember_missing(
+            source_id, opened.token, status, folded(headers), Storability.STORABLE
+        )
+
     async def pass_on(self, response: Incoming, storability: Storability) -> Passed | Passing:
         """An answer that is not kept, and its body."""
         return await self._pass(response, None, storability)
