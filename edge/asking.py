@@ -21,6 +21,7 @@ from edge.origin.messages import OriginRequest, OriginResponse
 from edge.origin.pool import OriginPool
 from edge.record import folded
 
+TAKEN_WITHIN_S: Final = 0.5
 # Reasons of one request: the next one's answer may be kept all the same.
 OF_THE_REQUEST: Final = frozenset({Storability.AUTHORIZATION, Storability.METHOD})
 # Remembered by edge/failures.py where the origin says nothing of a lifetime.
@@ -91,8 +92,14 @@ def is_explicit(fields: Fields, control: CacheControl) -> bool:
     return bool(fields.get("expires")) and not control.targeted
 
 
+# The loop itself holds tasks weakly.
+_given_up: set["asyncio.Task[None]"] = set()
+
+
 class Apart(Exception):
-    """An answer that Sources does not keep. It has one taker, and is given up without one."""
+    """An answer that Sources does not keep. It has one taker, and is closed where none comes: who
+    asked may have left, or it was asked behind what was served stale. Whoever waits for it is woken
+    in the same turn of the loop; TAKEN_WITHIN_S is for a loop that is late."""
 
     def __init__(
         self, response: Incoming, storability: Storability, asked_at: int, answered_at: int
@@ -102,26 +109,21 @@ class Apart(Exception):
         self.asked_at = asked_at
         self.answered_at = answered_at
         self._response: Incoming | None = response
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        self._closing = loop.call_later(TAKEN_WITHIN_S, self._expire, loop)
 
     def take(self) -> Incoming | None:
-        """The answer, to be closed; None for whoever comes second."""
+        """The answer, to be closed; None for whoever comes second, or late."""
         response, self._response = self._response, None
+        self._closing.cancel()
         return response
 
-    def __del__(self) -> None:
-        # Whoever asked has left, or it was asked behind what was served stale.
-        if self._response is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_give_up, self._response)
-
-
-def _give_up(response: Incoming) -> None:
-    closing = asyncio.get_running_loop().create_task(response.aclose())
-    _closing.add(closing)
-    closing.add_done_callback(_closing.discard)
-
-
-_closing: set["asyncio.Task[None]"] = set()
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        response = self.take()
+        if response is not None:
+            task = loop.create_task(response.aclose(), name="give up")
+            _given_up.add(task)
+            task.add_done_callback(_given_up.discard)
 
 
 class Apartness:

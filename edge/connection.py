@@ -352,6 +352,9 @@ class Connection:
             upload.on_taken = self._read_on
             if request.minor and b"expect" in request.fields and not upload.received:
                 upload.on_wanted = self._send_continue
+            if self._parser is not None and self._parser.error is not None:
+                self._upload = None
+                upload.fail(self._parser.error)
         self._task = self._listener.loop.create_task(self._serve(request))
         return None
 

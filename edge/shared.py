@@ -45,7 +45,7 @@ from edge.answers import (
     signpost_of,
     with_body,
 )
-from edge.arrival import Incoming
+from edge.arrival import STREAM_BYTES, Incoming
 from edge.asking import OF_THE_REQUEST, Apart, Apartness, Asking, storability_of
 from edge.brief import Brief
 from edge.clock import Clock
@@ -74,7 +74,7 @@ from edge.record import folded
 from edge.refresh import Refreshes
 from edge.request_body import whole_body
 from edge.site import Site
-from edge.source import EXPECTED_BYTES, RETRY_ORIGIN_S, Found, Sources, Way, slice_of, source_id_of
+from edge.source import RETRY_ORIGIN_S, Found, Sources, Way, slice_of, source_id_of
 from edge.spool import Spool
 from edge.urls.derivative import BadUrl
 from edge.urls.path import split_target
@@ -548,7 +548,7 @@ class SharedCache:
     ) -> Kept | None:
         """Store an answer, and how to find it. None: it cannot be, and no byte of it was read."""
         try:
-            fill = await self._store.reserve(draft, response.content_length or EXPECTED_BYTES)
+            fill = await self._store.reserve(draft, response.content_length or STREAM_BYTES)
         except NotStored as error:
             log.warning("%a is passed on without being stored: %s", source_id.path, error)
             return None

@@ -48,9 +48,7 @@ class Scripted:
         return dict(self.asked[-1].headers)
 
 
-def said(
-    body: bytes = BODY, status: int = 200, headers: Mapping[str, str] | None = None
-) -> Answer:
+def said(body: bytes = BODY, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
     pairs = [("content-type", "text/plain")]
     for name, text in (headers or {}).items():
         pairs += [(name.lower(), line) for line in text.split("\n")]
@@ -124,9 +122,7 @@ class SharedNode:
         upload: Any = None,
     ) -> Said:
         named = {name.lower().encode(): text.encode() for name, text in (fields or {}).items()}
-        request = Request(
-            method.encode(), target.encode(), 1, {b"host": b"h", **named}, b"h", True
-        )
+        request = Request(method.encode(), target.encode(), 1, {b"host": b"h", **named}, b"h", True)
         request.upload = upload
         peer = self.node.handler.peer("192.0.2.7")
         response = self.node.handler.receive(request, peer)
