@@ -359,6 +359,8 @@ class Promises(RuleBasedStateMachine):
             return
         path = files[which % len(files)]
         data = bytearray(path.read_bytes())
+        if not data:
+            return  # emptied before
         path.unlink()
         match how:
             case "flip":
