@@ -94,6 +94,8 @@ MAX_SIGNPOSTS: Final = 16_384
 MARK_S: Final = 60
 MAX_MARKS: Final = 65_536
 MAX_RESTS: Final = 16_384
+# Statuses that say nothing of what another request would get; nor does a 5xx.
+_NO_WORD: Final = frozenset((206, 304, 416, 429))
 # For origins that are asked behind what is served stale.
 _MARK: Final = "\x1e"
 
@@ -532,8 +534,9 @@ class SharedCache:
                 if answer is not None:
                     await self._sources.note_missing(source_id, opened, status, headers)
                     return Exchanged(answer, status=status, is_stored=True)
-        elif storability not in OF_THE_REQUEST:
-            self.marks.add(source_id)
+        elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
+            if not asking.is_for_one:
+                self.marks.add(source_id)
             if kept is not None:
                 await self._forget(kept.entry)
         return Exchanged(None, await self._pass(request, response, storability, method), status)

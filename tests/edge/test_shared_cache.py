@@ -1361,6 +1361,15 @@ ROWS: list[tuple[str, str, list[Step]]] = [
         ],
     ),
     ("9110 9.3.8", "TRACE is not passed", [Step(ok(), method="TRACE", asked=0, status=405)]),
+    (
+        "9111 4.3.3",
+        "an error that is handed on replaces nothing",
+        [
+            Step(ok(cache_control="max-age=1, must-revalidate", vary="x", etag=TAG), asked=1),
+            Step(of(500), wait=5, asked=1, status=500),
+            Step(of(304), asked=1, status=200, body=BODY, sent={"if-none-match": TAG}),
+        ],
+    ),
     # --- what is ours: nothing unseen chooses an answer
     *(
         (
