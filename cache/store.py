@@ -362,6 +362,16 @@ class Store:
         self.stats.published += 1
         return stored
 
+    async def drop(self, key: Key, token: Token) -> None:
+        """Forget an entry that was stored under token or before, as if it had been evicted."""
+        later = replace(token, generation=token.generation + 1)
+        try:
+            await self.index.forget(key.source, key.digest)
+        except IndexUnavailable:
+            self.stats.unforgotten += 1
+        with contextlib.suppress(StoreBusy):  # then it is evicted one day
+            await self.threads.run(lambda: self.disk.remove_older(key.digest, later))
+
     async def purge(self, source: SourceId) -> Purged:
         """Make everything that was stored of a source unreachable, then remove it.
 

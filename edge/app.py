@@ -43,6 +43,7 @@ from cache.scrubber import Scrubber
 from cache.store import Store
 from edge.access import FORMS, AccessLog
 from edge.admin import Admin, Fsck
+from edge.answers import Writer
 from edge.clock import Clock
 from edge.config import Config
 from edge.connection import ConnectionSettings, Handler
@@ -89,6 +90,7 @@ from edge.rows import (
     lease_rows,
     metric_rows,
     purge_rows,
+    shared_rows,
     staleness_rows,
     worker_rows,
 )
@@ -99,6 +101,7 @@ from edge.settings.sections import Input, Pictures
 from edge.settings.sections import Ladder as LadderWhen
 from edge.settings.sections import Origin as OriginSection
 from edge.settings.sections import Site as SiteSection
+from edge.shared import Exchanged, SharedCache
 from edge.shelf import Shelf
 from edge.site import Site, Sites
 from edge.source import Found, Node, Sources
@@ -334,6 +337,25 @@ class App:
                 chance=self._chance,
                 has_both_schemes=bool(config.trusted_proxies),
             )
+            shared_flights: Flights[Exchanged] = Flights(MAX_FLIGHTS)
+            stack.push_async_callback(lambda: shared_flights.stop(self._left_s()))
+            shared_refreshes: Refreshes[Exchanged] = Refreshes()
+            stack.push_async_callback(shared_refreshes.stop)
+            shared_cache = SharedCache(
+                name=config.name,
+                store=store,
+                sources=sources,
+                spool=spool,
+                disk_threads=self._threads,
+                clock=self._clock,
+                deliverer=deliverer,
+                writer=Writer(
+                    self._clock, f"halftone-{self._chance.getrandbits(96):024x}", config.name
+                ),
+                purger=purger,
+                flights=shared_flights,
+                refreshes=shared_refreshes,
+            )
             handler = SiteHandler(
                 name=config.name,
                 routes=Routes(sites),
@@ -354,6 +376,7 @@ class App:
                 catch_up=follower.catch_up if self._is_strict(index) else None,
                 purging=purging,
                 spellings=spellings,
+                shared=shared_cache,
             )
             follower.obey, follower.forget = handler.obey, handler.forget
             self._handler = handler
@@ -379,6 +402,7 @@ class App:
             rows += worker_rows(index, self._stopping.is_set)
             rows += folder_rows(folders)
             rows += purge_rows(purging, downstream, spellings)
+            rows += shared_rows(shared_cache)
             page = self._seat.page
             shared = bulletin_rows(self._seat.bulletin)
             exposition = Exposition(rows, shared, build_info(), page, self._posting_at)
@@ -758,6 +782,7 @@ def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:
         looks=_build_looks(section.pictures),
         tags=PathTags(section.tags),
         purge_from=section.purge_from,
+        max_body_bytes=section.limits.max_body_bytes,
     )
 
 

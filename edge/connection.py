@@ -31,7 +31,8 @@ from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, RequestParser
 from edge.http.proxy_protocol import INCOMPLETE, BadPreamble, Parsed
 from edge.http.proxy_protocol import parse as parse_preamble
-from edge.pace import Pace
+from edge.http.upload import Upload
+from edge.pace import MIN_RATE, Pace
 from edge.policy.forwarded import TrustedProxies
 from edge.residency import Residency
 
@@ -46,6 +47,7 @@ MORE_BYTES: Final = 64 * 1024
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 256 * 1024
 
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _END: Final = b"\r\n"
 _END_CLOSE: Final = b"Connection: close\r\n\r\n"
 _END_KEEP: Final = b"Connection: keep-alive\r\n\r\n"
@@ -141,9 +143,9 @@ class Progress(enum.Enum):
 
 class Connection:
     __slots__ = (
-        "_active", "_closing", "_head_until", "_listener", "_out", "_pace", "_parser", "_reading",
-        "_request", "_response", "_sock", "_started", "_task", "_unsent", "_writing", "deadline",
-        "peer",
+        "_active", "_body_since", "_closing", "_head_until", "_listener", "_out", "_pace",
+        "_parser", "_reading", "_request", "_response", "_sock", "_started", "_task", "_unsent",
+        "_upload", "_writing", "deadline", "peer",
     )  # fmt: skip
 
     def __init__(self, listener: Entrance, sock: socket.socket, peer: Peer) -> None:
@@ -162,7 +164,9 @@ class Connection:
         # Bytes not sent yet; below zero by what was sent of a body whose length nobody knows.
         self._unsent = 0
         self._started = 0.0
+        self._upload: Upload | None = None  # the body that is being read
         self._pace: Pace | None = None  # of an answer that the kernel did not take at once
+        self._body_since = 0.0  # when its reading began
         self._head_until = 0.0  # when the head that has begun must be complete
         self.deadline = 0.0
 
@@ -282,10 +286,16 @@ class Connection:
                 self._parser = parser
         else:
             parser.receive_data(data)
+        if self._upload is not None:
+            self._go_on_reading(self._upload)
+            return
         self._advance()
 
     def _end_of_input(self) -> None:
         """The client will send no more. What it asked for before is still answered."""
+        if self._upload is not None:
+            self.abort()  # in the middle of what it wants done
+            return
         self._closing = True
         if not self._active:
             self.close()
@@ -336,8 +346,55 @@ class Connection:
         self._started = self._listener.loop.time()
         self.deadline = float("inf")  # the handler has deadlines of its own
         self._pause_reading()
+        upload = request.upload
+        if upload is not None and not upload.is_complete:
+            self._upload = upload
+            upload.on_taken = self._read_on
+            if request.minor and b"expect" in request.fields and not upload.received:
+                upload.on_wanted = self._send_continue
+            if self._parser is not None and self._parser.error is not None:
+                self._upload = None
+                upload.fail(self._parser.error)
         self._task = self._listener.loop.create_task(self._serve(request))
         return None
+
+    # A body
+
+    def _send_continue(self) -> None:
+        """RFC 9110 section 10.1.1. Nothing else is being sent."""
+        if self._upload is not None and not self._upload.received:
+            with contextlib.suppress(OSError):  # found out by what is received next
+                self._sock.send(_CONTINUE)
+
+    def _read_on(self) -> None:
+        """Whoever answers has taken what there was, and wants more."""
+        upload, now = self._upload, self._listener.clock.monotonic
+        if upload is None or self._reading or self._sock.fileno() < 0:
+            return
+        self._reading = True
+        self.deadline = self._latest_piece(upload, now)
+        self._listener.loop.add_reader(self._sock.fileno(), self.on_readable)
+
+    def _go_on_reading(self, upload: Upload) -> None:
+        """Some of the body has come, or its framing is broken."""
+        parser = self._parser
+        if parser is not None and parser.error is not None:
+            upload.fail(parser.error)
+        elif not upload.is_complete and not upload.is_full:
+            self.deadline = self._latest_piece(upload, self._listener.clock.monotonic)
+            return
+        self.deadline = float("inf")
+        self._pause_reading()
+        if upload.is_complete or parser is None or parser.error is not None:
+            self._upload = None
+
+    def _latest_piece(self, upload: Upload, now: float) -> float:
+        """When more must have come: neither silence nor a trickle holds a place for long."""
+        if not self._body_since:
+            self._body_since = now
+        send_s = self._listener.settings.send_s
+        # All of what has come, at the least rate, and one span of patience more.
+        return min(now, self._body_since + upload.received / MIN_RATE) + send_s
 
     async def _serve(self, request: Request) -> None:
         try:
@@ -369,6 +426,10 @@ class Connection:
         listener = self._listener
         self._active = True
         self._response = response
+        if self._upload is not None:
+            # Answered without it; what still comes of it is dropped after the answer.
+            self._upload = None
+            self._pause_reading()
         if response.close or listener.is_draining or request is None or not request.keep_alive:
             self._closing = True
         if self._closing:
@@ -643,7 +704,12 @@ class Connection:
             self.deadline = listener.clock.monotonic + listener.settings.send_s
             return
         listener.stats.timed_out += 1
-        if self._parser is not None and not self._active and not self._closing:
+        if self._upload is not None:
+            upload, self._upload = self._upload, None
+            self.deadline = float("inf")
+            self._pause_reading()
+            upload.fail(ParseError(408, "body not complete in time"))
+        elif self._parser is not None and not self._active and not self._closing:
             self._parser.error = ParseError(408, "head not complete in time")
             self._advance()
         elif self._active or (self.is_idle and self._unacknowledged()):
@@ -715,5 +781,5 @@ class Connection:
         self._sock.close()
         self._closing = True
         self._out = self._pace = self._parser = None
-        self._response = self._request = self._task = None
+        self._response = self._request = self._task = self._upload = None
         self._listener.closed(self)

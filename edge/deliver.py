@@ -188,10 +188,12 @@ class Deliverer:
         body: bytes | FileSlice | Stretch,
         cache_status: str,
         length: int | None = None,
+        *,
+        has_via: bool = False,
     ) -> Response:
         """An origin's answer that is not ours to keep, with the fields that may be passed on.
 
-        length: of what is still arriving, as far as it is known.
+        length: of what is still arriving, as far as it is known. has_via: the fields name us.
         """
         if length is None:
             length = len(body)
@@ -201,7 +203,8 @@ class Deliverer:
         head = (
             status_line(status)
             + self._clock.date_line
-            + f"{SERVER}{entity}{self._via}{NOSNIFF}Cache-Status: {cache_status}\r\n".encode()
+            + f"{SERVER}{entity}{'' if has_via else self._via}{NOSNIFF}"
+            f"Cache-Status: {cache_status}\r\n".encode()
             + field_lines(fields)
         )
         return _with_body(status, head, request, (body,) if length else (), length, "PASS")

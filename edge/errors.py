@@ -80,6 +80,18 @@ class OriginSaidNo(RequestError):
     """The origin refused the original (401, 403, 451), or sent what is no answer to a GET."""
 
 
+class BodyTooLarge(RequestError):
+    """More than the site takes of a request's body."""
+
+
+class LoopDetected(RequestError):
+    """Via or CDN-Loop say that this request has been here before (RFC 8586)."""
+
+
+class NotCached(RequestError):
+    """only-if-cached, and it is not."""
+
+
 class OriginChanged(RequestError):
     """The origin's answer changed between two looks at it. Whoever meets it looks once more."""
 
@@ -118,6 +130,11 @@ REFUSALS: Final[dict[type[BaseException], Refusal]] = {
     NotFound: _refusal(404, "not-found", "There is no picture at this address."),
     Gone: _refusal(410, "gone", "There is no picture at this address any more."),
     MethodNotAllowed: _refusal(405, "method", "This method is not allowed here."),
+    BodyTooLarge: _refusal(413, "body-too-large", "This is more than can be sent here."),
+    LoopDetected: _refusal(
+        508, "loop", "This request has come back to where it was.", logging.WARNING
+    ),
+    NotCached: _refusal(504, "only-if-cached", "This is not in the cache."),
     TakenDown: _refusal(
         451, "taken-down", "This picture is unavailable for legal reasons.", logging.INFO
     ),

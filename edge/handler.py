@@ -39,6 +39,7 @@ from edge.errors import (
 from edge.failures import Remembered
 from edge.http.cache_status import Forward, build_forward, build_hit
 from edge.http.familiar import Familiar, Head
+from edge.http.forwarding import max_forwards
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, is_plain_target
 from edge.ladders import Ladders
@@ -52,6 +53,7 @@ from edge.rendering import Derivatives, Terms
 from edge.renewal import Renewal
 from edge.representation import Facts, Representation
 from edge.route import Route, Routes
+from edge.shared import PASSED, Client, SharedCache
 from edge.shelf import Shelf
 from edge.site import Site
 from edge.source import (
@@ -125,10 +127,12 @@ class Handler:
         purging: Purging | None = None,
         spellings: Spellings | None = None,
         catch_up: Callable[[], Awaitable[None]] | None = None,
+        shared: SharedCache | None = None,
     ) -> None:
         """minds: fields that some site looks at, of those that are harmless elsewhere. purging
         None: nobody may. spellings None: no cache in front is told of purges. catch_up: every
-        request waits until the orders of the whole farm have been heard."""
+        request waits until the orders of the whole farm have been heard. shared: who answers what
+        is no derivative and in no docroot; None: origins are asked for originals alone."""
         self._name = name
         self._routes = routes
         self._sources = sources
@@ -157,6 +161,7 @@ class Handler:
         # Bound once: they are called for every request.
         self._read_head = self._familiar.read
         self._catch_up = catch_up
+        self._shared = shared
         self._find_ready = self.ready.find if catch_up is None else _none_ready
         self.tick()
 
@@ -179,7 +184,25 @@ class Handler:
             return None
         if peer.clients is not None and head[4]:
             peer = peer.clients.get(head[4]) or self._client(peer, head[4])
-        return self._find_ready(head, peer) or self._request_of(head)
+        ready = self._find_ready(head, peer)
+        if ready is not None:
+            return ready
+        request = self._request_of(head)
+        if request is not None and self._shared is not None and self._needs_all(request):
+            return None
+        return request
+
+    def _needs_all(self, request: Request) -> bool:
+        """Would an origin be asked with fields of this request that were not told on?"""
+        route = self._routes.known(request)
+        if route is not None:
+            source = route.source
+            is_known = source is not None and self._clock.wall < source.fresh_until
+            return _is_shared(route) and not is_known
+        try:
+            return self._routes.site_of(request).origin is not None
+        except UnknownHost:
+            return False
 
     def _client(self, proxy: Peer, forwarded_for: bytes) -> Peer:
         """For whom a trusted proxy speaks: that address stands in the access line."""
@@ -337,6 +360,8 @@ class Handler:
         may_purge = self._may_purge(request, peer)
         if request.method == b"PURGE" and may_purge:
             return None
+        if self._shared is not None and request.method in PASSED and self._has_origin(request):
+            return None
         allow = f"{ALLOW}, PURGE" if may_purge else ALLOW
         if request.method == b"OPTIONS":
             return self._deliverer.options(allow)
@@ -346,6 +371,38 @@ class Handler:
             close=not request.keep_alive,
             allow=allow,
         )
+
+    def _has_origin(self, request: Request) -> bool:
+        if request.method == b"OPTIONS" and (
+            request.target == b"*" or max_forwards(_hops(request)) == 0
+        ):
+            return False  # RFC 9110 section 7.6.2: we are the last
+        try:
+            return self._routes.site_of(request).origin is not None
+        except UnknownHost:
+            return False
+
+    async def _pass_method(self, request: Request, peer: Peer, shared: SharedCache) -> Response:
+        try:
+            route = self._routes.find(request)
+            if not _is_shared(route):
+                raise MethodNotAllowed(f"{request.method!a} on a derivative")
+            return await shared.pass_method(
+                request, self._client_of(request, peer), route.site, route.derivative.source,
+                route.query,
+            )  # fmt: skip
+        except MethodNotAllowed as error:
+            if request.method == b"OPTIONS":
+                return self._deliverer.options(ALLOW)
+            return self.answer_error(request, error, close=not request.keep_alive)
+
+    def _client_of(self, request: Request, peer: Peer) -> Client:
+        trusted = self._trusted
+        scheme = trusted.scheme_of(
+            peer.address, request.field(b"x-forwarded-proto"), request.field(b"forwarded")
+        )
+        address = self._address_of(request, peer)
+        return Client(peer.address, address, scheme, trusted.trusts(peer.address))
 
     async def obey(self, order: Order) -> None:
         """From now on nothing that the order concerns is answered from what was known."""
@@ -391,6 +448,8 @@ class Handler:
         if self._catch_up is not None:
             with contextlib.suppress(IndexUnavailable):  # then what is known here decides
                 await self._catch_up()
+        if self._shared is not None and request.method in PASSED:
+            return await self._pass_method(request, peer, self._shared)
         route = self._routes.find(request)
         if route.redirect:
             status = build_forward(self._name, Forward.BYPASS, detail="step")
@@ -401,7 +460,9 @@ class Handler:
             return await self._answer(request, peer, route)
 
     async def _answer(self, request: Request, peer: Peer, route: Route) -> Response:
-        found = await self._find(route)
+        found = await self._find_for(request, peer, route)
+        if isinstance(found, Response):
+            return found
         transform = route.found.transform
         if isinstance(found.answer, Arriving | Passing):
             if transform.is_identity:
@@ -426,6 +487,13 @@ class Handler:
 
     def _terms(self, request: Request, peer: Peer, site: Site, mark: Mark | None) -> Terms:
         return Terms(self._address_of(request, peer), site.looks.inputs, mark)
+
+    async def _find_for(self, request: Request, peer: Peer, route: Route) -> Found | Response:
+        if self._shared is None or not _is_shared(route):
+            return await self._find(route)
+        client = self._client_of(request, peer)
+        path = route.derivative.source
+        return await self._shared.get(request, client, route.site, path, route.query)
 
     async def _find(self, route: Route) -> Found:
         """The source, trying the endings of a grammar that names originals without one."""
@@ -694,6 +762,19 @@ class Handler:
             allow=allow if refusal.status == 405 else "",
             close=close,
         )
+
+
+def _is_shared(route: Route) -> bool:
+    """No derivative, and an origin may have it."""
+    return (
+        route.site.origin is not None
+        and route.found.transform.is_identity
+        and not route.derivative.extensions
+    )
+
+
+def _hops(request: Request) -> dict[str, str]:
+    return {"max-forwards": request.field(b"max-forwards") or ""}
 
 
 def _none_ready(head: Head, peer: Peer) -> None:

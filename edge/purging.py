@@ -165,7 +165,15 @@ def _named(
     """The originals that a URL means, and the URLs that the request itself gives away."""
     target = split_target(request.target)
     if target.is_folder:
-        raise BadPurge("This is a folder; Purge-Prefix or Surrogate-Key say what of it to purge.")
+        if site.origin is None:
+            raise BadPurge(
+                "This is a folder; Purge-Prefix or Surrogate-Key say what of it to purge."
+            )
+        seen = target.below(site.prefix)
+        if seen is None:
+            raise NotFound("outside of the site's prefix")
+        # An application's page, which may have such a name.
+        return [source_id_of(site, seen.source, target.query)], ()
     # Not by the site's steps: what was asked for in a width that is no step now is purged, too.
     claim = claim_target(target, site.grammars, site.prefix)
     if claim is None:

@@ -19,6 +19,7 @@ from cache.entry import Entry
 from cache.index.interface import NO_OTHER, SourceRecord
 from edge.http.date import format_date, parse_date
 from edge.http.directives import (
+    SURROGATE,
     CacheControl,
     Fields,
     effective_control,
@@ -141,7 +142,7 @@ def record_of_response(
 ) -> SourceRecord:
     """The record but for what is known with the last byte only: see completed()."""
     fields = folded(response.headers)
-    control = effective_control(fields)
+    control = effective_control(fields, SURROGATE)
     stored_at = answered_at - initial_age(fields, asked_at, answered_at)
     span = lifetime(response.status, fields, control, answered_at)
     fresh_until = stored_at + span
@@ -169,9 +170,10 @@ def refreshed(
 ) -> SourceRecord:
     """RFC 9111 section 4.3.4: a 304 brings a new lifetime to the stored response."""
     fields = folded(response.headers)
-    control = effective_control(fields)
+    control = effective_control(fields, SURROGATE)
     stored_at = answered_at - initial_age(fields, asked_at, answered_at)
-    if not {"cache-control", "expires", "cdn-cache-control"} & fields.keys():
+    told = {"cache-control", "expires", "cdn-cache-control", "surrogate-control"}
+    if not told & fields.keys():
         # Section 3.2: fields that the 304 does not have stay as they were stored.
         span = max(record.fresh_until - record.stored_at, 0)
         windows = StaleWindows(

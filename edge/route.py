@@ -14,8 +14,8 @@ from edge.source import Source
 from edge.urls.derivative import Derivative, NoPicture
 from edge.urls.ending import resolve
 from edge.urls.grammars import build_target, claim_target
-from edge.urls.path import split_target
-from resizer.transform import Transform
+from edge.urls.path import Target, split_target
+from resizer.transform import IDENTITY, Transform
 
 # Targets whose meaning is remembered, and how long one and its host may be: at 512 bytes a route
 # and 256 of target this bounds the table at some 100 MB, and 131,072 photographs are hot at once.
@@ -105,6 +105,14 @@ def _mark_path(site: Site, derivative: Derivative) -> str:
     return path
 
 
+def _folder(site: Site, target: Target) -> Route:
+    """No picture, and not listed here; an application may well have a page of that name."""
+    seen = target.below(site.prefix)
+    if site.origin is None or seen is None:
+        raise NotFound("a folder; folders are not listed")
+    return Route(site, Derivative(seen.source, IDENTITY), target.query, "", "")
+
+
 def _dressed(site: Site, derivative: Derivative) -> Derivative:
     # Not before the ending is known: it settles the format, and with that the quality.
     if derivative.extensions:
@@ -124,6 +132,10 @@ class Routes:
         if not isinstance(route, Fork):
             return route
         return self._variant(request, route, route.site.negotiation.variant_of(request.fields))
+
+    def site_of(self, request: Request) -> Site:
+        """Raises UnknownHost."""
+        return self._sites.find(request.authority)
 
     def find(self, request: Request) -> Route:
         """Raises BadUrl, BadTransform, NotFound, UnknownMark, WidthNotAllowed."""
@@ -164,7 +176,7 @@ class Routes:
         site = self._sites.find(request.authority)
         target = split_target(request.target)
         if target.is_folder:
-            raise NotFound("a folder; folders are not listed")
+            return _folder(site, target)
         claim = claim_target(target, site.grammars, site.prefix)
         if claim is None:
             raise NotFound("outside of the site's prefix")

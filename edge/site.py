@@ -1,9 +1,11 @@
 """Sites: what a host name serves, from where, in which grammars; and which site a Host means."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from edge.errors import UnknownHost
 from edge.origin.files import Docroot
+from edge.origin.messages import OriginRequest, OriginResponse
 from edge.origin.pool import OriginPool
 from edge.policy.forwarded import Network
 from edge.policy.looks import PLAIN, Looks
@@ -33,6 +35,9 @@ class Site:
     looks: Looks = PLAIN
     tags: PathTags = NO_TAGS
     purge_from: tuple[Network, ...] = ()  # who may PURGE on the public listeners
+    max_body_bytes: int = 1024 * 1024  # of a request's body
+    # In place of origin.fetch, for as long as one client's request lasts (edge/asking.py).
+    ask: Callable[[OriginRequest], Awaitable[OriginResponse]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

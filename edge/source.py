@@ -39,7 +39,8 @@ from edge.clock import Clock
 from edge.errors import Gone, NotFound, OriginChanged, OriginSaidNo, TakenDown
 from edge.failures import Failures, failure_digest
 from edge.http.body import UNKNOWN_LENGTH, Descriptor, FileSlice, Stretch
-from edge.http.directives import effective_control
+from edge.http.directives import SURROGATE, effective_control
+from edge.http.forwarding import marks_of
 from edge.http.freshness import Storability, may_store
 from edge.origin.errors import (
     DocrootFailed,
@@ -492,6 +493,51 @@ class Sources:
         if taken_down and SourceId(site.name, path) in taken_down:
             raise TakenDown(f"{path!a} was taken down")
 
+    # For the shared cache (edge/shared.py)
+
+    def is_known(self, source_id: SourceId) -> bool:
+        """Is there an original that is served without asking anybody?"""
+        known = self._known.get(source_id)
+        return known is not None and self._clock.wall < known.fresh_until
+
+    async def find_file(self, site: Site, path: str) -> Source | None:
+        """What the docroot has. Raises TakenDown, NotAllowed, DocrootFailed."""
+        self._refuse_taken_down(site, path)
+        if site.docroot is None:
+            return None
+        status = await self._in_thread(functools.partial(stat_file, site.docroot, path))
+        if status is None:
+            return None
+        return self._remember_file(site, SourceId(site.name, path), status)
+
+    async def find_kept(self, site: Site, source_id: SourceId) -> Source | None:
+        """A fresh original that the origin once gave, as far as the index knows."""
+        path = source_id.path.partition(QUERY_MARK)[0]
+        known = self._known.get(source_id)
+        opened, record = await self._recall(source_id, known, site.tags.of(path))
+        if record is None or not is_fresh(record, self._clock.wall):
+            return None
+        return self._remember(site, source_id, Home.ORIGIN, opened, record)
+
+    async def let_go(self, site: Site, source_id: SourceId) -> None:
+        """The origin's answer is no original for everybody any more."""
+        path = source_id.path.partition(QUERY_MARK)[0]
+        known = self._known.get(source_id)
+        opened, record = await self._recall(source_id, known, site.tags.of(path))
+        await self._replaced(source_id, opened, record)
+
+    async def note_missing(
+        self, source_id: SourceId, opened: Opened, status: int, headers: Headers
+    ) -> None:
+        """An answer is stored that says there is no original: its derivatives need not ask."""
+        await self._failures.remember_missing(
+            source_id, opened.token, status, folded(headers), Storability.STORABLE
+        )
+
+    async def pass_on(self, response: Incoming, storability: Storability) -> Passed | Passing:
+        """An answer that is not kept, and its body."""
+        return await self._pass(response, None, storability)
+
     # The origin
 
     async def _ask_origin(
@@ -689,7 +735,8 @@ class Sources:
         assert origin is not None
         asked_at = self._clock.wall
         seen = self._store.orders.head
-        response = Incoming(await origin.fetch(self._request(site, source_id, record)))
+        fetch = origin.fetch if site.ask is None else site.ask
+        response = Incoming(await fetch(self.request_for(site, source_id, record)))
         try:
             answered_at = self._clock.wall
             status = response.status
@@ -704,7 +751,7 @@ class Sources:
             if status >= 500 or status in UNASKED_STATUSES:
                 raise OriginBroken(f"origin {origin.name} answered {status}")
             fields = folded(response.headers)
-            control = effective_control(fields)
+            control = effective_control(fields, SURROGATE)
             storability = may_store(
                 "GET", status, fields, False, control, key_covers=(ACCEPT_ENCODING[0],)
             )
@@ -729,14 +776,14 @@ class Sources:
             await response.aclose()
         return await self._exchange(site, source_id, opened, None, is_kept=False)
 
-    def _request(
-        self, site: Site, source_id: SourceId, record: SourceRecord | None
+    def request_for(
+        self, site: Site, source_id: SourceId, record: SourceRecord | None = None
     ) -> OriginRequest:
+        """A GET that says nothing of any client. record: what is asked whether it still holds."""
         path, _, query = source_id.path.partition(QUERY_MARK)
         target = build_path(path)
         host = site.hosts[0] if site.hosts else self._node.address
-        headers = [("host", host), ("via", f"1.1 {self._node.name}"), ("cdn-loop", "halftone")]
-        headers.append(ACCEPT_ENCODING)
+        headers = [("host", host), *marks_of(self._node.name), ACCEPT_ENCODING]
         if record is not None:
             headers += conditional_fields(record.validator)
         return OriginRequest(

@@ -14,6 +14,7 @@ class Forward(enum.StrEnum):
     BYPASS = "bypass"
     METHOD = "method"
     URI_MISS = "uri-miss"
+    VARY_MISS = "vary-miss"
     MISS = "miss"
     STALE = "stale"
     REQUEST = "request"

@@ -24,6 +24,9 @@ MAX_DELTA_S: Final = 2**31
 # Directives in one field; the longest real ones have ten.
 MAX_DIRECTIVES: Final = 64
 
+# What we are called in Surrogate-Control: max-age=60;halftone
+SURROGATE: Final = "halftone"
+
 _NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _QUOTED: Final = r'[^"\\]*+(?:\\.[^"\\]*+)*'
 _DIRECTIVE: Final = rf'({_NAME})(?:=(?:({_NAME})|"({_QUOTED})"))?'

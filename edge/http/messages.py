@@ -7,6 +7,7 @@ the wire stays bytes until one place checks and decodes it.
 from collections.abc import Sequence
 
 from edge.http.body import FileSlice, Stretch
+from edge.http.upload import Upload
 
 
 class Request:
@@ -17,7 +18,9 @@ class Request:
     Host, or what an absolute target named in its place, or b"" in HTTP/1.0 without Host.
     """
 
-    __slots__ = ("authority", "fields", "keep_alive", "lines", "method", "minor", "target")
+    __slots__ = (
+        "authority", "fields", "keep_alive", "lines", "method", "minor", "target", "upload",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class Request:
         # The request line, the Host line and the Accept line or b"", where the head was recognised
         # by its lines.
         self.lines: tuple[bytes, bytes, bytes] | None = None
+        self.upload: Upload | None = None  # its body, where one follows
 
     def field(self, name: bytes) -> str | None:
         """A field's value as text (latin-1 keeps every byte apart), None when absent."""

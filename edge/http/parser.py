@@ -10,15 +10,15 @@ from typing import Final
 
 import httptools
 
+from edge.http.body import UNKNOWN_LENGTH
 from edge.http.messages import Request
+from edge.http.upload import Upload
 
 # Limits of a request head. 8 KiB of target is what browsers and Squid pass; 32 KiB and 100 fields
 # are what nginx and Varnish take by default, and more is either broken or hostile.
 MAX_TARGET_BYTES: Final = 8 * 1024
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_FIELDS: Final = 100
-# A request body is not taken by any method we serve; what a client has already sent of one is read
-# and dropped up to here so that the answer is not lost in a reset (RFC 9112 section 9.6).
 MAX_PIPELINED: Final = 64
 
 KNOWN_METHODS: Final = frozenset(
@@ -59,6 +59,8 @@ class RequestParser:
         "_kept_bytes",
         "_target",
         "_tokenizer",
+        "_trailer_bytes",
+        "_upload",
         "error",
         "requests",
     )  # fmt: skip
@@ -67,6 +69,7 @@ class RequestParser:
         self.requests: deque[Request] = deque()
         self.error: ParseError | None = None
         self._tokenizer = httptools.HttpRequestParser(self)
+        self._upload: Upload | None = None
         self.on_message_begin()
         self._in_message = self._in_head = False
 
@@ -123,6 +126,8 @@ class RequestParser:
         self._fields_seen = 0
         self._field_bytes = 0
         self._kept_bytes = 0
+        self._trailer_bytes = 0
+        self._upload = None
 
     def on_url(self, part: bytes) -> None:
         self._target += part
@@ -130,6 +135,13 @@ class RequestParser:
             raise ParseError(414, f"more than {MAX_TARGET_BYTES} bytes of target")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            # Trailers may only be merged where their meaning is known to allow it (RFC 9110 section
+            # 6.5.1), and nothing here needs any: they are dropped.
+            self._trailer_bytes += len(name) + len(value) + 4
+            if self._trailer_bytes > MAX_HEAD_BYTES:
+                raise ParseError(431, f"more than {MAX_HEAD_BYTES} bytes of trailers")
+            return
         self._fields_seen += 1
         if self._fields_seen > MAX_FIELDS:
             raise ParseError(431, f"more than {MAX_FIELDS} fields")
@@ -150,7 +162,13 @@ class RequestParser:
         self._in_head = False
         self.requests.append(self._head())
 
+    def on_body(self, data: bytes) -> None:
+        if self._upload is not None:
+            self._upload.feed(data)
+
     def on_message_complete(self) -> None:
+        if self._upload is not None:
+            self._upload.end()
         if len(self.requests) > MAX_PIPELINED:
             raise ParseError(400, f"more than {MAX_PIPELINED} requests without waiting for answers")
         self._in_message = False
@@ -164,15 +182,20 @@ class RequestParser:
             raise ParseError(501, "method not known")
         minor = 1 if version == "1.1" else 0
         fields = self._fields
-        has_body = self._check_framing(method, minor)
+        length = self._check_framing(method, minor)
         target, authority = self._check_target(method, minor)
         if b"expect" in fields and not _is_continue(fields[b"expect"]):
             raise ParseError(417, "expects what we do not know")
-        keep_alive = _is_persistent(minor, fields.get(b"connection", b"")) and not has_body
-        return Request(method, target, minor, fields, authority, keep_alive)
+        keep_alive = _is_persistent(minor, fields.get(b"connection", b""))
+        if length == 0:
+            return Request(method, target, minor, fields, authority, keep_alive)
+        # The last of its connection: where a body ends is what smuggling is about.
+        request = Request(method, target, minor, fields, authority, keep_alive=False)
+        request.upload = self._upload = Upload(length)
+        return request
 
-    def _check_framing(self, method: bytes, minor: int) -> bool:
-        """True when a body follows. RFC 9112 section 6."""
+    def _check_framing(self, method: bytes, minor: int) -> int:
+        """The length of the body that follows, UNKNOWN_LENGTH in chunks. RFC 9112 section 6."""
         coding = self._fields.get(b"transfer-encoding")
         length = self._fields.get(b"content-length")
         if coding is not None:
@@ -184,15 +207,15 @@ class RequestParser:
                 raise ParseError(400, f"Transfer-Encoding on {method.decode()}")
             if coding.lower() != b"chunked":
                 raise ParseError(501, "transfer coding not known")
-            return True
+            return UNKNOWN_LENGTH
         if length is None:
-            return False
+            return 0
         if not length or length.translate(None, _DIGITS) or len(length) > 18:
             raise ParseError(400, "Content-Length is not a number")
         if length.strip(b"0") and method in _BODILESS:
             # A body on GET has no meaning and is how requests are smuggled past a cache.
             raise ParseError(400, f"Content-Length on {method.decode()}")
-        return length.strip(b"0") != b""
+        return int(length)
 
     def _check_target(self, method: bytes, minor: int) -> tuple[bytes, bytes]:
         """The target in origin form and the authority. RFC 9112 section 3.2."""
@@ -232,8 +255,8 @@ def is_plain_target(target: bytes) -> bool:
 
 
 def _is_continue(expect: bytes) -> bool:
-    """RFC 9110 section 10.1.1. No method of ours takes a body, so a 100 is never sent: the final
-    answer comes at once, as if a body was not announced."""
+    """RFC 9110 section 10.1.1. The 100 is sent when somebody begins to take the body (upload.py);
+    else the final answer comes at once."""
     members = {member.strip(b" \t") for member in expect.lower().split(b",")}
     return members <= {b"100-continue", b""}
 

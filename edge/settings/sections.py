@@ -640,6 +640,12 @@ class Limits:
         "32MiB",
         "Larger originals are served as they are and never resized: their derivatives answer 413.",
     )
+    max_body_bytes: int = setting(
+        Size(0, 4 * GIB),
+        "1MiB",
+        "Longer bodies of requests (POST, PUT, PATCH, DELETE) are refused with 413; others go to"
+        " the site's origin, whole: above 64KiB through a file in the cache's folder.",
+    )
 
 
 class Input(enum.StrEnum):

@@ -1,0 +1,115 @@
+"""What a message loses and gains on its way through this node, RFC 9110 section 7.6. Pure.
+
+A request keeps its end-to-end fields. It loses those of the connection and what Connection names,
+what this node answers by itself (preconditions, Range), and what would choose an answer unseen; it
+gains this node in Via and CDN-Loop (RFC 8586), and its client in X-Forwarded-For.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from edge.origin.messages import HOP_BY_HOP, Headers
+
+# The cdn-id of RFC 8586: the same for every node, and a parameter tells which one.
+CDN_ID: Final = "halftone"
+# Decided by the cache for all who share what comes of it; put to the origin only where nothing is
+# shared.
+OF_THE_CACHE: Final = frozenset(
+    {
+        *("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"),
+        *("range", "if-range", "cache-control", "pragma"),
+    }
+)
+# Ours to write; and Proxy (httpoxy).
+_OURS: Final = frozenset(
+    {
+        *("host", "content-length", "expect", "accept-encoding", "via", "cdn-loop"),
+        *("x-forwarded-for", "max-forwards", "surrogate-capability", "proxy"),
+    }
+)
+# An application may answer differently to these, and no answer names them in Vary: what one client
+# wrote there, all others would get. A proxy in front hands them on as its client sent them.
+_UNKEYED: Final = frozenset(
+    {
+        *("forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"),
+        *("x-forwarded-proto", "x-forwarded-server", "x-host", "x-http-method-override"),
+        *("x-original-url", "x-real-ip", "x-rewrite-url"),
+    }
+)
+# Of an answer: written by us, or meant for us alone.
+_NOT_REPEATED: Final = frozenset(
+    {
+        *("accept-ranges", "age", "cache-status", "cdn-cache-control", "content-length", "date"),
+        *("server", "surrogate-control", "surrogate-key", "via", "warning"),
+        "x-content-type-options",
+    }
+)
+_COMMENT: Final = re.compile(r"\([^()]*\)")
+# A whole number of section 7.6.2.
+_DIGITS: Final = re.compile("[0-9]{1,9}")
+
+
+def is_loop(fields: Mapping[str, str], name: str) -> bool:
+    """Has this request been here before? By Via (RFC 9110 section 7.6.3: received-by is our name)
+    or by CDN-Loop (RFC 8586 section 2)."""
+    for member in _COMMENT.sub("", fields.get("via", "")).split(","):
+        words = member.split()
+        if len(words) >= 2 and words[1].lower() == name.lower():
+            return True
+    own = f"node={name}".lower()
+    for member in fields.get("cdn-loop", "").lower().split(","):
+        cdn_id, *parameters = [part.strip(" \t") for part in member.split(";")]
+        if cdn_id == CDN_ID and own in [part.replace('"', "") for part in parameters]:
+            return True
+    return False
+
+
+def marks_of(name: str, fields: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """Via and CDN-Loop of what this node asks, behind those of the request it asks for."""
+    fields = {} if fields is None else fields
+    own = (("via", f"1.1 {name}"), ("cdn-loop", f"{CDN_ID};node={name}"))
+    return [(field, _appended(fields.get(field), mark)) for field, mark in own]
+
+
+def forwarded_fields(
+    fields: Mapping[str, str],
+    *,
+    peer: str,
+    is_trusted: bool,
+    scheme: str,
+    keep: frozenset[str] = frozenset(),
+) -> dict[str, str]:
+    """The fields of a request that go on to the origin, but for Host and marks_of().
+
+    peer is the address of who sent it; is_trusted: what it says of those before it is believed.
+    keep: of those that are the cache's own.
+    """
+    named = {option.strip(" \t").lower() for option in fields.get("connection", "").split(",")}
+    dropped = HOP_BY_HOP | _OURS | _UNKEYED | (OF_THE_CACHE - keep) | named
+    found = {name: value for name, value in fields.items() if name not in dropped}
+    before = fields.get("x-forwarded-for") if is_trusted else None
+    found["x-forwarded-for"] = _appended(before, peer)
+    found["x-forwarded-proto"] = scheme
+    return found
+
+
+def repeated_fields(headers: Headers) -> Headers:
+    """The fields of an answer that go on to the client beside those that this node writes."""
+    return tuple((name, value) for name, value in headers if name not in _NOT_REPEATED)
+
+
+def max_forwards(fields: Mapping[str, str]) -> int | None:
+    """RFC 9110 section 7.6.2, of OPTIONS; None where nothing is said, or nothing that counts."""
+    text = fields.get("max-forwards", "")
+    return int(text) if _DIGITS.fullmatch(text) else None
+
+
+def via_of_answer(headers: Headers, name: str) -> str:
+    """Via of an answer that is handed on."""
+    before = ", ".join(value for field, value in headers if field == "via")
+    return _appended(before or None, f"1.1 {name}")
+
+
+def _appended(before: str | None, own: str) -> str:
+    return f"{before}, {own}" if before else own

@@ -1,0 +1,755 @@
+"""A shared cache (RFC 9111) for what a site sends through: all that is no derivative.
+
+    look        the docroot, an original that is known, a stored answer that these fields choose
+    ask         one exchange for all who wait for the same; what varies is found once its Vary is
+                known, and what is one client's own is asked for by each
+    keep        an original for everybody is Sources' (source.py); what varies, or is no 200, is
+                stored here (answers.py); all else is passed on
+
+An answer that may not be stored marks its URL (hit-for-miss): for MARK_S nobody waits behind
+another's exchange for it. Unsafe methods pass, with their bodies, and what they change is purged.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import xxhash
+
+from cache.entry import Entry
+from cache.errors import CacheError, IndexUnavailable, NotStored
+from cache.flight import Flights, Role
+from cache.index.interface import Token
+from cache.key import Key, SourceId
+from cache.orders import Act, Order, Scope
+from cache.store import Opened, Store
+from edge.answers import (
+    SIGNPOST,
+    Kept,
+    Standing,
+    Writer,
+    confirmed_headers,
+    draft_of,
+    is_newer,
+    key_of,
+    names_of,
+    signpost_of,
+    with_body,
+)
+from edge.arrival import STREAM_BYTES, Incoming
+from edge.asking import OF_THE_REQUEST, Apart, Apartness, Asking, storability_of
+from edge.brief import Brief
+from edge.clock import Clock
+from edge.deliver import Deliverer
+from edge.errors import LoopDetected, MethodNotAllowed, NotCached
+from edge.http.body import FileSlice
+from edge.http.cache_status import Forward, build_forward, build_hit
+from edge.http.directives import effective_control
+from edge.http.forwarding import (
+    OF_THE_CACHE,
+    forwarded_fields,
+    is_loop,
+    marks_of,
+    max_forwards,
+    repeated_fields,
+    via_of_answer,
+)
+from edge.http.freshness import STALE_IF_ERROR_STATUSES, Storability
+from edge.http.ip import maybe_ip
+from edge.http.messages import Request, Response
+from edge.http.request_control import parse_request_control
+from edge.http.vary import vary_names
+from edge.origin.errors import OriginBroken, OriginError
+from edge.origin.messages import OriginRequest
+from edge.record import folded
+from edge.refresh import Refreshes
+from edge.request_body import whole_body
+from edge.site import Site
+from edge.source import RETRY_ORIGIN_S, Found, Sources, Way, slice_of, source_id_of
+from edge.spool import Spool
+from edge.urls.derivative import BadUrl
+from edge.urls.path import split_target
+
+log = logging.getLogger("halftone.shared")
+
+# What may be changed at an origin, and what is passed to it.
+UNSAFE: Final = frozenset((b"POST", b"PUT", b"PATCH", b"DELETE"))
+PASSED: Final = UNSAFE | {b"OPTIONS"}
+# Bodies are sent when they are stored; longer ones are passed on as they come.
+MAX_KEPT_BYTES: Final = 16 * 1024 * 1024
+# Answers of one URL that this worker keeps apart; the one not asked for longest makes room.
+MAX_VARIANTS: Final = 16
+# URLs whose Vary is remembered: 300 bytes each, and those of variants.
+MAX_SIGNPOSTS: Final = 16_384
+# How long nobody queues for a URL whose answer could not be stored, and how many such.
+MARK_S: Final = 60
+MAX_MARKS: Final = 65_536
+MAX_RESTS: Final = 16_384
+# Statuses that say nothing of what another request would get; nor does a 5xx.
+_NO_WORD: Final = frozenset((206, 304, 416, 429))
+# For origins that are asked behind what is served stale.
+_MARK: Final = "\x1e"
+
+T = TypeVar("T")
+
+
+class Purger(Protocol):
+    async def carry_out(self, order: Order) -> object:
+        """Raises IndexUnavailable when it could not be recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """peer: who sent the request; address: for whom. is_trusted: the peer is a trusted proxy."""
+
+    peer: str
+    address: str
+    scheme: str
+    is_trusted: bool = False
+
+
+@dataclass(slots=True)
+class Stats:
+    """Requests == hits + stale + asked + those that Sources answered or that failed."""
+
+    hits: int = 0
+    stale: int = 0  # for a failing origin, or while it was asked
+    confirmed: int = 0  # of asked: by a 304
+    stored: int = 0  # of asked
+    passed: int = 0  # of asked: not kept
+    joined: int = 0  # waited for another request's exchange
+    marked: int = 0  # asked at once, since what came before could not be stored
+    crowded_out: int = 0  # stored answers that made room for others of their URL
+    methods: int = 0  # requests of other methods that were passed
+    invalidated: int = 0  # URLs that these changed
+    not_invalidated: int = 0  # of which that could not be recorded
+    loops: int = 0
+
+
+@dataclass(slots=True)
+class _Signpost:
+    token: Token
+    names: tuple[str, ...]
+    variants: "OrderedDict[str, None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What an exchange brought. kept None: response is for who asked, and nobody else."""
+
+    kept: Kept | None
+    response: Response | None = None
+    status: int = 0
+    is_stored: bool = False
+    is_confirmed: bool = False
+    has_failed: bool = False  # kept stands in for it
+
+
+class SharedCache:
+    def __init__(
+        self,
+        *,
+        name: str,
+        store: Store,
+        sources: Sources,
+        spool: Spool,
+        disk_threads: Executor,
+        clock: Clock,
+        deliverer: Deliverer,
+        writer: Writer,
+        purger: Purger,
+        flights: Flights[Exchanged],
+        refreshes: Refreshes[Exchanged],
+    ) -> None:
+        self.stats = Stats()
+        self._name = name
+        self._store = store
+        self._sources = sources
+        self._spool = spool
+        self._threads = disk_threads
+        self._clock = clock
+        self._deliverer = deliverer
+        self._writer = writer
+        self._purger = purger
+        self._flights = flights
+        self._refreshes = refreshes
+        self._signposts: OrderedDict[SourceId, _Signpost] = OrderedDict()
+        self.marks: Brief[SourceId] = Brief(MAX_MARKS, MARK_S, lambda: clock.wall)
+        # Answers whose origin has failed, and is left alone for a while.
+        self._rests: Brief[Key] = Brief(MAX_RESTS, RETRY_ORIGIN_S, lambda: clock.wall)
+
+    # GET and HEAD
+
+    async def get(
+        self, request: Request, client: Client, site: Site, path: str, query: str
+    ) -> Response | Found:
+        """A Found is an original, or on its way to be one. Raises what Sources.open() raises, and
+        LoopDetected, NotCached."""
+        asking = self._asking(request, client)
+        source_id = source_id_of(site, path, query)
+        if asking.control.only_if_cached:
+            return await self._get_kept(request, asking, site, source_id, path)
+        if self._sources.is_known(source_id):
+            return await self._sources.open(site, path, query)
+        # Twice: whoever joined an exchange that brought something else looks once more.
+        for _ in range(2):
+            opened = await self._open(site, source_id, path)
+            is_marked = source_id in self.marks
+            post = await self._signpost(source_id, opened, is_sought=not is_marked)
+            if post is not None or is_marked or asking.is_for_one:
+                file = await self._sources.find_file(site, path)
+                if file is not None:
+                    return Found(file, Way.KNOWN)
+            if post is not None:
+                return await self._get_chosen(request, asking, site, source_id, opened, post)
+            if is_marked:
+                self.stats.marked += 1
+                break
+            if asking.is_for_one:
+                kept = await self._sources.find_kept(site, source_id)
+                if kept is not None:
+                    return Found(kept, Way.KNOWN)
+                break
+            try:
+                return await self._sources.open(self._for_client(site, asking), path, query)
+            except Apart as apart:
+                response = apart.take()
+                if response is None:
+                    self.stats.joined += 1
+                    continue
+                return await self._part(request, asking, site, source_id, opened, apart, response)
+        asking = self._asking(request, client, keep=OF_THE_CACHE)
+        opened = await self._open(site, source_id, path)
+        exchanged = await self._exchange(
+            request, asking, site, source_id, opened, None, as_it_is=True
+        )
+        return self._respond(request, exchanged, Forward.URI_MISS)
+
+    def _asking(
+        self, request: Request, client: Client, keep: frozenset[str] = frozenset()
+    ) -> Asking:
+        """Raises LoopDetected."""
+        fields = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in request.fields.items()
+        }
+        if is_loop(fields, self._name):
+            self.stats.loops += 1
+            raise LoopDetected(f"{request.target!a:.200} was asked of itself")
+        own = forwarded_fields(
+            fields,
+            peer=client.peer,
+            is_trusted=client.is_trusted,
+            scheme=client.scheme,
+            keep=keep,
+        )
+        own.update(marks_of(self._name, fields))
+        control = parse_request_control(fields.get("cache-control"))
+        # What is asked of caches on the way was heard by this one.
+        remote = client.address if maybe_ip(client.address) is not None else "127.0.0.1"
+        return Asking(own, remote, client.scheme, control)
+
+    def _for_client(self, site: Site, asking: Asking) -> Site:
+        assert site.origin is not None
+        fetch = Apartness(site.origin, asking, self._clock).fetch
+        return dataclasses.replace(site, ask=fetch)
+
+    async def _open(self, site: Site, source_id: SourceId, path: str) -> Opened:
+        tags = site.tags.of(path)
+        opened = self._store.opened_now(source_id, tags)
+        return opened or await self._store.open_source(source_id, tags)
+
+    async def _get_kept(
+        self, request: Request, asking: Asking, site: Site, source_id: SourceId, path: str
+    ) -> Response | Found:
+        """RFC 9111 section 5.2.1.7: what is here and fresh, or nothing."""
+        source = await self._sources.find_file(site, path)
+        if source is None:
+            source = await self._sources.find_kept(site, source_id)
+        if source is not None:
+            return Found(source, Way.KNOWN)
+        opened = await self._open(site, source_id, path)
+        post = await self._signpost(source_id, opened, is_sought=True)
+        if post is not None:
+            key = key_of(source_id, post.names, asking.selecting)
+            kept = await self._look_up(key, opened)
+            if kept is not None and self._standing(kept) is Standing.FRESH:
+                return self._hit(request, kept)
+        raise NotCached(f"{source_id.path!a}")
+
+    # Stored answers
+
+    async def _signpost(
+        self, source_id: SourceId, opened: Opened, *, is_sought: bool
+    ) -> _Signpost | None:
+        """By what the answers of a URL were chosen. is_sought: also on disk."""
+        post = self._signposts.get(source_id)
+        if post is not None and post.token == opened.token:
+            self._signposts.move_to_end(source_id)
+            return post
+        if not is_sought:
+            return None
+        stored = await self._store.lookup(
+            Key(source_id, SIGNPOST), opened.current, None, opened.applied
+        )
+        if stored is None:
+            return None
+        with stored:
+            return self._put_up(source_id, opened.token, names_of(stored.entry))
+
+    def _put_up(self, source_id: SourceId, token: Token, names: tuple[str, ...]) -> _Signpost:
+        post = self._signposts.pop(source_id, None)
+        variants = OrderedDict() if post is None or post.token != token else post.variants
+        post = self._signposts[source_id] = _Signpost(token, names, variants)
+        if len(self._signposts) > MAX_SIGNPOSTS:
+            self._signposts.popitem(last=False)
+        return post
+
+    async def _look_up(self, key: Key, opened: Opened) -> Kept | None:
+        stored = await self._store.lookup(key, opened.current, None, opened.applied)
+        if stored is None:
+            return None
+        entry = stored.entry
+        return Kept(entry, slice_of(stored))
+
+    def _standing(self, kept: Kept) -> Standing:
+        entry = kept.entry
+        softened = self._store.orders.softened(entry.key.source, entry.tags)
+        return kept.standing(self._clock.wall, softened)
+
+    async def _get_chosen(
+        self,
+        request: Request,
+        asking: Asking,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        post: _Signpost,
+    ) -> Response:
+        key = key_of(source_id, post.names, asking.selecting)
+        kept = await self._look_up(key, opened)
+        why = Forward.VARY_MISS if post.names else Forward.MISS
+        if kept is not None:
+            why = Forward.STALE
+            self._note_use(post, key)
+            match self._standing(kept):
+                case Standing.FRESH:
+                    return self._hit(request, kept)
+                case Standing.MEANWHILE:
+                    self._refresh(request, asking, site, source_id, opened, kept)
+                    return self._hit(request, kept, "stale-while-revalidate")
+                case Standing.OVER:
+                    if key in self._rests and self._clock.wall < kept.entry.stale_until:
+                        return self._hit(request, kept, "stale-if-error")
+        if asking.is_for_one or source_id in self.marks:
+            exchanged = await self._exchange(request, asking, site, source_id, opened, kept)
+            return self._respond(request, exchanged, why)
+        exchange = functools.partial(self._exchange, request, asking, site, source_id, opened, kept)
+        landing = await self._flights.do(key.digest, opened.token, exchange)
+        exchanged = landing.value
+        if landing.role is Role.JOINED:
+            self.stats.joined += 1
+            if exchanged.kept is None or exchanged.kept.entry.key != key:
+                # Nothing that could be shared, or chosen by other fields than before.
+                exchanged = await exchange()
+                return self._respond(request, exchanged, why)
+        return self._respond(request, exchanged, why, collapsed=landing.role is Role.JOINED)
+
+    def _refresh(
+        self,
+        request: Request,
+        asking: Asking,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        kept: Kept,
+    ) -> None:
+        """Behind what was sent (RFC 5861 section 3)."""
+        assert site.origin is not None
+        key = kept.entry.key
+        if key in self._rests:
+            return
+        name = SourceId(source_id.site, f"{source_id.path}{_MARK}{key.variant}")
+        self._refreshes.ask(
+            site.origin.name,
+            (name, opened.token),
+            lambda: self._exchange(request, asking, site, source_id, opened, kept),
+        )
+
+    def _note_use(self, post: _Signpost, key: Key) -> Key | None:
+        """The variant that has to make room, if one has."""
+        post.variants[key.variant] = None
+        post.variants.move_to_end(key.variant)
+        if len(post.variants) <= MAX_VARIANTS:
+            return None
+        oldest, _ = post.variants.popitem(last=False)
+        return Key(key.source, oldest)
+
+    def _hit(self, request: Request, kept: Kept, why: str = "") -> Response:
+        now, entry = self._clock.wall, kept.entry
+        if why:
+            self.stats.stale += 1
+        else:
+            self.stats.hits += 1
+        status = build_hit(self._name, entry.fresh_until - now, why or "shared")
+        return self._writer.deliver(
+            request, kept, status, "HIT", age_s=now - entry.stored_at, is_stale=bool(why)
+        )
+
+    # Exchanges
+
+    async def _exchange(
+        self,
+        request: Request,
+        asking: Asking,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        kept: Kept | None,
+        *,
+        as_it_is: bool = False,
+        is_kept: bool = True,
+    ) -> Exchanged:
+        """Ask the origin, with what is known of kept. as_it_is: HEAD stays HEAD, and the client's
+        own preconditions and Range go on. Raises OriginError."""
+        origin = site.origin
+        assert origin is not None
+        asked_at, seen = self._clock.wall, self._store.orders.head
+        put = asking.dress(self._sources.request_for(site, source_id))
+        if as_it_is and request.method == b"HEAD":
+            put = dataclasses.replace(put, method="HEAD")
+        if kept is not None:
+            put = dataclasses.replace(put, headers=(*put.headers, *kept.conditions()))
+        try:
+            response = Incoming(await origin.fetch(put))
+        except OriginError:
+            if kept is None or asked_at >= kept.entry.stale_until:
+                raise
+            self._rests.add(kept.entry.key)
+            return Exchanged(kept, has_failed=True)
+        if response.local_redirect is not None:
+            await response.aclose()
+            raise OriginBroken("redirects inside an origin are not followed")
+        try:
+            return await self._settle(
+                request, asking, site, source_id, opened, kept, response,
+                asked_at=asked_at, answered_at=self._clock.wall, seen=seen, method=put.method,
+                is_kept=is_kept,
+            )  # fmt: skip
+        except NotStored as error:
+            # In the middle of the body: the disk is full. The next answer goes around the store.
+            log.warning("%a is passed on without being stored: %s", source_id.path, error)
+        finally:
+            await response.aclose()
+        return await self._exchange(
+            request, asking, site, source_id, opened, None, as_it_is=as_it_is, is_kept=False
+        )
+
+    async def _part(
+        self,
+        request: Request,
+        asking: Asking,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        apart: Apart,
+        response: Incoming,
+    ) -> Response:
+        """An answer that Sources had asked for, and does not keep."""
+        seen = opened.seen
+        try:
+            if apart.storability not in OF_THE_REQUEST:
+                await self._sources.let_go(site, source_id)
+            exchanged = await self._settle(
+                request, asking, site, source_id, opened, None, response,
+                asked_at=apart.asked_at, answered_at=apart.answered_at, seen=seen, method="GET",
+                is_kept=True,
+            )  # fmt: skip
+        except NotStored as error:
+            log.warning("%a is passed on without being stored: %s", source_id.path, error)
+            exchanged = await self._exchange(
+                request, asking, site, source_id, opened, None, is_kept=False
+            )
+        finally:
+            await response.aclose()
+        return self._respond(request, exchanged, Forward.URI_MISS)
+
+    async def _settle(
+        self,
+        request: Request,
+        asking: Asking,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        kept: Kept | None,
+        response: Incoming,
+        *,
+        asked_at: int,
+        answered_at: int,
+        seen: int,
+        method: str,
+        is_kept: bool,
+    ) -> Exchanged:
+        """What becomes of an answer. Raises NotStored where the disk refuses in its middle."""
+        status, headers = response.status, response.headers
+        path = source_id.path.partition("\x1f")[0]
+        draft = functools.partial(
+            draft_of,
+            token=opened.token,
+            asked_at=asked_at,
+            answered_at=answered_at,
+            tags=site.tags.of(path),
+            seen=seen,
+        )
+        if kept is not None:
+            if status == 304:
+                if is_newer(kept, headers):
+                    raise OriginBroken("a 304 for another version than was asked about")
+                return await self._confirm(asking, source_id, opened, kept, headers, draft)
+            if status in STALE_IF_ERROR_STATUSES and answered_at < kept.entry.stale_until:
+                self._rests.add(kept.entry.key)
+                return Exchanged(kept, status=status, has_failed=True)
+        fields = folded(headers)
+        storability = storability_of(asking, status, fields)
+        if method != "GET":
+            storability = Storability.METHOD
+        length = response.content_length
+        is_small = length is not None and length <= MAX_KEPT_BYTES
+        if storability is Storability.STORABLE and is_kept:
+            if is_small or not await response.is_large():
+                names = vary_names(fields)
+                assert names is not None  # or it would not be storable
+                entry = draft(key_of(source_id, names, asking.selecting), status=status,
+                              headers=headers)  # fmt: skip
+                answer = await self._keep(source_id, opened, names, entry, response)
+                if answer is not None:
+                    await self._sources.note_missing(source_id, opened, status, headers)
+                    return Exchanged(answer, status=status, is_stored=True)
+        elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
+            if not asking.is_for_one:
+                self.marks.add(source_id)
+            if kept is not None:
+                await self._forget(kept.entry)
+        return Exchanged(None, await self._pass(request, response, storability, method), status)
+
+    async def _keep(
+        self,
+        source_id: SourceId,
+        opened: Opened,
+        names: tuple[str, ...],
+        draft: Entry,
+        response: Incoming,
+    ) -> Kept | None:
+        """Store an answer, and how to find it. None: it cannot be, and no byte of it was read."""
+        try:
+            fill = await self._store.reserve(draft, response.content_length or STREAM_BYTES)
+        except NotStored as error:
+            log.warning("%a is passed on without being stored: %s", source_id.path, error)
+            return None
+        hasher, length = xxhash.xxh3_128(), 0
+        with fill:
+            while piece := await response.read():
+                await self._in_thread(functools.partial(fill.write, piece))
+                hasher.update(piece)
+                length += len(piece)
+            if response.content_length not in (None, length):
+                raise OriginBroken("the body has another length than was announced")
+            entry = with_body(draft, length, hasher.digest())
+            try:
+                if not response.is_cacheable:
+                    raise NotStored("something about the exchange was odd")
+                stored = await self._store.commit(fill, entry)
+            except NotStored as error:
+                log.info("%a is sent without being stored: %s", source_id.path, error)
+                return Kept(entry, slice_of(fill.detach(entry)))
+        await self._show(source_id, opened, names, entry.key)
+        self.marks.discard(source_id)
+        self.stats.stored += 1
+        return Kept(entry, slice_of(stored))
+
+    async def _show(
+        self, source_id: SourceId, opened: Opened, names: tuple[str, ...], key: Key
+    ) -> None:
+        """Where the answer is found from now on, also by others and after a restart."""
+        post = self._signposts.get(source_id)
+        is_new = post is None or post.token != opened.token or post.names != names
+        post = self._put_up(source_id, opened.token, names)
+        oldest = self._note_use(post, key)
+        if oldest is not None:
+            self.stats.crowded_out += 1
+            await self._store.drop(oldest, opened.token)
+        if not is_new:
+            return
+        sign = signpost_of(source_id, opened.token, names, self._clock.wall)
+        # Without it, whoever does not know asks the origin once more.
+        with contextlib.suppress(NotStored), await self._store.reserve(sign, 0) as fill:
+            (await self._store.commit(fill, sign)).close()
+
+    async def _confirm(
+        self,
+        asking: Asking,
+        source_id: SourceId,
+        opened: Opened,
+        kept: Kept,
+        confirmation: tuple[tuple[str, str], ...],
+        draft: Callable[..., Entry],
+    ) -> Exchanged:
+        """RFC 9111 section 4.3.4. The file is written anew: entries never change."""
+        headers = confirmed_headers(kept, confirmation)
+        entry = draft(kept.entry.key, status=kept.status, headers=headers)
+        entry = with_body(entry, len(kept.body), kept.entry.body_hash)
+        self.stats.confirmed += 1
+        self._rests.discard(entry.key)
+        now = Kept(entry, kept.body)
+        # What it forbids to keep is true for those who wait for it, and for nobody later.
+        control = effective_control(folded(confirmation))
+        if control.no_store or control.private:
+            await self._forget(kept.entry)
+            return Exchanged(now, status=304, is_confirmed=True)
+        try:
+            with await self._store.reserve(entry, len(kept.body)) as fill:
+                await self._in_thread(functools.partial(_copy, kept.body, fill.write))
+                (await self._store.commit(fill, entry)).close()
+        except NotStored as error:
+            log.info("the confirmation of %a is not kept: %s", source_id.path, error)
+        return Exchanged(now, status=304, is_stored=True, is_confirmed=True)
+
+    async def _forget(self, entry: Entry) -> None:
+        await self._store.drop(entry.key, entry.token)
+
+    async def _pass(
+        self, request: Request, response: Incoming, storability: Storability, method: str
+    ) -> Response:
+        status, headers = response.status, response.headers
+        self.stats.passed += 1
+        why = Forward.URI_MISS if method in ("GET", "HEAD") else Forward.METHOD
+        word = "request" if storability in OF_THE_REQUEST else storability.value
+        word = "method" if why is Forward.METHOD else word
+        cache_status = build_forward(self._name, why, status=status, detail=word)
+        if method == "HEAD" or status in (204, 304):
+            length = response.content_length
+            return self._writer.bare(request, status, headers, length, cache_status)
+        passed = await self._sources.pass_on(response, storability)
+        length = len(passed.body) if isinstance(passed.body, FileSlice) else None
+        if length is None:
+            length = passed.length  # type: ignore[union-attr]
+        # Via of what lies behind comes before ours.
+        fields = (*repeated_fields(headers), ("via", via_of_answer(headers, self._name)))
+        return self._deliverer.pass_on(
+            request, status, fields, passed.body, cache_status, length, has_via=True
+        )
+
+    def _respond(
+        self, request: Request, exchanged: Exchanged, why: Forward, *, collapsed: bool = False
+    ) -> Response:
+        if exchanged.response is not None:
+            return exchanged.response
+        kept = exchanged.kept
+        assert kept is not None
+        if exchanged.has_failed:
+            return self._hit(request, kept, "stale-if-error")
+        now = self._clock.wall
+        status = build_forward(
+            self._name,
+            Forward.STALE if exchanged.is_confirmed else why,
+            status=exchanged.status,
+            stored=exchanged.is_stored,
+            collapsed=collapsed,
+            detail="shared",
+        )
+        word = "REVALIDATED" if exchanged.is_confirmed else "MISS"
+        return self._writer.deliver(request, kept, status, word, age_s=now - kept.entry.stored_at)
+
+    # Other methods
+
+    async def pass_method(
+        self, request: Request, client: Client, site: Site, path: str, query: str
+    ) -> Response:
+        """POST and its like, to the origin and back. Raises MethodNotAllowed where a file is meant,
+        BodyTooLarge, LoopDetected, ParseError, OriginError, StoreBusy."""
+        origin = site.origin
+        assert origin is not None
+        asking = self._asking(request, client, keep=OF_THE_CACHE)
+        if await self._sources.find_file(site, path) is not None:
+            raise MethodNotAllowed(f"{request.method!a} on a file of the docroot")
+        body = await whole_body(request.upload, site.max_body_bytes, self._spool, self._threads)
+        source_id = source_id_of(site, path, query)
+        put = asking.dress(self._sources.request_for(site, source_id))
+        method = request.method.decode("latin-1")
+        headers = put.headers
+        hops = max_forwards({"max-forwards": request.field(b"max-forwards") or ""})
+        if hops is not None and method == "OPTIONS":
+            headers = (*headers, ("max-forwards", str(hops - 1)))
+        put = dataclasses.replace(put, method=method, headers=headers, body=body)
+        self.stats.methods += 1
+        response = Incoming(await origin.fetch(put))
+        try:
+            if response.local_redirect is not None:
+                raise OriginBroken("redirects inside an origin are not followed")
+            if request.method in UNSAFE and 200 <= response.status < 400:
+                await self._invalidate(site, source_id, put, response)
+            return await self._pass(request, response, Storability.METHOD, method)
+        finally:
+            await response.aclose()
+
+    async def _invalidate(
+        self, site: Site, source_id: SourceId, put: OriginRequest, response: Incoming
+    ) -> None:
+        """RFC 9111 section 4.4: the target, and what Location and Content-Location name of the same
+        origin. Before the answer is handed on, so that its reader finds what it changed."""
+        changed = {source_id}
+        for name in ("location", "content-location"):
+            for value in folded(response.headers).get(name, []):
+                other = _same_origin(site, put, value)
+                if other is not None:
+                    changed.add(other)
+        for one in changed:
+            self.stats.invalidated += 1
+            self.marks.discard(one)
+            self._signposts.pop(one, None)
+            try:
+                await self._purger.carry_out(Order(Act.PURGE, Scope.SOURCE, one.site, one.path))
+            except (IndexUnavailable, CacheError) as error:
+                # The origin has done it, and the client must hear so. This worker is in doubt.
+                self.stats.not_invalidated += 1
+                log.error("%a was changed, and that could NOT be recorded: %s", one.path, error)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _same_origin(site: Site, put: OriginRequest, reference: str) -> SourceId | None:
+    """What a Location means, if it is a URL of the same site."""
+    base = f"{put.scheme}://{put.host}{put.target}"
+    try:
+        found = urlsplit(urljoin(base, reference))
+        host = (found.hostname or "").lower()
+        own = {name.lower() for name in site.hosts} | {urlsplit(base).hostname or ""}
+        if found.scheme not in ("http", "https") or host not in own:
+            return None
+        query = f"?{found.query}" if found.query else ""
+        target = split_target(f"{found.path or '/'}{query}".encode("ascii"))
+    except (ValueError, UnicodeEncodeError, BadUrl):
+        return None
+    seen = target.below(site.prefix)
+    return None if seen is None else source_id_of(site, seen.source, seen.query)
+
+
+def _copy(body: FileSlice, write: Callable[[bytes], None]) -> None:
+    """Blocks on the disk."""
+    at = body.start
+    while at < body.stop:
+        data = os.pread(body.file.fd, min(256 * 1024, body.stop - at), at)
+        if not data:
+            raise NotStored("a stored body ended early")
+        write(data)
+        at += len(data)

@@ -1,0 +1,149 @@
+"""A node with a shared cache, in one process, with an origin and a clock of the test."""
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cache.flight import Flights
+from edge.answers import Writer
+from edge.http.body import FileSlice, Stretch
+from edge.http.date import format_date
+from edge.http.messages import Request, Response
+from edge.origin.errors import OriginRefused
+from edge.origin.messages import OriginRequest
+from edge.refresh import Refreshes
+from edge.shared import SharedCache
+from edge.spool import Spool
+from tests.behaviour.world import Farm, FarmNode, Said
+from tests.edge.test_record import Answer
+
+BODY = b"what the origin said"
+Reply = Callable[[OriginRequest], Answer]
+
+
+class Scripted:
+    """say is what the next request is answered with."""
+
+    name = "app"
+
+    def __init__(self) -> None:
+        self.asked: list[OriginRequest] = []
+        self.say: Reply = lambda _: Answer((), status=404, content_length=0)
+        self.hold: asyncio.Event | None = None
+        self.came = asyncio.Event()
+
+    async def fetch(self, request: OriginRequest) -> Answer:
+        self.asked.append(request)
+        answer = self.say(request)
+        self.came.set()
+        if self.hold is not None:
+            await self.hold.wait()
+        return answer
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return dict(self.asked[-1].headers)
+
+
+def said(body: bytes = BODY, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    pairs = [("content-type", "text/plain")]
+    for name, text in (headers or {}).items():
+        pairs += [(name.lower(), line) for line in text.split("\n")]
+    is_empty = status in (204, 304)
+    return Answer(
+        tuple(pairs),
+        status=status,
+        content_length=None if is_empty else len(body),
+        pieces=[] if is_empty else [body],
+    )
+
+
+def refused(_: OriginRequest) -> Answer:
+    raise OriginRefused("down")
+
+
+class SharedNode:
+    def __init__(self, folder: Path) -> None:
+        self.farm = Farm(folder, None)
+        self.origin = Scripted()
+        self.farm.origin = self.origin  # type: ignore[assignment]
+        self.node = node = FarmNode(self.farm, folder / "node")
+        self.flights: Flights[Any] = Flights()
+        self.refreshes: Refreshes[Any] = Refreshes()
+        handler: Any = node.handler
+        self.shared = SharedCache(
+            name="edge1",
+            store=node.store,
+            sources=handler._sources,
+            spool=Spool(str(folder / "node" / "cache")),
+            disk_threads=self.farm.threads,
+            clock=node.clock,
+            deliverer=handler._deliverer,
+            writer=Writer(node.clock, "boundary", "edge1"),
+            purger=node.purger,
+            flights=self.flights,
+            refreshes=self.refreshes,
+        )
+        handler._shared = self.shared
+        self.chance = random.Random(1)
+
+    @property
+    def now(self) -> int:
+        return int(self.farm.now)
+
+    def date(self, offset: int = 0) -> str:
+        return format_date(self.now + offset)
+
+    async def start(self) -> None:
+        await self.node.start()
+
+    async def stop(self) -> None:
+        await self.refreshes.stop()
+        await self.flights.stop(1)
+        await self.node.stop()
+        self.farm.threads.shutdown()
+
+    def later(self, seconds: int) -> None:
+        self.farm.now += seconds
+        self.node.tick()
+
+    async def rest(self) -> None:
+        while len(self.refreshes) or len(self.node.refreshes):
+            await asyncio.sleep(0)
+
+    async def ask(
+        self,
+        target: str,
+        fields: Mapping[str, str] | None = None,
+        method: str = "GET",
+        upload: Any = None,
+    ) -> Said:
+        named = {name.lower().encode(): text.encode() for name, text in (fields or {}).items()}
+        request = Request(method.encode(), target.encode(), 1, {b"host": b"h", **named}, b"h", True)
+        request.upload = upload
+        peer = self.node.handler.peer("192.0.2.7")
+        response = self.node.handler.receive(request, peer)
+        if response is None:
+            response = await self.node.handler.serve(request, peer)
+        return await _read(response)
+
+
+async def _read(response: Response) -> Said:
+    body = b""
+    for piece in response.body:
+        if isinstance(piece, Stretch):
+            piece.is_chunked = False
+            while not piece.is_done:
+                for part in piece.take(1 << 20):
+                    assert isinstance(part, FileSlice)
+                    body += os.pread(part.file.fd, len(part), part.start)
+                assert not piece.has_failed
+                await asyncio.sleep(0)
+        elif isinstance(piece, FileSlice):
+            body += os.pread(piece.file.fd, len(piece), piece.start)
+        else:
+            body += piece
+    return Said.of(response.status, response.head, body)

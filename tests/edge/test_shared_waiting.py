@@ -1,0 +1,250 @@
+"""The shared cache under several requests at once, and bounds of what it remembers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from cache.orders import Act, Scope
+from edge.brief import Brief
+from edge.shared import MARK_S, MAX_VARIANTS
+from tests.edge.shared_bench import BODY, SharedNode, said
+from tests.edge.test_record import Answer
+
+HOUR = "max-age=3600"
+
+
+@pytest.fixture
+def on_node(tmp_path: Path) -> Callable[[Callable[[SharedNode], Awaitable[None]]], None]:
+    def run(test: Callable[[SharedNode], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            node = SharedNode(tmp_path)
+            await node.start()
+            try:
+                await test(node)
+            finally:
+                await node.stop()
+
+        asyncio.run(whole())
+
+    return run
+
+
+def fixed(headers: dict[str, str], status: int = 200) -> Callable[..., Answer]:
+    return lambda _: said(status=status, headers=headers)
+
+
+def test_a_herd_on_one_variant_is_one_exchange(on_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Vary": "x", "Cache-Control": HOUR})
+        await node.ask("/a", {"X": "0"})
+        node.origin.hold = asyncio.Event()
+        node.origin.came.clear()
+        herd = [asyncio.create_task(node.ask("/a", {"X": "1"})) for _ in range(20)]
+        await node.origin.came.wait()
+        while node.flights.stats.joined < 19:
+            await asyncio.sleep(0)
+        node.origin.hold.set()
+        assert {reply.body for reply in await asyncio.gather(*herd)} == {BODY}
+        assert len(node.origin.asked) == 2
+
+    on_node(test)
+
+
+def test_nobody_waits_for_what_is_not_stored(on_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Cache-Control": "private"})
+        await node.ask("/a")
+        node.origin.hold = asyncio.Event()
+        herd = [asyncio.create_task(node.ask("/a")) for _ in range(10)]
+        while len(node.origin.asked) < 11:  # all of them are at the origin at once
+            await asyncio.sleep(0)
+        node.origin.hold.set()
+        await asyncio.gather(*herd)
+        assert node.shared.stats.marked == 10
+        # For a while only.
+        node.origin.hold = None
+        node.later(MARK_S + 1)
+        await node.ask("/a")
+        assert node.shared.stats.marked == 10
+
+    on_node(test)
+
+
+def test_a_private_answer_goes_to_one_of_those_who_wait(on_node):
+    async def test(node: SharedNode) -> None:
+        numbers = iter(range(100))
+
+        def own(_: object) -> Answer:
+            number = next(numbers)
+            headers = {"Set-Cookie": f"session={number}", "Cache-Control": HOUR}
+            return said(b"page of %d" % number, headers=headers)
+
+        node.origin.say = own
+        node.origin.hold = asyncio.Event()
+        herd = [
+            asyncio.create_task(node.ask("/a", {"Cookie": f"who={number}"})) for number in range(10)
+        ]
+        await node.origin.came.wait()
+        node.origin.hold.set()
+        replies = await asyncio.gather(*herd)
+        assert len({reply.fields["set-cookie"] for reply in replies}) == 10
+        assert len({reply.body for reply in replies}) == 10
+        for reply in replies:
+            assert reply.fields["set-cookie"].removeprefix("session=").encode() in reply.body
+
+    on_node(test)
+
+
+def test_an_original_serves_its_derivatives(on_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Cache-Control": HOUR, "Content-Type": "image/jpeg"})
+        await node.ask("/a.jpg", {"Cookie": "a=b"})
+        reply = await node.ask("/a.jpg?w=40")
+        assert BODY in reply.body
+        assert len(node.origin.asked) == 1
+
+    on_node(test)
+
+
+PURGES = [
+    (Act.PURGE, Scope.SOURCE, "/pets/a"),
+    (Act.PURGE, Scope.PREFIX, "/pets/"),
+    (Act.PURGE, Scope.TAG, "cat"),
+    (Act.SOFTEN, Scope.SOURCE, "/pets/a"),
+    (Act.SOFTEN, Scope.PREFIX, "/pets/"),
+    (Act.SOFTEN, Scope.TAG, "cat"),
+]
+
+
+@pytest.mark.parametrize("order", PURGES)
+def test_a_purge_is_of_every_variant(on_node, order):
+    async def test(node: SharedNode) -> None:
+        headers = {"Vary": "x", "Cache-Control": HOUR, "Surrogate-Key": "cat"}
+        node.origin.say = fixed(headers)
+        for target in ("/pets/a", "/other"):
+            for value in ("1", "2"):
+                if target == "/other":
+                    node.origin.say = fixed({**headers, "Surrogate-Key": "dog"})
+                await node.ask(target, {"X": value})
+        await node.node.order(*order)
+        asked = len(node.origin.asked)
+        for value in ("1", "2"):
+            await node.ask("/other", {"X": value})
+        assert len(node.origin.asked) == asked
+        for value in ("1", "2"):
+            await node.ask("/pets/a", {"X": value})
+        assert len(node.origin.asked) == asked + 2
+
+    on_node(test)
+
+
+def test_a_purge_overtakes_an_exchange(on_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Vary": "x", "Cache-Control": HOUR})
+        await node.ask("/a", {"X": "0"})
+        node.origin.hold = asyncio.Event()
+        node.origin.came.clear()
+        slow = asyncio.create_task(node.ask("/a", {"X": "1"}))
+        await node.origin.came.wait()
+        await node.node.order(Act.PURGE, Scope.SOURCE, "/a")
+        node.origin.hold.set()
+        assert (await slow).body == BODY  # who asked before it
+        asked = len(node.origin.asked)
+        await node.ask("/a", {"X": "1"})
+        assert len(node.origin.asked) == asked + 1
+
+    on_node(test)
+
+
+def test_variants_of_one_url_are_bounded(on_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Vary": "x", "Cache-Control": HOUR})
+        for number in range(MAX_VARIANTS + 4):
+            await node.ask("/a", {"X": str(number)})
+        assert node.shared.stats.crowded_out == 4
+        assert len(node.node.entries()) == MAX_VARIANTS + 1  # and the signpost
+        asked = len(node.origin.asked)
+        await node.ask("/a", {"X": str(MAX_VARIANTS + 3)})
+        assert len(node.origin.asked) == asked
+        await node.ask("/a", {"X": "0"})
+        assert len(node.origin.asked) == asked + 1
+
+    on_node(test)
+
+
+def test_others_find_what_was_stored(on_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Vary": "x", "Cache-Control": HOUR})
+        await node.ask("/a", {"X": "1"})
+        node.shared._signposts.clear()  # as after a restart, or in another worker
+        await node.ask("/a", {"X": "1"})
+        assert len(node.origin.asked) == 1
+        await node.ask("/a", {"X": "2"})
+        assert len(node.origin.asked) == 2
+
+    on_node(test)
+
+
+def test_a_file_of_the_docroot_comes_first(on_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Vary": "x", "Cache-Control": HOUR})
+        await node.ask("/a.txt")
+        (node.farm.docroot / "a.txt").write_bytes(b"a file")
+        assert (await node.ask("/a.txt")).body == b"a file"
+        asked = len(node.origin.asked)
+        refused = await node.ask("/a.txt", method="POST")
+        assert (refused.status, refused.fields["allow"]) == (405, "GET, HEAD, OPTIONS")
+        assert len(node.origin.asked) == asked
+
+    on_node(test)
+
+
+def test_a_taken_down_url_is_refused(on_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Vary": "x", "Cache-Control": HOUR})
+        await node.ask("/a")
+        await node.node.order(Act.TAKE_DOWN, Scope.SOURCE, "/a")
+        assert (await node.ask("/a")).status == 451
+
+    on_node(test)
+
+
+def test_an_answer_in_vain_is_given_up(on_node):
+    """Whoever asked has left before there was an answer."""
+
+    async def test(node: SharedNode) -> None:
+        closed = asyncio.Event()
+
+        class Noted(Answer):
+            async def aclose(self) -> None:
+                closed.set()
+
+        node.origin.say = lambda _: Noted((("cache-control", "private"),), pieces=[b"x"] * 5)
+        node.origin.hold = asyncio.Event()
+        gone = asyncio.create_task(node.ask("/a"))
+        await node.origin.came.wait()
+        gone.cancel()
+        await asyncio.wait([gone])
+        node.origin.hold.set()
+        await asyncio.wait_for(closed.wait(), 10)
+
+    on_node(test)
+
+
+def test_brief():
+    now = 100
+    table: Brief[str] = Brief(2, 10, lambda: now)
+    table.add("a")
+    now = 109
+    assert "a" in table
+    now = 110
+    assert "a" not in table
+    assert len(table) == 0
+    for name in "abc":
+        table.add(name)
+    assert [name for name in "abc" if name in table] == ["b", "c"]
+    assert table.crowded_out == 1
+    now = 50  # set back
+    assert "b" not in table
