@@ -74,7 +74,7 @@ from edge.record import folded
 from edge.refresh import Refreshes
 from edge.request_body import whole_body
 from edge.site import Site
-from edge.source import RETRY_ORIGIN_S, Found, Sources, Way, slice_of, source_id_of
+from edge.source import RETRY_ORIGIN_S, Found, Passing, Sources, Way, slice_of, source_id_of
 from edge.spool import Spool
 from edge.urls.derivative import BadUrl
 from edge.urls.path import split_target
@@ -639,9 +639,7 @@ class SharedCache:
             length = response.content_length
             return self._writer.bare(request, status, headers, length, cache_status)
         passed = await self._sources.pass_on(response, storability)
-        length = len(passed.body) if isinstance(passed.body, FileSlice) else None
-        if length is None:
-            length = passed.length  # type: ignore[union-attr]
+        length = passed.length if isinstance(passed, Passing) else len(passed.body)
         # Via of what lies behind comes before ours.
         fields = (*repeated_fields(headers), ("via", via_of_answer(headers, self._name)))
         return self._deliverer.pass_on(

@@ -130,4 +130,6 @@ def best(worths: Sequence[float], share: float) -> float:
         away = abs(2 * step / steps - 1)
         return held + (1 - away) * CENTRED * whole
 
-    return room * max(range(steps + 1), key=worth) / steps
+    return room * (
+        max(range(steps + 1), key=worth) / steps
+    )  # of all of them: room, to the last bit
