@@ -5,6 +5,7 @@ sentence on standard error, never a traceback. What a command needs is imported 
 and `healthcheck` start without the server, and nothing here imports a picture decoder.
 """
 
+import contextlib
 import http.client
 import importlib
 import importlib.metadata
@@ -16,14 +17,15 @@ import signal
 import socket
 import sys
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NoReturn, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO, cast
 
 import click
 
 if TYPE_CHECKING:
     from edge.config import Config, ConfigError
     from edge.settings.addresses import Address
+    from edge.warm import Result
     from resizer.formats import Format
 
 FAILED: Final = 1
@@ -342,6 +344,122 @@ def _split_url(url: str, site: str) -> tuple[str, str, str]:
 def _escaped(target: str) -> str:
     """What a URL may hold stays as it is; the rest, such as spaces, is percent-encoded."""
     return urllib.parse.quote(target, safe="/%?&=:@!$'()*+,;~-._[]")
+
+
+@main.command(short_help="Have a node make pictures before they are asked for.", epilog=_EXIT)
+@click.argument(
+    "source", metavar="FILE|-", type=click.File("r", encoding="utf-8", errors="replace")
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 256),
+    default=8,
+    help="Requests at a time. Default: 8; more than twice the node's resizers only queue.",
+)
+@click.option(
+    "--site",
+    metavar="HOST",
+    default="localhost",
+    help="The site of paths, by one of its host names. Default: the site that takes every host.",
+)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    callback=_check_address,
+    help="Where the node's clients connect. Default: the first listener of the configuration.",
+)
+@_config_option
+def warm(source: TextIO, jobs: int, site: str, listen: str | None, config_path: str | None) -> None:
+    """Ask a running node for every URL of a list, so that the first client finds them made.
+
+    FILE has one a line, http://HOST/PATH or a path alone with --site; - is standard input. Lines
+    that begin with # say nothing. All are asked of this node, whatever their host resolves to.
+
+    Shows how far it is, on a terminal as a bar; what failed is a line on standard error, and the
+    last line counts hits, misses and errors. Exit 1 when there was an error.
+    """
+    from edge.warm import Outcome, Result, Wish, count_names, read_names
+    from edge.warm import warm as ask_all
+
+    address = _public_address(listen, config_path)
+    counts = dict.fromkeys(Result, 0)
+
+    def parse(name: str) -> Wish:
+        try:
+            target, host, scheme = _split_url(name, site)
+        except click.UsageError as error:
+            raise ValueError(error.message) from None
+        return Wish(target, host, scheme == "https")
+
+    with _progress(count_names(source)) as (show, say):
+
+        def tell(outcome: Outcome) -> None:
+            counts[outcome.result] += 1
+            if outcome.result is Result.ERROR:
+                say(_printable(f"halftone: {outcome.name}: {outcome.detail}"))
+            show(sum(counts.values()), _counted(counts))
+
+        try:
+            ask_all(
+                read_names(source),
+                parse,
+                lambda timeout_s: _connection(address, timeout_s),
+                jobs,
+                tell,
+            )
+        except OSError as error:
+            raise click.UsageError(f"{source.name}: {error}") from None
+    click.echo(_counted(counts))
+    if counts[Result.ERROR]:
+        sys.exit(FAILED)
+
+
+# Lines of a log that nobody looks at while it grows.
+_PROGRESS_EVERY: Final = 1000
+
+
+@contextlib.contextmanager
+def _progress(
+    total: int | None,
+) -> Iterator[tuple[Callable[[int, str], None], Callable[[str], None]]]:
+    """How to show how far it is, and how to say something meanwhile. total None: nobody knows."""
+    if not sys.stderr.isatty():
+
+        def show_line(done: int, text: str) -> None:
+            if done % _PROGRESS_EVERY == 0:
+                click.echo(text, err=True)
+
+        yield show_line, lambda text: click.echo(text, err=True)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield (
+            lambda done, text: progress.update(task, completed=done, description=text),
+            lambda text: console.print(text, soft_wrap=True),
+        )
+
+
+def _counted(counts: "Mapping[Result, int]") -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items())
+
+
+def _public_address(listen: str | None, config_path: str | None) -> "Address":
+    from edge.settings.addresses import TcpAddress, parse_address
+
+    address = _configured(config_path).listen[0] if listen is None else parse_address(listen)
+    if isinstance(address, TcpAddress) and address.port == 0:
+        raise click.UsageError("listen has port 0, which is picked at start; give --listen")
+    return address
 
 
 @main.command(short_help="Show a running node's numbers.", epilog=_EXIT)
@@ -682,6 +800,15 @@ def _admin_address(admin: str | None, config_path: str | None) -> "Address":
     return address
 
 
+def _connection(address: "Address", timeout_s: float | None) -> http.client.HTTPConnection:
+    from edge.settings.addresses import UnixAddress
+
+    if isinstance(address, UnixAddress):
+        return _UnixConnection(address.path, timeout_s)
+    host = _WILDCARD_TO_LOOPBACK.get(address.host, address.host)
+    return http.client.HTTPConnection(host, address.port, timeout=timeout_s)
+
+
 def _ask(
     address: "Address",
     target: str,
@@ -691,13 +818,7 @@ def _ask(
     timeout_s: float | None,
 ) -> tuple[int, bytes]:
     """Status and body; ends the program with a sentence when there is no answer."""
-    from edge.settings.addresses import UnixAddress
-
-    if isinstance(address, UnixAddress):
-        connection: http.client.HTTPConnection = _UnixConnection(address.path, timeout_s)
-    else:
-        host = _WILDCARD_TO_LOOPBACK.get(address.host, address.host)
-        connection = http.client.HTTPConnection(host, address.port, timeout=timeout_s)
+    connection = _connection(address, timeout_s)
     try:
         raw = {name: value.encode() for name, value in (fields or {}).items()}
         connection.request(method, target, headers=raw)
@@ -724,8 +845,11 @@ def _read_json(address: "Address", body: bytes) -> Mapping[str, object]:
 
 def _one_line(body: bytes) -> str:
     """Of an answer, for a terminal."""
-    line = body.decode(errors="replace").partition("\n")[0]
-    return "".join(char if char.isprintable() else "?" for char in line)[:200]
+    return _printable(body.decode(errors="replace").partition("\n")[0])[:200]
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 if __name__ == "__main__":
