@@ -1,6 +1,6 @@
 """The simulator: traces that are what they say, policies against libcachesim, ratios by hand.
 
-libcachesim (GPL, and with numpy and boto3 behind it) is no part of the test extra. What it said of
+libcachesim has no wheel for every Python. What it said of
 one small trace stands here; where it is installed (pip install halftone[simulator]), it is asked
 again.
 """
@@ -99,7 +99,7 @@ def test_as_libcachesim(name: str, number: int, trace: list[Request]) -> None:
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="libcachesim has no wheel for it")
 def test_libcachesim_still_says_so(trace: list[Request]) -> None:
-    peers = pytest.importorskip("libcachesim", reason="pip install halftone[simulator]")
+    peers = pytest.importorskip("libcachesim")
     kinds = {
         "FIFO": peers.FIFO,
         "LRU": peers.LRU,
