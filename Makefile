@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # CI runs everything and skips nothing; on a laptop what needs many megabytes is asked for.
 PYTEST_FLAGS := $(if $(filter true,$(CI)),--photographs,)
-SERVERS := redis-server php-fpm squid
+SERVERS := redis-server php-fpm squid openssl
 PICTURES := mate-backgrounds plasma-workspace-wallpapers
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

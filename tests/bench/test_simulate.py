@@ -1,8 +1,7 @@
 """The simulator: traces that are what they say, policies against libcachesim, ratios by hand.
 
-libcachesim has no wheel for every Python. What it said of
-one small trace stands here; where it is installed (pip install halftone[simulator]), it is asked
-again.
+libcachesim has no wheel for every Python: what it said of one small trace stands here, and where it
+is installed it is asked again.
 """
 
 import dataclasses
