@@ -19,6 +19,7 @@ from resizer.errors import (
     ResizeError,
     ResizerStopped,
     TransferFailed,
+    WaitExceeded,
     WorkerCrashed,
 )
 from resizer.formats import Format
@@ -217,7 +218,7 @@ def test_a_ladder_waits_only_so_long() -> None:
         async with running(dataclasses.replace(ONE, ladder_wait_s=0.05)) as pool:
             held = Held(pool)
             await held.begun()
-            assert await finished(Ladder(pool)) == [DeadlineExceeded] * 4
+            assert await finished(Ladder(pool)) == [WaitExceeded] * 4
             await held.release()
             await held.task
             held.close()
