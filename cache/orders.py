@@ -5,7 +5,7 @@ those who remember the source. A purge by tag or prefix concerns sources that no
 step. Its order is kept in a table like this one, and each source is compared with it when it is
 opened: where an order is newer than the last one that the source's generation was raised for
 (applied), the generation is raised then, and everything older is unreachable. So such a purge costs
-the same for ten pictures and for ten million.
+the same for ten pictures and for ten million; only counting them for the answer does not.
 
 seq grows by at least one with every order; it has milliseconds since 1970 in it, so that a log that
 was lost goes on above what was there. What the log has forgotten for want of room is behind its

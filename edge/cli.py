@@ -507,8 +507,9 @@ def fsck(
     file is read. Where none runs, by the configuration's admin address, it looks itself: as the
     user whose cache it is, and the embedded index must not be in use.
 
-    Prints what is wrong, counts, and a verdict. Without --fix nothing is changed. Nothing of what
-    it may find has ever been served: files are looked at as they are used, too.
+    Prints what is wrong, counts, and a verdict. Without --fix no file is changed; but an index that
+    cannot be read is set aside when it is opened, as at any start. Nothing of what it may find has
+    ever been served: files are looked at as they are used, too.
 
     Exit 0 when it is clean, or was made so; 1 when something is damaged, abandoned or unreadable.
     """

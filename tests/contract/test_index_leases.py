@@ -92,10 +92,11 @@ def test_a_lease_ends_by_itself(home: Home) -> None:
 
 def test_a_renewed_lease_lasts(home: Home) -> None:
     async def test(index: Index) -> None:
-        await index.lease(SOURCE, NAME, "one", SHORT)
-        await index.lease(OTHER, NAME, "clock", SHORT)
-        if not await index.renew_lease(SOURCE, NAME, "one", LONG):
-            pytest.skip("the machine was busy for 20 ms")
+        while True:
+            await index.lease(SOURCE, NAME, "one", SHORT)
+            await index.lease(OTHER, NAME, "clock", SHORT)
+            if await index.renew_lease(SOURCE, NAME, "one", LONG):
+                break  # else the machine was busy for longer than the lease: once more
         while (await index.delivery(OTHER, NAME)).is_led:
             await asyncio.sleep(0.002)
         assert not await index.lease(SOURCE, NAME, "two", LONG)
