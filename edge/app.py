@@ -66,10 +66,9 @@ from edge.origin.balance import Balance
 from edge.origin.errors import DocrootFailed
 from edge.origin.exchange import Client
 from edge.origin.files import Docroot
-from edge.origin.messages import OriginRequest
 from edge.origin.pool import OriginPool
 from edge.origin.probe import Prober
-from edge.origins import CannotBuild, build_client, hosts_of
+from edge.origins import CannotBuild, build_client, hosts_of, maybe_check
 from edge.policy.forwarded import TrustedProxies
 from edge.policy.looks import Looks
 from edge.policy.negotiation import Negotiation
@@ -601,11 +600,11 @@ class App:
             weights={Address.parse(name): weight for name, weight in section.weights},
             max_per_host=section.max_per_host,
         )
-        if section.probe is not None:
+        check = maybe_check(section, client, logger=logger)
+        if check is not None:
             prober = Prober(
                 origin,
-                client,
-                _probe_request(section.probe),
+                check,
                 interval_s=section.probe_interval,
                 timeout_s=section.probe_timeout,
                 chance=self._chance.random,
@@ -731,23 +730,6 @@ def _node_of(name: str, sock: socket.socket) -> Node:
             return Node(name, host, port)
         case _:
             return Node(name, "127.0.0.1", 0)
-
-
-def _probe_request(path: str) -> OriginRequest:
-    return OriginRequest(
-        method="GET",
-        target=path,
-        path=path,
-        query="",
-        headers=(("User-Agent", "halftone-probe"),),
-        host="localhost",
-        scheme="http",
-        remote_addr="127.0.0.1",
-        remote_port=0,
-        server_addr="127.0.0.1",
-        server_port=80,
-        server_protocol="HTTP/1.1",
-    )
 
 
 def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:

@@ -59,6 +59,7 @@ class Asking:
             headers=(*own.items(), *self.fields.items()),
             remote_addr=self.remote,
             scheme=self.scheme,
+            is_for_all=False,
         )
 
 

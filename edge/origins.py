@@ -14,13 +14,17 @@ from edge.origin.address import Address
 from edge.origin.cgi import CgiClient, Program
 from edge.origin.errors import DocrootFailed
 from edge.origin.exchange import Client, Deadlines
+from edge.origin.fastcgi.check import ValuesCheck
 from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.fastcgi.params import Script
 from edge.origin.files import Docroot
 from edge.origin.http.client import HttpClient, Tls
+from edge.origin.messages import OriginRequest
+from edge.origin.names import Names
+from edge.origin.probe import Check, PathCheck
 from edge.origin.s3 import Bucket, S3Client
 from edge.origin.sendfile import SendfileClient
-from edge.settings.sections import Origin, OriginKind
+from edge.settings.sections import GET_VALUES, Origin, OriginKind
 
 
 class CannotBuild(Exception):
@@ -57,6 +61,34 @@ def build_client(
     except (DocrootFailed, ImportError, OSError, ValueError) as failed:
         raise CannotBuild(f"origin {section.name}: {failed}") from failed
     return SendfileClient(client, roots, threads=threads, wall=wall, logger=logger)
+
+
+def maybe_check(section: Origin, client: Client, *, logger: logging.Logger) -> Check | None:
+    """How its hosts are probed, client being theirs; None where they are not."""
+    match section.probe:
+        case None:
+            return None
+        case path if path != GET_VALUES:
+            return PathCheck(client, _probe_request(path))
+        case _:
+            return ValuesCheck(Names(logger), section.connect_timeout)
+
+
+def _probe_request(path: str) -> OriginRequest:
+    return OriginRequest(
+        method="GET",
+        target=path,
+        path=path,
+        query="",
+        headers=(("User-Agent", "halftone-probe"),),
+        host="localhost",
+        scheme="http",
+        remote_addr="127.0.0.1",
+        remote_port=0,
+        server_addr="127.0.0.1",
+        server_port=80,
+        server_protocol="HTTP/1.1",
+    )
 
 
 def _build_fastcgi(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:

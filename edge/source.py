@@ -799,6 +799,7 @@ class Sources:
             server_addr=self._node.address,
             server_port=self._node.port,
             server_protocol="HTTP/1.1",
+            is_for_all=True,
         )
 
     async def _renew(

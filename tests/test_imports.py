@@ -31,7 +31,7 @@ PURE_ORIGIN = {
     *("edge.origin.address", "edge.origin.messages", "edge.origin.errors", "edge.origin.exchange"),
     *("edge.origin.balance", "edge.origin.latency", "edge.origin.limit", "edge.origin.host"),
     *("edge.origin.http.answer", "edge.origin.http.chunked", "edge.origin.http.fields"),
-    *("edge.origin.http.request", "edge.origin.commands"),
+    *("edge.origin.http.request", "edge.origin.commands", "edge.origin.fastcgi.values"),
 }
 # Tokenizer and hash are C with no I/O; a descriptor is closed where the last slice of it goes.
 EXCEPTIONS = {
@@ -65,6 +65,7 @@ LIBRARY_ROOMS = {
 # Only the composition root knows these; who uses their work takes it as an argument.
 COMPOSED = {
     *("cache.index.redis", "cache.index.embedded", "edge.origin.fastcgi.client"),
+    "edge.origin.fastcgi.check",
     *("edge.origin.http.client", "edge.origin.cgi", "edge.origin.s3", "edge.origin.sendfile"),
     *("edge.listener", "edge.admin", "edge.handler"),
 }

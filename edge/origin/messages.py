@@ -69,7 +69,8 @@ class OriginRequest:
 
     target is the raw path?query; path the decoded path; query the raw query. host is the authority
     (it stands for a Host field in headers), the addresses are numeric. The length of body is what
-    the origin is told, whatever Content-Length headers hold. Raises UnsendableRequest.
+    the origin is told, whatever Content-Length headers hold. is_for_all: it says nothing of any
+    client, and remote_addr is this node's own. Raises UnsendableRequest.
     """
 
     method: str
@@ -85,6 +86,7 @@ class OriginRequest:
     server_port: int
     server_protocol: str
     body: bytes | RequestBody = b""
+    is_for_all: bool = False
 
     def __post_init__(self) -> None:
         for name, grammar in _GRAMMAR.items():

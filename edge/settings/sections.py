@@ -162,8 +162,14 @@ def _parse_peer_name(text: str) -> str:
     return str(parse_peer(text))
 
 
+# In place of a path: the question that FastCGI has for it.
+GET_VALUES: Final = "get-values"
+
+
 def _parse_probe(text: str) -> str:
-    """What may stand in a request's target as it is, without a query."""
+    """What may stand in a request's target as it is, without a query; or GET_VALUES."""
+    if text == GET_VALUES:
+        return text
     if not text.startswith("/") or not all("!" <= c <= "~" and c not in "?#%" for c in text):
         raise BadValue(f"must be a path like /health, of plain characters, not {text!r}")
     return text
@@ -534,8 +540,8 @@ class Origin:
         Choice(Balance),
         "least-connection",
         "Which of the hosts gets the next request: the one with the fewest, the next in turn, one"
-        " by the path (hash) or by the client's address (sticky), or of two drawn by lot the one"
-        " that will answer sooner (p2c).",
+        " by the path (hash) or by the client's address (sticky; by the path where an original"
+        " is fetched for everybody), or of two drawn by lot the one that will answer sooner (p2c).",
     )
     max_per_host: int = setting(
         Number(1, 10_000),
@@ -598,10 +604,12 @@ class Origin:
         "For one answer altogether. Waiting for a client that reads slowly does not count.",
     )
     probe: str | None = optional(
-        Written(_parse_probe, "a path like /health"),
+        Written(_parse_probe, "a path like /health, or get-values"),
         "Path that every host is asked for (GET), with and without other traffic. One that"
         " twice in a row answers 500 or above, or not in time, is held down until it answers"
-        " again, if others are left. Without it connects alone tell.",
+        " again, if others are left. Without it connects alone tell. For fastcgi also get-values:"
+        " the application's own protocol is asked (FCGI_GET_VALUES), and no script runs. php-fpm"
+        " answers once a worker is free.",
         example='"/health"',
     )
     probe_interval: float = setting(

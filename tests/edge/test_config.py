@@ -298,6 +298,7 @@ def test_one_mistake_in_a_site(place: Place, line: str, problem: str) -> None:
         ("probe = 'health'", "must be a path like /health"),
         ("probe = '/a?b'", "must be a path like /health"),
         ("probe = '/a b'", "must be a path like /health"),
+        ("probe = 'GET-VALUES'", "must be a path like /health"),
     ],
 )
 def test_one_mistake_in_an_origin(place: Place, line: str, problem: str) -> None:
@@ -341,6 +342,9 @@ KINDS = [
     ("kind = 'cgi'\nscript_filename = '/etc/passwd'", ["/etc/passwd cannot be executed"]),
     ("kind = 'cgi'\nscript_filename = '/bin/true'\nhosts = ['a:80']",
      ['hosts: means nothing where kind = "cgi"']),
+    ("hosts = ['a:9000']\nscript_filename = '/i.php'\nprobe = 'get-values'", []),
+    ("kind = 'http'\nhosts = ['a:80']\nprobe = 'get-values'",
+     ['probe: "get-values" is no question to kind = "http"']),
     ("kind = 's3'", ["s3.bucket: is missing"]),
     ("kind = 's3'\ns3.bucket = 'p/cs'", ["must be the name of a bucket, not 'p/cs'"]),
     ("kind = 's3'\ns3 = { bucket = 'pics', prefix = 'a/../b' }", ["must be like pictures/2026"]),

@@ -22,6 +22,7 @@ from edge.origin.fastcgi.records import (
 )
 from edge.origin.fastcgi.reply import MAX_FIELDS, MAX_HEAD_BYTES, ReplyParser
 from edge.origin.fastcgi.stderr import MAX_LINE_BYTES, MAX_STDERR_BYTES, StderrLines
+from edge.origin.fastcgi.values import AnswerReader, GetValues, UnknownType, Values
 from edge.origin.messages import FIELD_VALUE, HOP_BY_HOP, TOKEN
 
 
@@ -139,6 +140,35 @@ def params(data: bytes) -> None:
     assert len(lines) <= MAX_STDERR_BYTES + 1
 
 
+# The answer to GET_VALUES
+
+
+def _answer(pieces: list[bytes]) -> Values | UnknownType | str:
+    reader = AnswerReader()
+    try:
+        for piece in pieces:
+            if (answer := reader.receive_data(piece)) is not None:
+                return answer
+        reader.receive_eof()
+    except OriginBroken:
+        return "broken"
+    raise AssertionError("neither an answer nor broken")
+
+
+def values(data: bytes) -> None:
+    if not data:
+        return
+    whole = _answer([data[1:]])
+    assert _answer(in_pieces(data)) == whole
+    if not isinstance(whole, str):
+        assert type(whole).parse(whole.build()) == whole
+    try:
+        question = GetValues.parse(data)
+    except OriginBroken:
+        return
+    assert GetValues.parse(question.build()) == question
+
+
 # Heads of requests
 
 
@@ -193,6 +223,14 @@ TARGETS = {
         ),
     ),
     "params": Target(params, (b"\1\2ab!\0\0\1\x80\0\0\1nv", b"\4PHP \x1b[31mred\r\nsecond\n")),
+    "values": Target(
+        values,
+        (
+            b"\xff\1\x0a\0\0\0\x12\6\0\x0f\1FCGI_MPXS_CONNS0" + bytes(6),
+            b"\3\1\x0a\0\0\0\x22\0\0\x0e\2FCGI_MAX_CONNS16\1\1xy\x0d\0FCGI_MAX_REQS",
+            b"\2\1\x0b\0\0\0\x08\0\0\x09" + bytes(7),
+        ),
+    ),
     "heads": Target(
         heads,
         (
