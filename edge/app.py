@@ -52,6 +52,17 @@ from edge.downstream import Downstream, make_cache
 from edge.drain import accept_rest, drain, stop_accepting
 from edge.failures import Failures, TimesToLive
 from edge.garbage import Garbage
+from edge.gauges import (
+    host_rows,
+    limit_rows,
+    listener_rows,
+    order_rows,
+    ratio_rows,
+    recent_rows,
+    room_rows,
+    traffic_of,
+    worker_now_rows,
+)
 from edge.handler import Handler as SiteHandler
 from edge.health import Health
 from edge.ladders import Ladders
@@ -76,6 +87,7 @@ from edge.policy.steps import OffStep, Steps
 from edge.policy.tags import PathTags
 from edge.purging import Purging
 from edge.ready import TURN_S
+from edge.recent import Recent
 from edge.refresh import Refreshes
 from edge.rendering import Derivatives, Made
 from edge.renewal import Renewal
@@ -106,6 +118,8 @@ from edge.site import Site, Sites
 from edge.source import Found, Node, Sources
 from edge.spellings import Spellings
 from edge.spool import Spool
+from edge.status.reading import Facts, OriginFacts, Verdicts, read
+from edge.status.shown import Status
 from edge.upgrades import Upgrades
 from edge.urls.grammars import make_grammars
 from resizer.errors import ResizeError
@@ -217,6 +231,7 @@ class App:
         self._clients: list[Client] = []
         self._probers: list[Prober] = []
         self._exposition: Exposition | None = None
+        self._recent = Recent()
 
     async def run(self) -> int:
         config = self._config
@@ -402,13 +417,38 @@ class App:
             rows += folder_rows(folders)
             rows += purge_rows(purging, downstream, spellings)
             rows += shared_rows(shared_cache)
+            rows += recent_rows(self._recent)
+            rows += worker_now_rows(os.getpid(), self._seat.slot)
+            rows += limit_rows(
+                pool=pool,
+                handler=handler,
+                memory=memory,
+                flights={
+                    "render": render_flights,
+                    "source": source_flights,
+                    "shared": shared_flights,
+                },
+                downstream=downstream,
+                spellings=spellings,
+            )
+            rows += listener_rows(self._listeners)
+            rows += room_rows(folders)
+            rows += order_rows(follower, store)
+            rows += host_rows(sites)
             page = self._seat.page
             shared = bulletin_rows(self._seat.bulletin)
-            exposition = Exposition(rows, shared, build_info(), page, self._posting_at)
+            exposition = Exposition(
+                rows, shared, build_info(), page, self._posting_at, ratio_rows()
+            )
             self._exposition = exposition
             health = Health(exposition.total, page.ledger, self._is_draining, self._clock)
             admin = Admin(
-                exposition, health, self._clock, purging, self._build_fsck(index, folders)
+                exposition,
+                health,
+                self._clock,
+                purging,
+                self._build_fsck(index, folders),
+                partial(self._status, exposition, health, pool),
             )
 
             self._seat.link.send(Word.PREPARED)
@@ -496,6 +536,24 @@ class App:
             )
 
         return check
+
+    def _status(self, exposition: Exposition, health: Health, pool: Pool) -> Status:
+        """What the status page shows, of all workers."""
+        config = self._config
+        facts = Facts(
+            name=config.name,
+            version=importlib.metadata.version("halftone"),
+            configuration=config.digest(),
+            index=str(config.cache.index),
+            sandbox=pool.sandbox_summary,
+            origins={
+                one.name: OriginFacts(one.kind.value, one.balance.value, one.probe or "")
+                for one in config.origins
+            },
+        )
+        taken = exposition.snapshot()
+        verdicts = Verdicts(health.stuck(), health.problems(), health.degraded())
+        return read(taken.total, taken.workers, facts, verdicts, self._clock.wall)
 
     def _is_strict(self, index: Index) -> bool:
         """Who shares the index with nobody hears of every purge at once."""
@@ -645,6 +703,7 @@ class App:
             self._clock.tick()
             if self._handler is not None:
                 self._handler.tick()
+                self._recent.note(self._clock.monotonic, traffic_of(self._handler))
                 self._garbage.tick()
             for listener in self._listeners:
                 try:

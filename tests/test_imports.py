@@ -23,9 +23,9 @@ PURE = {
     *("resizer.focus", "resizer.qualities", "resizer.watermark", "resizer.thumbhash"),
     *("resizer.blurhash", "resizer.ladder", "resizer.cost", "resizer.fair"),
     *("resizer.admission", "resizer.bar", "edge.pace", "edge.counts"),
-    "edge.summary",
+    *("edge.summary", "edge.recent"),
 }
-PURE_FOLDERS = ("edge.http.", "edge.urls.", "edge.policy.")
+PURE_FOLDERS = ("edge.http.", "edge.urls.", "edge.policy.", "edge.status.")
 PURE_ORIGIN = {
     *("edge.origin.fastcgi.records", "edge.origin.fastcgi.params", "edge.origin.fastcgi.reply"),
     *("edge.origin.address", "edge.origin.messages", "edge.origin.errors", "edge.origin.exchange"),
@@ -69,7 +69,8 @@ COMPOSED = {
     *("edge.origin.http.client", "edge.origin.cgi", "edge.origin.s3", "edge.origin.sendfile"),
     *("edge.listener", "edge.admin", "edge.handler"),
 }
-COMPOSERS = {"edge.app", "edge.rows", "edge.origins"}
+METRIC_ROOMS = {"edge.app", "edge.admin", "edge.rows", "edge.gauges"}
+COMPOSERS = {"edge.app", "edge.rows", "edge.gauges", "edge.origins"}
 
 
 def modules() -> dict[str, Path]:
@@ -124,7 +125,7 @@ def why_not(module: str, name: str) -> str:
         return f"only {', '.join(sorted(rooms))} may know it"
     if name in COMPOSED and module not in COMPOSERS and not module.startswith(name):
         return "only edge.app, edge.rows and edge.origins know concrete parts"
-    if name == "edge.metrics" and module not in {"edge.app", "edge.admin", "edge.rows"}:
+    if name == "edge.metrics" and module not in METRIC_ROOMS:
         return "parts count, nobody imports metrics"
     if not is_pure(module) or (module, name) in EXCEPTIONS:
         return ""
