@@ -163,9 +163,9 @@ def _ratio(ratio: Ratio) -> Markup:
 def _origin(origin: Origin) -> Markup:
     facts = [part for part in (origin.kind, origin.balance) if part]
     facts.append(f"probed by {origin.probe}" if origin.probe else "not probed")
-    budget = f"{origin.retries_saved:.0f} of {origin.retries_limit:.0f}"
+    budget = f"{math.floor(origin.retries_saved)} of {count(origin.retries_limit)}"
     counts = [
-        f"retries {count(origin.retries)} ({budget} more may be spent now)",
+        f"retries {count(origin.retries)}, {budget} saved for more",
         f"turned away {count(origin.turned_away)}",
         f"connections {_listed(origin.connections)}",
     ]
@@ -202,11 +202,14 @@ def _host(host: Host) -> Markup:
     if host.weight != 1:
         role.append(f"weight {host.weight:.0f}")
     failures = _listed(host.failures, "none")
-    abandoned = f"; {count(host.abandoned)} abandoned by us" if host.abandoned else ""
-    checked = host.checks_passed + host.checks_failed
-    checks = f"{count(host.checks_passed)} passed, {count(host.checks_failed)} failed"
+    abandoned = f"{count(host.abandoned)} abandoned by us" if host.abandoned else ""
+    checks = [
+        f"{count(number)} {result}"
+        for number, result in ((host.checks_passed, "passed"), (host.checks_failed, "failed"))
+        if number
+    ]
     limit = element("small", f"of {count(host.limit)}")
-    lowered = f" limit lowered {_times(host.limit_decreases)}" if host.limit_decreases else ""
+    lowered = f"limit lowered {_times(host.limit_decreases)}" if host.limit_decreases else ""
     return element(
         "tr",
         element("th", host.name, *_maybe_small(", ".join(role)), scope="row"),
@@ -217,9 +220,9 @@ def _host(host: Host) -> Markup:
         ),
         _cell("Latency", seconds(host.latency_s), class_="n"),
         _cell("Answered", count(host.answered), class_="n"),
-        _cell("Failures", failures, *_maybe_small(abandoned.removeprefix("; "))),
+        _cell("Failures", failures, *_maybe_small(abandoned)),
         _cell("Held down", _times(host.holds), class_="n"),
-        _cell("Probes", checks if checked else _NOTHING),
+        _cell("Probes", ", ".join(checks) or _NOTHING),
     )  # fmt: skip
 
 
@@ -231,7 +234,7 @@ def _state(host: Host) -> Iterator[Markup]:
         if is_split:
             words += f" in {_number_of(one.number, 'worker')}"
         if one.name == "held" and host.held_s:
-            words += f", {duration(host.held_s)} more"
+            words += f", {duration(max(1.0, host.held_s))} more"
         yield element("div", words, class_=level)
     for seen in host.differing:
         if seen.state != "running":
@@ -304,12 +307,12 @@ def _index(index: Index, workers: int) -> Markup:
         state = element("strong", "answers", class_="well")
     rows = [
         _row("outages", count(index.outages)),
-        *(_row(f"questions {one.name}", count(one.number)) for one in index.failures),
+        _row("questions without an answer", _listed(index.failures, "none")),
         _row(
             "news that wait to be told",
             join(count(index.hints_waiting), " ", element("small", _of(index.hints_limit))),
         ),
-        *(_row(f"news {one.name}", count(one.number)) for one in index.hints),
+        _row("news that waited", _listed(index.hints, "none")),
     ]
     return _card("Index", element("p", index.home, ": ", state), _table((), rows))
 
@@ -320,7 +323,7 @@ def _orders(orders: Orders, now: float) -> Markup:
     else:
         newest = f"{orders.head:.0f}, {duration(max(0.0, now - orders.newest_at))} ago"
     rows = [
-        *(_row(f"{one.name} ordered here", count(one.number)) for one in orders.purges),
+        _row("ordered here", _listed(orders.purges, "none")),
         _row("newest order heard of", newest),
         _row(
             "orders by tag or prefix",
@@ -330,7 +333,7 @@ def _orders(orders: Orders, now: float) -> Markup:
         _row("pictures taken down", count(orders.taken_down)),
         _row("lines in journals", count(orders.journal_lines)),
         _row("lines that could not be written", count(orders.journal_failures)),
-        *(_row(f"looks at the log, {one.name}", count(one.number)) for one in orders.looks),
+        _row("looks at the log of orders", _listed(orders.looks, "none")),
     ]
     return _card("Purges", _table((), rows))
 
@@ -439,9 +442,9 @@ def _row(name: str, *cells: str) -> Markup:
 
 
 def _maybe_small(words: str) -> Iterator[str]:
-    if words.strip():
+    if words:
         yield " "
-        yield element("small", words.strip())
+        yield element("small", words)
 
 
 def _meter(value: float, limit: float) -> Markup:

@@ -32,7 +32,8 @@ body {
 }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: 0; }
 h2 { font-size: 1.05rem; margin: 1.75rem 0 .5rem; }
-h3 { font-size: 1rem; margin: 0; }
+h3 { font-size: 1.05rem; margin: 0; }
+h3 small { font-weight: 400; }
 a { color: inherit; }
 p { margin: .25rem 0; }
 small, .soft { color: var(--soft); font-size: .87rem; }
@@ -81,7 +82,18 @@ td:last-child, th:last-child { padding-right: 0; }
 .state { white-space: nowrap; font-weight: 600; }
 .hosts { margin-top: .5rem; }
 .hosts tbody th { font-weight: 600; }
-.hosts td ul { list-style: none; margin: 0; padding: 0; }
+.hosts small, .hosts .state small { font-weight: 400; white-space: normal; }
+@media (min-width: 44.01rem) {
+  .hosts { table-layout: fixed; }
+  .hosts th:nth-child(1) { width: 23%; }
+  .hosts th:nth-child(2) { width: 19%; }
+  .hosts th:nth-child(3) { width: 11%; }
+  .hosts th:nth-child(4) { width: 8%; }
+  .hosts th:nth-child(5) { width: 9%; }
+  .hosts th:nth-child(7) { width: 8%; }
+  .hosts th:nth-child(8) { width: 10%; }
+  .hosts .state { white-space: normal; }
+}
 meter {
   display: block; width: 100%; min-width: 5rem; height: .5rem; margin: .15rem 0 0;
   border: 0; border-radius: .25rem; background: var(--groove);
