@@ -18,8 +18,9 @@ class Markup(str):
 
 
 def text(plain: str) -> Markup:
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in plain)
-    return Markup(html.escape(shown, quote=True))
+    if not plain.isprintable():
+        plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in plain)
+    return Markup(html.escape(plain, quote=True))
 
 
 def join(*parts: str) -> Markup:

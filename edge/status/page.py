@@ -448,11 +448,12 @@ def _maybe_small(words: str) -> Iterator[str]:
 
 
 def _meter(value: float, limit: float) -> Markup:
+    """Beside words that say the same."""
     if limit <= 0:
         return Markup()
     return element(
         "meter",
-        percent(value / limit),
+        title=percent(value / limit),
         min=0,
         low=_NEARLY * limit,
         high=_FULL * limit,
@@ -466,7 +467,7 @@ def _plain_meter(value: float, limit: float) -> Markup:
     """Of what is full most of the time, as it should be."""
     if limit <= 0:
         return Markup()
-    return element("meter", percent(value / limit), min=0, max=limit, value=value)
+    return element("meter", title=percent(value / limit), min=0, max=limit, value=value)
 
 
 def _listed(amounts: Iterable[Amount], nothing: str = _NOTHING) -> str:

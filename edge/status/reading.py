@@ -101,6 +101,8 @@ class Numbers:
         for table in (counts.growing, counts.momentary, counts.highest):
             for (name, *labels), number in table.items():
                 self._by_name.setdefault(name, {})[tuple(labels)] = number
+        # By name and first labels, as far as it was asked for: origins may have many hosts.
+        self._below: dict[tuple[str, int], dict[Series, list[tuple[Series, float]]]] = {}
 
     def of(self, name: str, *labels: str) -> float:
         return self._by_name.get(name, {}).get(labels, 0.0)
@@ -110,9 +112,13 @@ class Numbers:
 
     def each(self, name: str, *first: str) -> Iterator[tuple[Series, float]]:
         """Labels after the first ones, and the number."""
-        for labels, number in self._by_name.get(name, {}).items():
-            if labels[: len(first)] == first:
-                yield labels[len(first) :], number
+        count = len(first)
+        below = self._below.get((name, count))
+        if below is None:
+            below = self._below[name, count] = {}
+            for labels, number in self._by_name.get(name, {}).items():
+                below.setdefault(labels[:count], []).append((labels[count:], number))
+        yield from below.get(first, ())
 
     def amounts(self, name: str, *first: str) -> tuple[Amount, ...]:
         """Of series with one label more."""

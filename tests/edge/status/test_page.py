@@ -129,7 +129,7 @@ def test_nothing_hostile_leaves_the_text():
     names = {name for _, attributes in reader.tags for name in attributes}
     assert names <= {
         "lang", "charset", "name", "content", "class", "scope", "data-label", "href",
-        "min", "max", "low", "high", "optimum", "value",
+        "min", "max", "low", "high", "optimum", "value", "title",
     }  # fmt: skip
     own = re.compile(r"/(metrics|status\.json|healthz|readyz|\?refresh=\d+)?")
     assert all(own.fullmatch(a["href"] or "") for _, a in reader.tags if "href" in a)
