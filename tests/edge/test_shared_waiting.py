@@ -101,6 +101,8 @@ def test_an_original_serves_its_derivatives(on_node):
     async def test(node: SharedNode) -> None:
         node.origin.say = fixed({"Cache-Control": HOUR, "Content-Type": "image/jpeg"})
         await node.ask("/a.jpg", {"Cookie": "a=b"})
+        (asked,) = node.origin.asked
+        assert (asked.is_for_all, asked.remote_addr) == (False, "192.0.2.7")
         reply = await node.ask("/a.jpg?w=40")
         assert BODY in reply.body
         assert len(node.origin.asked) == 1
