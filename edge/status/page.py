@@ -307,12 +307,12 @@ def _index(index: Index, workers: int) -> Markup:
         state = element("strong", "answers", class_="well")
     rows = [
         _row("outages", count(index.outages)),
-        _row("questions without an answer", _listed(index.failures, "none")),
+        _list_row("questions without an answer", index.failures),
         _row(
             "news that wait to be told",
             join(count(index.hints_waiting), " ", element("small", _of(index.hints_limit))),
         ),
-        _row("news that waited", _listed(index.hints, "none")),
+        _list_row("news that waited", index.hints),
     ]
     return _card("Index", element("p", index.home, ": ", state), _table((), rows))
 
@@ -323,7 +323,7 @@ def _orders(orders: Orders, now: float) -> Markup:
     else:
         newest = f"{orders.head:.0f}, {duration(max(0.0, now - orders.newest_at))} ago"
     rows = [
-        _row("ordered here", _listed(orders.purges, "none")),
+        _list_row("ordered here", orders.purges),
         _row("newest order heard of", newest),
         _row(
             "orders by tag or prefix",
@@ -333,7 +333,7 @@ def _orders(orders: Orders, now: float) -> Markup:
         _row("pictures taken down", count(orders.taken_down)),
         _row("lines in journals", count(orders.journal_lines)),
         _row("lines that could not be written", count(orders.journal_failures)),
-        _row("looks at the log of orders", _listed(orders.looks, "none")),
+        _list_row("looks at the log of orders", orders.looks),
     ]
     return _card("Purges", _table((), rows))
 
@@ -358,7 +358,7 @@ def _resizer(resizer: Resizer) -> Markup:
     rows = [
         _row("processes", f"{_listed(resizer.processes, 'none')} of {count(resizer.limit)}"),
         *(_row(f"jobs {one.name}", count(one.number)) for one in resizer.renders if one.number),
-        _row("restarts", _listed(resizer.restarts, "none")),
+        _list_row("restarts", resizer.restarts),
         _row("suspect pictures", count(resizer.suspects)),
     ]
     return _card("Resizer", _paragraph(resizer.sandbox), _table((), rows))
@@ -438,6 +438,14 @@ def _row(name: str, *cells: str) -> Markup:
         "tr",
         element("th", name, scope="row"),
         *(element("td", cell, class_="n") for cell in cells),
+    )
+
+
+def _list_row(name: str, amounts: Iterable[Amount]) -> Markup:
+    return element(
+        "tr",
+        element("th", name, scope="row"),
+        element("td", _listed(amounts, "none"), class_="list"),
     )
 
 

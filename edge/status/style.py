@@ -79,6 +79,7 @@ thead th { color: var(--soft); font-weight: 500; font-size: .87rem; white-space:
 tbody th { font-weight: 500; }
 td:last-child, th:last-child { padding-right: 0; }
 .n { text-align: right; white-space: nowrap; }
+.list { text-align: right; }
 .state { white-space: nowrap; font-weight: 600; }
 .hosts { margin-top: .5rem; }
 .hosts tbody th { font-weight: 600; }
