@@ -15,10 +15,11 @@ import asyncio
 import logging
 
 from edge.origin.address import Address
-from edge.origin.connect import Stream, open_stream
+from edge.origin.alarms import Alarms
+from edge.origin.channel import Channel, open_channel
 from edge.origin.errors import OriginBroken, OriginError, UnsendableRequest
 from edge.origin.exchange import REPEATABLE, Connections, Deadlines, Result, Watcher, result_of
-from edge.origin.fastcgi.kept import KeptConnections
+from edge.origin.fastcgi.idle import IdleChannels
 from edge.origin.fastcgi.params import Script, build_params
 from edge.origin.fastcgi.records import (
     KEEP_CONN,
@@ -50,7 +51,8 @@ class FastCGIClient:
         self._logger = logger
         self._names = names or Names(logger)
         self.connections = Connections(lookups=self._names.stats)
-        self._kept = KeptConnections(keep)
+        self._kept = IdleChannels(keep)
+        self._alarms = Alarms()
 
     async def fetch(
         self, address: Address, request: OriginRequest, watcher: Watcher
@@ -88,10 +90,10 @@ class FastCGIClient:
         """The answer on a kept connection; None where there is none, or where it was dead."""
         if request.method not in REPEATABLE:
             return None
-        stream = await self._kept.maybe_take(address)
-        if stream is None:
+        channel = self._kept.maybe_take(address)
+        if channel is None:
             return None
-        response = self._respond(stream, address, request, self._deadlines.total_s, watcher)
+        response = self._respond(channel, address, request, self._deadlines.total_s, watcher)
         try:
             await response.start(wire, request)
         except OriginBroken as failed:
@@ -108,24 +110,25 @@ class FastCGIClient:
     ) -> FastCGIResponse:
         loop = asyncio.get_running_loop()
         started_at = loop.time()
-        stream = await open_stream(address, self._deadlines.connect_s, self._names)
+        channel = await open_channel(address, self._deadlines.connect_s, self._names, self._alarms)
         self.connections.opened += 1
         watcher.connected()
         budget_s = self._deadlines.total_s - (loop.time() - started_at)
-        response = self._respond(stream, address, request, budget_s, watcher)
+        response = self._respond(channel, address, request, budget_s, watcher)
         await response.start(wire, request)
         return response
 
     def _respond(
         self,
-        stream: Stream,
+        channel: Channel,
         address: Address,
         request: OriginRequest,
         budget_s: float,
         watcher: Watcher,
     ) -> FastCGIResponse:
         return FastCGIResponse(
-            stream,
+            channel,
+            asyncio.get_running_loop(),
             address=address,
             is_head=request.method == "HEAD",
             deadlines=self._deadlines,
