@@ -13,6 +13,7 @@ so that the connection can be kept; any other is closed.
 
 import asyncio
 import logging
+from typing import Final
 
 from edge.origin.address import Address
 from edge.origin.alarms import Alarms
@@ -139,14 +140,21 @@ class FastCGIClient:
         )
 
 
+_BEGINS: Final = tuple(
+    Record(
+        RecordType.BEGIN_REQUEST, REQUEST_ID, BeginRequest(Role.RESPONDER, flags).build()
+    ).build()
+    for flags in (0, KEEP_CONN)
+)
+_NO_BODY: Final = build_stream(RecordType.STDIN, REQUEST_ID, b"")
+
+
 def _build_request(request: OriginRequest, script: Script, *, is_kept: bool) -> bytes:
     """BEGIN_REQUEST, PARAMS with their end, and STDIN with its end (also without a body) if its
     content is at hand."""
-    begin = BeginRequest(Role.RESPONDER, KEEP_CONN if is_kept else 0)
-    parts = [
-        Record(RecordType.BEGIN_REQUEST, REQUEST_ID, begin.build()).build(),
-        build_stream(RecordType.PARAMS, REQUEST_ID, build_params(request, script)),
-    ]
+    params = build_stream(RecordType.PARAMS, REQUEST_ID, build_params(request, script))
+    body = b""
     if isinstance(request.body, bytes):
-        parts.append(build_stream(RecordType.STDIN, REQUEST_ID, request.body))
-    return b"".join(parts)
+        content = request.body
+        body = build_stream(RecordType.STDIN, REQUEST_ID, content) if content else _NO_BODY
+    return b"".join((_BEGINS[is_kept], params, body))
