@@ -44,11 +44,13 @@ class Peer:
     clients, of a trusted proxy: those for whom it has spoken, by the bytes in which it said so.
     """
 
-    __slots__ = ("address", "clients", "prefix", "second")
+    __slots__ = ("address", "client", "clients", "prefix", "second")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.clients: dict[bytes, Peer] | None = None
+        # Of one that is no trusted proxy: what an origin is told of it, whatever it says.
+        self.client: object = None
         self.prefix = b""
         self.second = -1
 

@@ -228,6 +228,11 @@ class Connection:
     def on_readable(self, data: bytes = b"") -> None:
         """data: what came behind a preamble, and is dealt with as if it had just been received."""
         if not data:
+            if self._active and self._upload is None:
+                # More, or an end, behind what is being answered: it waits in the kernel. Reading
+                # is paused only here, since most clients say nothing until they have their answer.
+                self._pause_reading()
+                return
             try:
                 data = self._sock.recv(RECEIVE_BYTES)
             except BlockingIOError:
@@ -278,6 +283,7 @@ class Connection:
                     request = parser.requests.popleft()
                     if not request.keep_alive:
                         listener.idle_parser = RequestParser()  # this one takes no more
+                    request.whole = data
                     response = self._answer(request)
                     if response is not None and response.status == 200 and request.keep_alive:
                         listener.handler.learn(data)
@@ -345,9 +351,9 @@ class Connection:
             return response
         self._started = self._listener.loop.time()
         self.deadline = float("inf")  # the handler has deadlines of its own
-        self._pause_reading()
         upload = request.upload
         if upload is not None and not upload.is_complete:
+            self._pause_reading()
             self._upload = upload
             upload.on_taken = self._read_on
             if request.minor and b"expect" in request.fields and not upload.received:

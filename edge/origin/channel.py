@@ -73,7 +73,8 @@ class Channel:
         if not self._is_reading:
             self._is_reading = True
             self._loop.add_reader(self._fd, self._on_readable)
-        waiter = self._waiter = self._loop.create_future()
+        waiter: asyncio.Future[bytes] = self._loop.create_future()
+        self._waiter = waiter
         self.late_at = late_at
         self._alarms.add(self, self._loop)
         try:

@@ -96,6 +96,8 @@ class SendfileClient:
         self, address: Address, request: OriginRequest, watcher: Watcher
     ) -> OriginResponse:
         response = await self._client.fetch(address, request, watcher)
+        if not response.controls:
+            return response
         try:
             commands = parse_commands(response.controls)
             if commands.parts and not self._roots:

@@ -73,10 +73,10 @@ class ReplyParser:
             return self._receive_body(data)
         if not self._block:
             # Nearly every head comes in one piece, and often as the last one came.
-            end = _end_of_usual_block(data)
-            if end:
-                self.head = _known_head(data[:end])
-                return self._receive_body(data[end:])
+            usual = _end_of_usual_block(data)
+            if usual:
+                self.head = _known_head(data[:usual])
+                return self._receive_body(data[usual:])
         self._block += data
         end = self._maybe_end_of_block()
         if end is None:
