@@ -16,10 +16,14 @@ from edge.origin.alarms import Alarms
 from edge.origin.connect import RETRY_AFTER_S
 from edge.origin.errors import OriginOverloaded, OriginRefused, OriginTimeout, Phase
 from edge.origin.names import Names
+from edge.origin.poller import Poller
 
 READ_BYTES: Final = 64 * 1024
 # What may be written ahead of the peer before drain() waits.
 WRITE_AHEAD_BYTES: Final = 64 * 1024
+# Plain numbers and the plain type: the library's flags and its wrapper cost as much as the call.
+_UNIX: Final = int(socket.AF_UNIX)
+_STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
 class Channel:
@@ -27,16 +31,21 @@ class Channel:
 
     __slots__ = (
         "_alarms", "_failure", "_fd", "_has_ended", "_is_reading", "_is_writing", "_loop",
-        "_on_event", "_sock", "_unsent", "_waiter", "_writable", "late_at",
+        "_on_event", "_poller", "_sock", "_unsent", "_waiter", "_writable", "late_at",
     )  # fmt: skip
 
     def __init__(
-        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, alarms: Alarms
+        self,
+        sock: socket.SocketType,
+        loop: asyncio.AbstractEventLoop,
+        alarms: Alarms,
+        poller: Poller,
     ) -> None:
         self._sock = sock
         self._fd = sock.fileno()
         self._loop = loop
         self._alarms = alarms
+        self._poller = poller
         self._waiter: asyncio.Future[bytes] | None = None
         self._failure: Exception | None = None
         self._has_ended = False
@@ -72,7 +81,7 @@ class Channel:
             raise TimeoutError
         if not self._is_reading:
             self._is_reading = True
-            self._loop.add_reader(self._fd, self._on_readable)
+            self._poller.add(self._fd, self._on_readable, self._loop)
         waiter: asyncio.Future[bytes] = self._loop.create_future()
         self._waiter = waiter
         self.late_at = late_at
@@ -106,7 +115,7 @@ class Channel:
         if waiter is None or waiter.done():
             # It stays in the kernel until somebody wants it.
             self._is_reading = False
-            self._loop.remove_reader(self._fd)
+            self._poller.discard(self._fd)
             return
         try:
             data = self._sock.recv(READ_BYTES)
@@ -123,10 +132,8 @@ class Channel:
     def watch(self, on_event: Callable[[], None], late_at: float) -> None:
         """on_event is called once, when the peer closes, says something, or late_at has come."""
         self._on_event = on_event
-        if self._is_reading:
-            self._loop.remove_reader(self._fd)
         self._is_reading = True
-        self._loop.add_reader(self._fd, on_event)
+        self._poller.add(self._fd, on_event, self._loop)
         self.late_at = late_at
         self._alarms.add(self, self._loop)
 
@@ -135,7 +142,7 @@ class Channel:
         self._on_event = None
         self._alarms.discard(self)
         self._is_reading = False
-        self._loop.remove_reader(self._fd)
+        self._poller.discard(self._fd)
         try:
             self._sock.recv(1, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
@@ -211,7 +218,7 @@ class Channel:
         self._on_event = None
         if self._is_reading:
             self._is_reading = False
-            self._loop.remove_reader(self._fd)
+            self._poller.forget(self._fd)
         if self._unsent or self._is_writing:
             self._stop_writing(ConnectionAbortedError("the exchange was given up"))
         self._fd = -1
@@ -220,10 +227,10 @@ class Channel:
             self._waiter.set_result(b"")
 
 
-def maybe_open_unix(address: Address) -> socket.socket:
+def open_unix(address: Address) -> socket.SocketType:
     """Connected: a connect to a Unix socket is decided at once. Raises OriginOverloaded (full
     backlog), OriginRefused."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock = socket.SocketType(_UNIX, _STREAM)
     try:
         sock.connect(address.path)
     except BlockingIOError as full:
@@ -235,14 +242,17 @@ def maybe_open_unix(address: Address) -> socket.socket:
     return sock
 
 
-async def open_channel(address: Address, timeout_s: float, names: Names, alarms: Alarms) -> Channel:
+async def open_channel(
+    address: Address, timeout_s: float, names: Names, alarms: Alarms, poller: Poller
+) -> Channel:
     """Raises OriginRefused, OriginOverloaded (full backlog), OriginTimeout(CONNECT). The deadline
     holds for resolving and connecting together."""
     loop = asyncio.get_running_loop()
     if address.path:
-        return Channel(maybe_open_unix(address), loop, alarms)
+        return Channel(open_unix(address), loop, alarms, poller)
     try:
-        return Channel(await _open_tcp(address, timeout_s, names, loop), loop, alarms)
+        sock = await _open_tcp(address, timeout_s, names, loop)
+        return Channel(sock, loop, alarms, poller)
     # Also the kernel's own ETIMEDOUT, which is a TimeoutError as well.
     except TimeoutError as late:
         names.doubt(address.host)
@@ -273,7 +283,7 @@ async def _open_tcp(
 
 async def _connect(host: str, port: int, loop: asyncio.AbstractEventLoop) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock = socket.socket(family, _STREAM)
     try:
         # An exchange is one small message each way; Nagle would hold the second one back.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -33,6 +33,7 @@ from edge.origin.fastcgi.records import (
 from edge.origin.fastcgi.response import REQUEST_ID, FastCGIResponse
 from edge.origin.messages import OriginRequest
 from edge.origin.names import Names
+from edge.origin.poller import Poller
 
 
 class FastCGIClient:
@@ -54,6 +55,7 @@ class FastCGIClient:
         self.connections = Connections(lookups=self._names.stats)
         self._kept = IdleChannels(keep)
         self._alarms = Alarms()
+        self._poller = Poller()
 
     async def fetch(
         self, address: Address, request: OriginRequest, watcher: Watcher
@@ -84,6 +86,7 @@ class FastCGIClient:
         """Closes what idles, and ends what is drained or looked up."""
         await self._kept.aclose()
         await self._names.aclose()
+        self._poller.close()
 
     async def _maybe_reuse(
         self, address: Address, request: OriginRequest, wire: bytes, watcher: Watcher
@@ -111,7 +114,9 @@ class FastCGIClient:
     ) -> FastCGIResponse:
         loop = asyncio.get_running_loop()
         started_at = loop.time()
-        channel = await open_channel(address, self._deadlines.connect_s, self._names, self._alarms)
+        channel = await open_channel(
+            address, self._deadlines.connect_s, self._names, self._alarms, self._poller
+        )
         self.connections.opened += 1
         watcher.connected()
         budget_s = self._deadlines.total_s - (loop.time() - started_at)
