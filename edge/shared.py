@@ -272,7 +272,7 @@ class SharedCache:
                 self.marks.discard(source_id)
                 storability = Storability.METHOD  # the reason is this request's
             elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
-                self.marks.add(source_id)
+                self.marks.renew(source_id)
             return await self._pass(request, response, storability, put.method)
         finally:
             await response.aclose()

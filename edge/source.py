@@ -780,26 +780,12 @@ class Sources:
         self, site: Site, source_id: SourceId, record: SourceRecord | None = None
     ) -> OriginRequest:
         """A GET that says nothing of any client. record: what is asked whether it still holds."""
-        path, _, query = source_id.path.partition(QUERY_MARK)
-        target = build_path(path)
         host = site.hosts[0] if site.hosts else self._node.address
-        headers = [("host", host), *marks_of(self._node.name), ACCEPT_ENCODING]
-        if record is not None:
-            headers += conditional_fields(record.validator)
-        return OriginRequest(
-            method="GET",
-            target=f"{target}?{query}" if query else target,
-            path=path,
-            query=query,
-            headers=tuple(headers),
-            host=host,
-            scheme="http",
-            remote_addr=self._node.address,
-            remote_port=0,
-            server_addr=self._node.address,
-            server_port=self._node.port,
-            server_protocol="HTTP/1.1",
-        )
+        neutral = _neutral(self._node, host, source_id.path)
+        if record is None:
+            return neutral
+        conditions = conditional_fields(record.validator)
+        return dataclasses.replace(neutral, headers=(*neutral.headers, *conditions))
 
     async def _renew(
         self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord
@@ -1163,6 +1149,32 @@ def stat_file(docroot: Docroot, path: str) -> FileStatus | None:
         if error.why is Refusal.DIRECTORY:
             return None
         raise
+
+
+@functools.lru_cache(maxsize=4096)
+def _neutral(node: Node, host: str, source: str) -> OriginRequest:
+    """source is the path of a SourceId. Made again and again where nothing may be stored."""
+    path, _, query = source.partition(QUERY_MARK)
+    target = build_path(path)
+    return OriginRequest(
+        method="GET",
+        target=f"{target}?{query}" if query else target,
+        path=path,
+        query=query,
+        headers=_neutral_headers(host, node.name),
+        host=host,
+        scheme="http",
+        remote_addr=node.address,
+        remote_port=0,
+        server_addr=node.address,
+        server_port=node.port,
+        server_protocol="HTTP/1.1",
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _neutral_headers(host: str, name: str) -> Headers:
+    return (("host", host), *marks_of(name), ACCEPT_ENCODING)
 
 
 def source_id_of(site: Site, path: str, query: str) -> SourceId:

@@ -242,17 +242,11 @@ def open_unix(address: Address) -> socket.SocketType:
     return sock
 
 
-async def open_channel(
-    address: Address, timeout_s: float, names: Names, alarms: Alarms, poller: Poller
-) -> Channel:
-    """Raises OriginRefused, OriginOverloaded (full backlog), OriginTimeout(CONNECT). The deadline
-    holds for resolving and connecting together."""
-    loop = asyncio.get_running_loop()
-    if address.path:
-        return Channel(open_unix(address), loop, alarms, poller)
+async def open_tcp(address: Address, timeout_s: float, names: Names) -> socket.SocketType:
+    """Connected. Raises OriginRefused, OriginTimeout(CONNECT). The deadline holds for resolving and
+    connecting together."""
     try:
-        sock = await _open_tcp(address, timeout_s, names, loop)
-        return Channel(sock, loop, alarms, poller)
+        return await _first_that_accepts(address, timeout_s, names)
     # Also the kernel's own ETIMEDOUT, which is a TimeoutError as well.
     except TimeoutError as late:
         names.doubt(address.host)
@@ -262,11 +256,10 @@ async def open_channel(
         raise OriginRefused(f"{address}: {failed}") from failed
 
 
-async def _open_tcp(
-    address: Address, timeout_s: float, names: Names, loop: asyncio.AbstractEventLoop
-) -> socket.socket:
-    """The first of a name's addresses that accepts; each has its share of the time that is left.
-    Raises OSError, TimeoutError."""
+async def _first_that_accepts(address: Address, timeout_s: float, names: Names) -> socket.socket:
+    """Of a name's addresses, each of which has its share of the time that is left. Raises OSError,
+    TimeoutError."""
+    loop = asyncio.get_running_loop()
     late_at = loop.time() + timeout_s
     async with asyncio.timeout_at(late_at):
         hosts = await names.lookup(address.host)

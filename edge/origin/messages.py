@@ -100,14 +100,16 @@ class OriginRequest:
             self.server_protocol,
         )
         _check_headers(self.headers)
-        for name, grammar in _PLACES.items():
-            if grammar.fullmatch(getattr(self, name)) is None:
-                raise _unsendable(name)
+        if _TARGET.fullmatch(self.target) is None:
+            raise _unsendable("target")
+        if _PATH.fullmatch(self.path) is None:
+            raise _unsendable("path")
+        if _QUERY.fullmatch(self.query) is None:
+            raise _unsendable("query")
         if isinstance(self.body, bytes) and len(self.body) > MAX_BODY_BYTES:
             raise UnsendableRequest(f"body is {len(self.body)} bytes, limit {MAX_BODY_BYTES}")
 
 
-_PLACES: Final = {"target": _TARGET, "path": _PATH, "query": _QUERY}
 _WORDS: Final = {
     "method": TOKEN,
     "host": _WORD,

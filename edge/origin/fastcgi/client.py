@@ -17,7 +17,7 @@ from typing import Final
 
 from edge.origin.address import Address
 from edge.origin.alarms import Alarms
-from edge.origin.channel import Channel, open_channel
+from edge.origin.channel import Channel, open_tcp, open_unix
 from edge.origin.errors import OriginBroken, OriginError, UnsendableRequest
 from edge.origin.exchange import REPEATABLE, Connections, Deadlines, Result, Watcher, result_of
 from edge.origin.fastcgi.idle import IdleChannels
@@ -28,6 +28,7 @@ from edge.origin.fastcgi.records import (
     Record,
     RecordType,
     Role,
+    build_short_stream,
     build_stream,
 )
 from edge.origin.fastcgi.response import REQUEST_ID, FastCGIResponse
@@ -71,7 +72,9 @@ class FastCGIClient:
             watcher.closed(Result.UNSENDABLE)
             raise
         try:
-            response = await self._maybe_reuse(address, request, wire, watcher)
+            response = None
+            if self._kept.limit:
+                response = await self._maybe_reuse(address, request, wire, watcher)
             if response is None:
                 response = await self._put(address, request, wire, watcher)
         except OriginError as failed:
@@ -112,14 +115,17 @@ class FastCGIClient:
     async def _put(
         self, address: Address, request: OriginRequest, wire: bytes, watcher: Watcher
     ) -> FastCGIResponse:
+        budget_s, connect_s = self._deadlines.total_s, self._deadlines.connect_s
         loop = asyncio.get_running_loop()
-        started_at = loop.time()
-        channel = await open_channel(
-            address, self._deadlines.connect_s, self._names, self._alarms, self._poller
-        )
+        if address.path:
+            channel = Channel(open_unix(address), loop, self._alarms, self._poller)
+        else:
+            started_at = loop.time()
+            sock = await open_tcp(address, connect_s, self._names)
+            channel = Channel(sock, loop, self._alarms, self._poller)
+            budget_s -= loop.time() - started_at
         self.connections.opened += 1
         watcher.connected()
-        budget_s = self._deadlines.total_s - (loop.time() - started_at)
         response = self._respond(channel, address, request, budget_s, watcher)
         await response.start(wire, request)
         return response
@@ -157,7 +163,7 @@ _NO_BODY: Final = build_stream(RecordType.STDIN, REQUEST_ID, b"")
 def _build_request(request: OriginRequest, script: Script, *, is_kept: bool) -> bytes:
     """BEGIN_REQUEST, PARAMS with their end, and STDIN with its end (also without a body) if its
     content is at hand."""
-    params = build_stream(RecordType.PARAMS, REQUEST_ID, build_params(request, script))
+    params = build_short_stream(RecordType.PARAMS, REQUEST_ID, build_params(request, script))
     body = b""
     if isinstance(request.body, bytes):
         content = request.body

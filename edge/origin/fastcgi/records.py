@@ -83,6 +83,17 @@ def build_stream(type_: RecordType, request_id: int, data: bytes) -> bytes:
     return b"".join((*pieces, Record(type_, request_id).build()))
 
 
+def build_short_stream(type_: RecordType, request_id: int, data: bytes) -> bytes:
+    """build_stream() of what one record holds, with both headers in one go."""
+    length = len(data)
+    padding = -length % 8
+    if not 0 < length <= MAX_CONTENT_BYTES:
+        return build_stream(type_, request_id, data)
+    header = _HEADER.pack(VERSION, type_, request_id, length, padding)
+    end = _HEADER.pack(VERSION, type_, request_id, 0, 0)
+    return b"".join((header, data, bytes(padding), end))
+
+
 @dataclass(frozen=True, slots=True)
 class BeginRequest:
     """Body of BEGIN_REQUEST, section 5.1."""
