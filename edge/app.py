@@ -83,17 +83,14 @@ from edge.renewal import Renewal
 from edge.representation import Representation
 from edge.residency import Residency
 from edge.route import Routes
-from edge.rows import (
-    arrival_rows,
-    bulletin_rows,
-    folder_rows,
-    lease_rows,
-    metric_rows,
-    purge_rows,
-    shared_rows,
-    staleness_rows,
-    worker_rows,
-)
+from edge.rows.arrivals import arrival_rows
+from edge.rows.folders import folder_rows
+from edge.rows.leases import lease_rows
+from edge.rows.node import bulletin_rows, worker_rows
+from edge.rows.purges import purge_rows
+from edge.rows.requests import metric_rows
+from edge.rows.shared import shared_rows
+from edge.rows.staleness import staleness_rows
 from edge.seat import Message, Seat, Word
 from edge.settings import addresses
 from edge.settings.sections import Failures as FailuresSection

@@ -68,7 +68,7 @@ COMPOSED = {
     *("edge.origin.http.client", "edge.origin.cgi", "edge.origin.s3", "edge.origin.sendfile"),
     *("edge.listener", "edge.admin", "edge.handler"),
 }
-COMPOSERS = {"edge.app", "edge.rows", "edge.origins"}
+COMPOSERS = {"edge.app", "edge.rows.cache", "edge.rows.requests", "edge.origins"}
 
 
 def modules() -> dict[str, Path]:
@@ -123,7 +123,8 @@ def why_not(module: str, name: str) -> str:
         return f"only {', '.join(sorted(rooms))} may know it"
     if name in COMPOSED and module not in COMPOSERS and not module.startswith(name):
         return "only edge.app, edge.rows and edge.origins know concrete parts"
-    if name == "edge.metrics" and module not in {"edge.app", "edge.admin", "edge.rows"}:
+    is_row = module.startswith("edge.rows.")
+    if name == "edge.metrics" and not is_row and module not in {"edge.app", "edge.admin"}:
         return "parts count, nobody imports metrics"
     if not is_pure(module) or (module, name) in EXCEPTIONS:
         return ""
