@@ -51,6 +51,7 @@ from edge.deliver import Deliverer
 from edge.downstream import Downstream, make_cache
 from edge.drain import accept_rest, drain, stop_accepting
 from edge.failures import Failures, TimesToLive
+from edge.fetching import Node
 from edge.garbage import Garbage
 from edge.handler import Handler as SiteHandler
 from edge.health import Health
@@ -101,7 +102,8 @@ from edge.settings.sections import Site as SiteSection
 from edge.shared import Exchanged, SharedCache
 from edge.shelf import Shelf
 from edge.site import Site, Sites
-from edge.source import Found, Node, Sources
+from edge.source import Found
+from edge.sources import Sources
 from edge.spellings import Spellings
 from edge.spool import Spool
 from edge.upgrades import Upgrades

@@ -62,12 +62,12 @@ from edge.source import (
     Passed,
     Passing,
     Source,
-    Sources,
     UnderWay,
     Way,
     raise_for_status,
     source_of,
 )
+from edge.sources import Sources
 from edge.spellings import Spellings, url_of
 from edge.upgrades import QUICK_S, Upgrades
 from edge.urls.derivative import BadUrl

@@ -74,7 +74,8 @@ from edge.record import folded
 from edge.refresh import Refreshes
 from edge.request_body import whole_body
 from edge.site import Site
-from edge.source import RETRY_ORIGIN_S, Found, Passing, Sources, Way, slice_of, source_id_of
+from edge.source import RETRY_ORIGIN_S, Found, Passing, Way, slice_of, source_id_of
+from edge.sources import Sources
 from edge.spool import Spool
 from edge.urls.derivative import BadUrl
 from edge.urls.path import split_target
