@@ -72,7 +72,10 @@ COMPOSED = {
     *("edge.origin.http.client", "edge.origin.cgi", "edge.origin.s3", "edge.origin.sendfile"),
     *("edge.listener", "edge.admin", "edge.handler"),
 }
-COMPOSERS = {"edge.app", "edge.rows.cache", "edge.rows.requests", "edge.origins"}
+COMPOSERS = {
+    *("edge.app", "edge.listeners", "edge.origins", "edge.storage"),
+    *("edge.rows.cache", "edge.rows.requests"),
+}
 
 
 def modules() -> dict[str, Path]:
@@ -126,7 +129,7 @@ def why_not(module: str, name: str) -> str:
     if rooms is not None and module not in rooms:
         return f"only {', '.join(sorted(rooms))} may know it"
     if name in COMPOSED and module not in COMPOSERS and not module.startswith(name):
-        return "only edge.app, edge.rows and edge.origins know concrete parts"
+        return f"only {', '.join(sorted(COMPOSERS))} know concrete parts"
     is_row = module.startswith("edge.rows.")
     if name == "edge.metrics" and not is_row and module not in {"edge.app", "edge.admin"}:
         return "parts count, nobody imports metrics"

@@ -1,5 +1,7 @@
 """What the master knows, and what a worker is."""
 
+import importlib.metadata
+import platform
 from collections.abc import Callable, Sequence
 
 from cache.index.interface import Index
@@ -57,3 +59,13 @@ def worker_rows(index: Index, is_leaving: Callable[[], bool]) -> Sequence[Row]:
             single(lambda: int(index.is_degraded)),
         ),
     )
+
+
+def build_info() -> dict[str, str]:
+    """Labels of halftone_build_info."""
+    return {
+        "version": importlib.metadata.version("halftone"),
+        "python": platform.python_version(),
+        "pillow": importlib.metadata.version("pillow"),
+        "uvloop": importlib.metadata.version("uvloop"),
+    }
