@@ -63,13 +63,13 @@ from edge.source import (
     Passed,
     Passing,
     Source,
-    Sources,
     UnderWay,
     Way,
     raise_for_status,
     source_id_of,
     source_of,
 )
+from edge.sources import Sources
 from edge.spellings import Spellings, url_of
 from edge.upgrades import QUICK_S, Upgrades
 from edge.urls.derivative import BadUrl

@@ -3,7 +3,7 @@
     look        the docroot, an original that is known, a stored answer that these fields choose
     ask         one exchange for all who wait for the same; what varies is found once its Vary is
                 known, and what is one client's own is asked for by each
-    keep        an original for everybody is Sources' (source.py); what varies, or is no 200, is
+    keep        an original for everybody is Sources' (sources.py); what varies, or is no 200, is
                 stored here (answers.py); all else is passed on
 
 An answer that may not be stored marks its URL (hit-for-miss): for MARK_S nobody waits behind
@@ -73,7 +73,8 @@ from edge.record import folded
 from edge.refresh import Refreshes
 from edge.request_body import whole_body
 from edge.site import Site
-from edge.source import RETRY_ORIGIN_S, Found, Passing, Sources, Way, slice_of, source_id_of
+from edge.source import RETRY_ORIGIN_S, Found, Passing, Way, slice_of, source_id_of
+from edge.sources import Sources
 from edge.spool import Spool
 from edge.urls.derivative import BadUrl
 from edge.urls.path import split_target

@@ -32,6 +32,7 @@ from cache.store import Store
 from edge.clock import Clock
 from edge.deliver import Deliverer
 from edge.failures import Failures, TimesToLive
+from edge.fetching import Node
 from edge.handler import Handler
 from edge.http.body import FileSlice
 from edge.http.messages import Request, Response
@@ -51,7 +52,8 @@ from edge.representation import Representation
 from edge.route import Routes
 from edge.shelf import Shelf
 from edge.site import Site, Sites
-from edge.source import Found, Node, Sources
+from edge.source import Found
+from edge.sources import Sources
 from edge.spool import Spool
 from edge.upgrades import Upgrades
 from edge.urls.grammars import make_grammars
