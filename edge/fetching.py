@@ -47,7 +47,7 @@ ACCEPT_ENCODING: Final = ("accept-encoding", "identity")
 log = logging.getLogger("halftone.source")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Node:
     """What the node says of itself to an origin."""
 

@@ -67,6 +67,7 @@ from edge.http.ip import maybe_ip
 from edge.http.messages import Request, Response
 from edge.http.request_control import parse_request_control
 from edge.http.vary import vary_names
+from edge.http.writer import BODILESS_STATUSES
 from edge.origin.errors import OriginBroken, OriginError
 from edge.origin.messages import OriginRequest
 from edge.record import folded
@@ -274,7 +275,11 @@ class SharedCache:
                 storability = Storability.METHOD  # the reason is this request's
             elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
                 self.marks.renew(source_id)
-            return await self._pass(request, response, storability, put.method)
+            body = response.maybe_all()
+            if body is None or put.method == "HEAD":
+                return await self._pass(request, response, storability, put.method)
+            self.stats.passed += 1
+            return self._pass_all(request, response, storability, body)
         finally:
             await response.aclose()
 
@@ -698,6 +703,20 @@ class SharedCache:
         fields = passed_fields_of(headers, self._name)
         return self._deliverer.pass_on(
             request, status, fields, passed.body, cache_status, length, has_via=True
+        )
+
+    def _pass_all(
+        self, request: Request, response: Incoming, storability: Storability, body: bytes
+    ) -> Response:
+        """The answer to a GET that was there at once."""
+        status = response.status
+        word = "request" if storability in OF_THE_REQUEST else storability.value
+        cache_status = build_forward(self._name, Forward.URI_MISS, status=status, detail=word)
+        if status in BODILESS_STATUSES:
+            return self._writer.bare(request, status, response.headers, None, cache_status)
+        fields = passed_fields_of(response.headers, self._name)
+        return self._deliverer.pass_on(
+            request, status, fields, body, cache_status, len(body), has_via=True
         )
 
     def _respond(

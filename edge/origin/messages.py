@@ -169,6 +169,10 @@ class OriginResponse(Protocol):
     def is_cacheable(self) -> bool:
         """True once the body came to a clean end and nothing about the exchange was odd."""
 
+    def maybe_all(self) -> bytes | None:
+        """The body, where all of it came with the head and is in memory; then nothing is left to be
+        read, or closed. None: read() tells."""
+
     async def read(self) -> bytes:
         """The next piece; b"" at the clean end. Raises OriginTruncated, OriginTimeout, and
         BodyUnreadable while a request body is still on its way."""

@@ -260,6 +260,9 @@ class FileResponse:
         self._is_closed = False
         self._has_changed = False
 
+    def maybe_all(self) -> bytes | None:
+        return None
+
     @property
     def is_cacheable(self) -> bool:
         """Read to its end, and no file was written to meanwhile."""
@@ -312,6 +315,9 @@ class _Retold:
     @property
     def is_cacheable(self) -> bool:
         return self._response.is_cacheable
+
+    def maybe_all(self) -> bytes | None:
+        return self._response.maybe_all()
 
     async def read(self) -> bytes:
         return await self._response.read()

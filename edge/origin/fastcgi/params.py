@@ -42,19 +42,17 @@ def _build_length(length: int) -> bytes:
     return (length | 1 << 31).to_bytes(4, "big")
 
 
-# All that a request needs but for the odd cookie.
 _SHORT_LENGTHS: Final = tuple(_build_length(length) for length in range(_LONG))
 
 
 def build_pairs(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
-    # Some thirty pairs a request.
     parts: list[bytes] = []
     for name, value in pairs:
-        for text in (name, value):
-            length = len(text)
-            parts.append(_SHORT_LENGTHS[length] if length < _LONG else _build_length(length))
-        parts.append(name)
-        parts.append(value)
+        long, short = len(name), len(value)
+        if long < _LONG and short < _LONG:  # all that a request needs but for the odd cookie
+            parts += (_SHORT_LENGTHS[long], _SHORT_LENGTHS[short], name, value)
+        else:
+            parts += (_build_length(long), _build_length(short), name, value)
     return b"".join(parts)
 
 
@@ -86,7 +84,7 @@ def _parse_length(block: bytes, at: int) -> tuple[int, int]:
     return int.from_bytes(block[at : at + 4], "big") & _MAX_LENGTH, at + 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Script:
     """The application as its own host sees it. extra is sent last and may override nothing.
 
@@ -118,8 +116,8 @@ class _Block(NamedTuple):
 
 def build_params(request: OriginRequest, script: Script) -> bytes:
     """The content of the PARAMS stream. Raises UnsendableRequest."""
-    own, *blocks = _variables(request, script)
-    block = b"".join((build_pairs(own), *(each.wire for each in blocks)))
+    own, around, fields, constants = _variables(request, script)
+    block = b"".join((build_pairs(own), around.wire, fields.wire, constants.wire))
     if len(block) > MAX_PARAMS_BYTES:
         raise UnsendableRequest(f"parameters are {len(block)} bytes, limit {MAX_PARAMS_BYTES}")
     return block

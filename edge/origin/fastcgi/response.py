@@ -31,7 +31,7 @@ from edge.origin.fastcgi.records import (
     RecordReader,
     RecordType,
 )
-from edge.origin.fastcgi.reply import ReplyHead, ReplyParser
+from edge.origin.fastcgi.reply import ReplyParser
 from edge.origin.fastcgi.stderr import StderrLines
 from edge.origin.fastcgi.upload import Upload
 from edge.origin.messages import Headers, OriginRequest
@@ -62,7 +62,8 @@ class FastCGIResponse:
     __slots__ = (
         "_address", "_budget_s", "_channel", "_deadlines", "_failure", "_has_begun", "_has_stdout",
         "_is_closed", "_is_ended", "_is_suspect", "_kept", "_logger", "_loop", "_ready", "_records",
-        "_reply", "_stderr", "_upload", "_wait", "_watcher",
+        "_reply", "_stderr", "_upload", "_wait", "_watcher", "content_length", "controls",
+        "headers", "local_redirect", "status",
     )  # fmt: skip
 
     def __init__(
@@ -98,31 +99,12 @@ class FastCGIResponse:
         self._is_ended = False
         self._is_closed = False
         self._is_suspect = False
-
-    @property
-    def _head(self) -> ReplyHead:
-        assert self._reply.head is not None, "start() has not returned"
-        return self._reply.head
-
-    @property
-    def status(self) -> int:
-        return self._head.status
-
-    @property
-    def headers(self) -> Headers:
-        return self._head.headers
-
-    @property
-    def content_length(self) -> int | None:
-        return self._head.content_length
-
-    @property
-    def local_redirect(self) -> str | None:
-        return self._head.local_redirect
-
-    @property
-    def controls(self) -> Headers:
-        return self._head.controls
+        # The head, from the return of start() on. Plain attributes: they are asked for ten times.
+        self.status = 0
+        self.headers: Headers = ()
+        self.content_length: int | None = None
+        self.local_redirect: str | None = None
+        self.controls: Headers = ()
 
     @property
     def is_cacheable(self) -> bool:
@@ -142,12 +124,27 @@ class FastCGIResponse:
                 ends = (self._channel, self._channel)
                 self._upload = Upload(ends, _frame, request.body, self._note_upload)
             began_at = self._loop.time()
-            while self._reply.head is None:
+            while (head := self._reply.head) is None:
                 await self._receive(Phase.FIRST_BYTE, began_at)
         except BaseException:
             self._is_closed = True
             self._hang_up()
             raise
+        self.status = head.status
+        self.headers = head.headers
+        self.content_length = head.content_length
+        self.local_redirect = head.local_redirect
+        self.controls = head.controls
+
+    def maybe_all(self) -> bytes | None:
+        """The body, where all of it came with the head; the exchange is then over, as after the
+        last read()."""
+        if not self._is_ended or self._failure is not None or self._is_closed:
+            return None
+        data = b"".join(self._ready)
+        self._ready.clear()
+        self._close(Result.ANSWERED)
+        return data
 
     async def read(self) -> bytes:
         try:
@@ -243,8 +240,20 @@ class FastCGIResponse:
 
         Before the head faults are raised; behind it they are kept in _failure.
         """
-        data = await self._read_socket(phase, began_at)
+        waits_from = self._loop.time()
+        wait = _Wait(phase, began_at, waits_from + self._budget_s)
+        if self._upload is not None:
+            self._wait = wait
         try:
+            data = await self._channel.read(self._late_at(wait)[0])
+        except TimeoutError as late:
+            awaited = self._late_at(wait)[1]
+            raise OriginTimeout(f"{self._address}: no answer in time", awaited) from late
+        finally:
+            self._wait = None
+            self._budget_s -= self._loop.time() - waits_from
+        try:
+            # The connection is gone, cleanly or not: without END_REQUEST both are faults.
             if not data:
                 raise self._early_close()
             self._has_begun = True
@@ -259,21 +268,6 @@ class FastCGIResponse:
             return
         if self._is_ended and self._records.pending_bytes:
             self._suspect(f"{self._records.pending_bytes} bytes behind the end of the answer")
-
-    async def _read_socket(self, phase: Phase, began_at: float) -> bytes:
-        """b"" when the connection is gone, cleanly or not: without END_REQUEST both are faults."""
-        waits_from = self._loop.time()
-        wait = _Wait(phase, began_at, waits_from + self._budget_s)
-        if self._upload is not None:
-            self._wait = wait
-        try:
-            return await self._channel.read(self._late_at(wait)[0])
-        except TimeoutError as late:
-            awaited = self._late_at(wait)[1]
-            raise OriginTimeout(f"{self._address}: no answer in time", awaited) from late
-        finally:
-            self._wait = None
-            self._budget_s -= self._loop.time() - waits_from
 
     def _late_at(self, wait: _Wait) -> tuple[float, Phase]:
         """While a body goes up each piece of it is progress; the wait for an answer begins with
