@@ -496,16 +496,18 @@ class Handler:
     def _terms(self, request: Request, peer: Peer, site: Site, mark: Mark | None) -> Terms:
         return Terms(self._address_of(request, peer), site.looks.inputs, mark)
 
-    async def _find_for(self, request: Request, peer: Peer, route: Route) -> Found | Response:
+    def _find_for(self, request: Request, peer: Peer, route: Route) -> Awaitable[Found | Response]:
+        # No coroutine of its own: each one that only waits for another is a microsecond.
         if self._shared is None or not _is_shared(route):
-            return await self._find(route)
+            return self._find(route)
         if request.whole:
             self._repeats.learn(request.whole, request)
+            self.learn(request.whole)
         client = self._client_of(request, peer)
         path, source_id = route.derivative.source, route.source_id
         if source_id is None:
             source_id = route.source_id = source_id_of(route.site, path, route.query)
-        return await self._shared.get(request, client, route.site, source_id, path, route.query)
+        return self._shared.get(request, client, route.site, source_id, path, route.query)
 
     async def _find(self, route: Route) -> Found:
         """The source, trying the endings of a grammar that names originals without one."""

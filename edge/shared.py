@@ -17,7 +17,7 @@ import functools
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
@@ -193,7 +193,25 @@ class SharedCache:
 
     # GET and HEAD
 
-    async def get(
+    def get(
+        self,
+        request: Request,
+        client: Client,
+        site: Site,
+        source_id: SourceId,
+        path: str,
+        query: str,
+    ) -> Awaitable[Response | Found]:
+        """A Found is an original, or on its way to be one. source_id is of site, path and query.
+        Raises what Sources.open() raises, and LoopDetected, NotCached."""
+        if source_id in self.marks and self._is_nowhere(site, source_id):
+            asking = self._asking(request, client, keep=OF_THE_CACHE)
+            if not asking.control.only_if_cached:
+                self.stats.marked += 1
+                return self._get_marked(request, asking, site, source_id)
+        return self._get(request, client, site, source_id, path, query)
+
+    async def _get(
         self,
         request: Request,
         client: Client,
@@ -202,13 +220,6 @@ class SharedCache:
         path: str,
         query: str,
     ) -> Response | Found:
-        """A Found is an original, or on its way to be one. source_id is of site, path and query.
-        Raises what Sources.open() raises, and LoopDetected, NotCached."""
-        if source_id in self.marks and self._is_nowhere(site, source_id):
-            asking = self._asking(request, client, keep=OF_THE_CACHE)
-            if not asking.control.only_if_cached:
-                self.stats.marked += 1
-                return await self._get_marked(request, asking, site, source_id)
         asking = self._asking(request, client)
         if asking.control.only_if_cached:
             return await self._get_kept(request, asking, site, source_id, path)
@@ -263,6 +274,7 @@ class SharedCache:
         if request.method == b"HEAD":
             put = dataclasses.replace(put, method="HEAD")
         response = Incoming(await site.origin.fetch(put))
+        is_open = True
         try:
             if response.local_redirect is not None:
                 raise OriginBroken("redirects inside an origin are not followed")
@@ -275,13 +287,15 @@ class SharedCache:
                 storability = Storability.METHOD  # the reason is this request's
             elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
                 self.marks.renew(source_id)
-            body = response.maybe_all()
-            if body is None or put.method == "HEAD":
+            body = response.maybe_all() if put.method == "GET" else None
+            if body is None:
                 return await self._pass(request, response, storability, put.method)
+            is_open = False
             self.stats.passed += 1
             return self._pass_all(request, response, storability, body)
         finally:
-            await response.aclose()
+            if is_open:
+                await response.aclose()
 
     def _asking(
         self, request: Request, client: Client, keep: frozenset[str] = frozenset()

@@ -190,7 +190,7 @@ class OriginPool:
     def _maybe_assign(self, request: OriginRequest, excluding: Host | None = None) -> Lease | None:
         if len(self.hosts) == 1 and excluding is None:
             only = self.hosts[0]
-            if only.state is HostState.RUNNING and only.has_room:
+            if only.state is HostState.RUNNING and only.load < only.limit.value:
                 return self._lease(only, self._clock(), is_probe=False)
         free = [host for host in self.hosts if host is not excluding and host.has_room]
         for is_backup in (False, True):

@@ -97,13 +97,11 @@ class ReplyParser:
                 f"reply ended after {len(self._block)} bytes without the end of its header block"
             )
         length = self.head.content_length
-        if length is None or self._has_no_body or self._received_bytes >= length:
+        if length is None or self._is_head or self._received_bytes >= length:
+            return
+        if self.head.is_bodiless:
             return
         raise OriginTruncated(f"body is {self._received_bytes} of {length} bytes")
-
-    @property
-    def _has_no_body(self) -> bool:
-        return self._is_head or (self.head is not None and self.head.is_bodiless)
 
     def _maybe_end_of_block(self) -> int | None:
         """Index behind the empty line. Each line is looked at once, however the block is cut."""
@@ -115,12 +113,13 @@ class ReplyParser:
         return None
 
     def _receive_body(self, data: bytes) -> bytes:
-        assert self.head is not None
+        head = self.head
+        assert head is not None
         # Scripts that write a body for HEAD are common and harmless (RFC 3875 section 4.3.2).
-        if self._has_no_body:
+        if self._is_head or head.status in _BODILESS:
             return b""
-        if self.head.content_length is not None:
-            room = self.head.content_length - self._received_bytes
+        if head.content_length is not None:
+            room = head.content_length - self._received_bytes
             if len(data) > room:
                 self.has_excess = True
                 data = data[:room]
