@@ -40,6 +40,8 @@ RECEIVE_BYTES: Final = 8 * 1024
 # One sendfile call's worth: large enough that a fast reader costs few calls, small enough that one
 # connection does not keep the loop from the others.
 SENDFILE_BYTES: Final = 2 * 1024 * 1024
+# Answers below this size are sent from one buffer.
+SHORT_BYTES: Final = 8 * 1024
 # Files from this size on leave apart from their heads.
 MORE_BYTES: Final = 64 * 1024
 # How long, and how much, is read from a client that we have stopped listening to, so that a reset
@@ -451,9 +453,12 @@ class Connection:
         self._unsent = len(head) + response.length
         # The common case in one call: a head and a small body, all of it taken by the kernel.
         if not body or (len(body) == 1 and type(body[0]) is bytes):
-            buffers = [head, *body]
+            data = body[0] if body else b""
+            assert isinstance(data, bytes)
+            # Copying what is short costs less than a vector of buffers.
+            wire = head + data if len(data) < SHORT_BYTES else b""
             try:
-                sent = self._sock.sendmsg(buffers)  # type: ignore[arg-type]
+                sent = self._sock.send(wire) if wire else self._sock.sendmsg((head, data))
             except BlockingIOError:
                 sent = 0
             except OSError as error:
@@ -463,7 +468,7 @@ class Connection:
             if not self._unsent:
                 self._finish()
                 return
-            self._out = deque([memoryview(b"".join(buffers))[sent:]])  # type: ignore[arg-type]
+            self._out = deque([memoryview(wire or head + data)[sent:]])
         else:
             self._out = deque([head, *body])
         self._flush()

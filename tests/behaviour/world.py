@@ -160,6 +160,7 @@ class Farm:
         self.origin = Origin()
         self.renderer = Renderer()
         self.threads = ThreadPoolExecutor(2)
+        self.has_docroot = True  # or the origin has everything
         self.docroot = folder / "docroot"
         self.docroot.mkdir()
         (self.docroot / "pets").mkdir()
@@ -244,7 +245,7 @@ class FarmNode:
         site = Site(
             name=SITE,
             hosts=(),
-            docroot=Docroot(str(farm.docroot)),
+            docroot=Docroot(str(farm.docroot)) if farm.has_docroot else None,
             origin=farm.origin,  # type: ignore[arg-type]
             grammars=make_grammars(["query"]),
             extensions=(),
