@@ -1,6 +1,6 @@
 """docs/metrics.md, written from the rows themselves: python -m tests.metrics_page
 
-Every row of edge/rows.py under the first sentences of the function that makes it. Read from the
+Every row of edge/rows/ under the first sentences of the function that makes it. Read from the
 source, because which rows a node has depends on its configuration.
 """
 
@@ -11,7 +11,23 @@ from pathlib import Path
 from typing import Final
 
 PAGE: Final = "docs/metrics.md"
-MODULES: Final = ("edge.rows", "edge.gauges", "edge.metrics")
+# In the order of the page.
+ROWS: Final = (
+    *(
+        "node",
+        "now",
+        "folders",
+        "requests",
+        "staleness",
+        "index",
+        "cache",
+        "rungs",
+        "purges",
+        "shared",
+    ),
+    *("origins", "resizer", "arrivals", "leases"),
+)
+MODULES: Final = (*(f"edge.rows.{name}" for name in ROWS), "edge.metrics")
 KINDS: Final = {
     "Counter": "counter",
     "Gauge": "gauge",
@@ -52,12 +68,8 @@ def rows(function: ast.AST, names: dict[str, object]) -> Iterator[tuple[str, str
         labels = ast.literal_eval(rest[0]) if kind != "Histogram" else ()
         # A name that other parts know, too, stands in a constant.
         stem = names[name.id] if isinstance(name, ast.Name) else ast.literal_eval(name)
-        yield (
-            f"{stem}{SUFFIXES.get(kind, '')}",
-            KINDS[kind],
-            ", ".join(labels),
-            ast.literal_eval(text),
-        )
+        suffix = SUFFIXES.get(kind, "")
+        yield f"{stem}{suffix}", KINDS[kind], ", ".join(labels), ast.literal_eval(text)
 
 
 def sections(repository: Path) -> Iterator[str]:

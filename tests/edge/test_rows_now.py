@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from edge.counts import MAX_LABEL, Counts
-from edge.gauges import host_rows, listener_rows, ratio_rows, recent_rows, room_rows
 from edge.metrics import Row
 from edge.origin.address import Address
 from edge.origin.exchange import Result
 from edge.origin.pool import MAX_RETRIES_SAVED, OriginPool
 from edge.recent import Recent
+from edge.rows.now import host_rows, listener_rows, ratio_rows, recent_rows, room_rows
 from edge.site import Sites
 from edge.status.names import HIT_RATIO, LAST_MINUTE
 from tests.edge.origin.asking import GET
