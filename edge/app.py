@@ -66,10 +66,9 @@ from edge.origin.balance import Balance
 from edge.origin.errors import DocrootFailed
 from edge.origin.exchange import Client
 from edge.origin.files import Docroot
-from edge.origin.messages import OriginRequest
 from edge.origin.pool import OriginPool
 from edge.origin.probe import Prober
-from edge.origins import CannotBuild, build_client, hosts_of
+from edge.origins import CannotBuild, build_client, hosts_of, probe_request_of
 from edge.policy.forwarded import TrustedProxies
 from edge.policy.looks import Looks
 from edge.policy.negotiation import Negotiation
@@ -600,12 +599,13 @@ class App:
             backups=[Address.parse(str(host)) for host in section.backup],
             weights={Address.parse(name): weight for name, weight in section.weights},
             max_per_host=section.max_per_host,
+            total_s=section.total_timeout,
         )
         if section.probe is not None:
             prober = Prober(
                 origin,
                 client,
-                _probe_request(section.probe),
+                probe_request_of(section, section.probe),
                 interval_s=section.probe_interval,
                 timeout_s=section.probe_timeout,
                 chance=self._chance.random,
@@ -731,23 +731,6 @@ def _node_of(name: str, sock: socket.socket) -> Node:
             return Node(name, host, port)
         case _:
             return Node(name, "127.0.0.1", 0)
-
-
-def _probe_request(path: str) -> OriginRequest:
-    return OriginRequest(
-        method="GET",
-        target=path,
-        path=path,
-        query="",
-        headers=(("User-Agent", "halftone-probe"),),
-        host="localhost",
-        scheme="http",
-        remote_addr="127.0.0.1",
-        remote_port=0,
-        server_addr="127.0.0.1",
-        server_port=80,
-        server_protocol="HTTP/1.1",
-    )
 
 
 def _build_site(section: SiteSection, origins: dict[str, OriginPool]) -> Site:

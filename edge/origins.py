@@ -18,9 +18,14 @@ from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.fastcgi.params import Script
 from edge.origin.files import Docroot
 from edge.origin.http.client import HttpClient, Tls
-from edge.origin.s3 import Bucket, S3Client
+from edge.origin.messages import OriginRequest
+from edge.origin.s3.bucket import Bucket
+from edge.origin.s3.client import S3Client
 from edge.origin.sendfile import SendfileClient
 from edge.settings.sections import Origin, OriginKind
+
+# Idle connections at the least: one to storage takes a place from nobody, and most have TLS.
+KEPT_TO_STORAGE: Final = 16
 
 
 class CannotBuild(Exception):
@@ -33,10 +38,7 @@ def hosts_of(section: Origin) -> list[Address]:
         case OriginKind.CGI:
             return [Program(path=section.script_filename or "")]
         case OriginKind.S3:
-            endpoint = section.s3.endpoint
-            if endpoint is not None:
-                return [Address(endpoint.address.host, endpoint.address.port)]
-            return [Address(f"s3.{section.s3.region}.amazonaws.com", 443)]
+            return [_bucket(section).address]
         case _:
             return [Address.parse(str(host)) for host in section.hosts]
 
@@ -59,6 +61,24 @@ def build_client(
     return SendfileClient(client, roots, threads=threads, wall=wall, logger=logger)
 
 
+def probe_request_of(section: Origin, path: str) -> OriginRequest:
+    """Of an object its head is enough; of an application only an answer that it makes."""
+    return OriginRequest(
+        method="HEAD" if section.kind is OriginKind.S3 else "GET",
+        target=path,
+        path=path,
+        query="",
+        headers=(("User-Agent", "halftone-probe"),),
+        host="localhost",
+        scheme="http",
+        remote_addr="127.0.0.1",
+        remote_port=0,
+        server_addr="127.0.0.1",
+        server_port=80,
+        server_protocol="HTTP/1.1",
+    )
+
+
 def _build_fastcgi(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:
     return FastCGIClient(_script(section), deadlines, logger, keep=section.keep_connections)
 
@@ -74,8 +94,15 @@ def _build_cgi(section: Origin, deadlines: Deadlines, logger: logging.Logger) ->
 
 
 def _build_s3(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:
+    bucket = _bucket(section)
+    tls = Tls(_tls_context(section), section.tls_name or "") if bucket.is_tls else None
+    keep = max(section.keep_connections, KEPT_TO_STORAGE)
+    return S3Client(HttpClient(deadlines, logger, keep=keep, tls=tls), bucket, deadlines, logger)
+
+
+def _bucket(section: Origin) -> Bucket:
     s3 = section.s3
-    bucket = Bucket(
+    return Bucket(
         name=s3.bucket or "",
         prefix=s3.prefix,
         region=s3.region,
@@ -83,8 +110,8 @@ def _build_s3(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> 
         access_key=s3.access_key,
         secret_key=s3.secret_key.reveal(),
         is_anonymous=s3.anonymous,
+        is_virtual_host=s3.virtual_host,
     )
-    return S3Client(bucket, deadlines, logger)
 
 
 _BUILDERS: Final[dict[OriginKind, Callable[[Origin, Deadlines, logging.Logger], Client]]] = {

@@ -12,12 +12,14 @@ from edge.origin.address import Address
 from edge.origin.errors import (
     OriginBroken,
     OriginError,
+    OriginOverloaded,
     OriginRefused,
     OriginTimeout,
     OriginTruncated,
     Phase,
 )
 from edge.origin.exchange import Deadlines, Result
+from edge.origin.http.client import HttpClient, Tls
 from edge.origin.messages import OriginRequest
 from tests.edge.origin.asking import GET, HEAD, LOGGER, LOOPS, PATIENT, POST, Witness, read_all, run
 from tests.peers.http import Behaviour, HttpPeer, Manners, http_peer
@@ -27,7 +29,8 @@ from tests.peers.sockets import black_hole, refusing
 pytest.importorskip("obstore")
 pytest.importorskip("moto")
 
-from edge.origin.s3 import Bucket, S3Client
+from edge.origin.s3.bucket import Bucket
+from edge.origin.s3.client import S3Client
 
 DATA = os.urandom(3_000_000)
 SMALL = b"0123456789"
@@ -54,6 +57,11 @@ def bucket(endpoint: str) -> Bucket:
     return Bucket("pics", "originals", "us-east-1", endpoint, "id", "SECRET")
 
 
+def client_at(address: Address, deadlines: Deadlines = PATIENT) -> S3Client:
+    http = HttpClient(deadlines, LOGGER)
+    return S3Client(http, bucket(f"http://{address}"), deadlines, LOGGER)
+
+
 @dataclasses.dataclass
 class Outcome:
     body: bytes = b""
@@ -69,7 +77,7 @@ async def ask(
     address: Address, path: str, request: OriginRequest = GET, deadlines: Deadlines = PATIENT
 ) -> Outcome:
     outcome = Outcome()
-    client = S3Client(bucket(f"http://{address}"), deadlines, LOGGER)
+    client = client_at(address, deadlines)
     try:
         asked = dataclasses.replace(request, path=path)
         response = await client.fetch(address, asked, outcome.witness)
@@ -106,7 +114,7 @@ def test_an_object_is_an_answer(at: Address, loop: str) -> None:
     assert outcome.fields.pop("last-modified").endswith(" GMT")
     assert outcome.fields == {
         "cache-control": "max-age=60", "content-disposition": "inline", "content-language": "pl",
-        "content-type": "image/jpeg",
+        "content-type": "image/jpeg", "accept-ranges": "bytes",
     }  # fmt: skip
     assert outcome.is_cacheable
     assert (outcome.witness.connects, outcome.witness.results) == (1, [Result.ANSWERED])
@@ -264,7 +272,7 @@ def test_nobody_there() -> None:
 
 def test_an_answer_that_is_left(at: Address) -> None:
     async def main() -> None:
-        client, witness = S3Client(bucket(f"http://{at}"), PATIENT, LOGGER), Witness()
+        client, witness = client_at(at), Witness()
         request = dataclasses.replace(GET, path="/large.bin")
         response = await client.fetch(at, request, witness)
         await response.read()
