@@ -1,5 +1,5 @@
-"""A server that speaks S3 (moto's), as a process on loopback; and what it does not look at: whether a
-request is signed (Signature Version 4 in the query, as Amazon describes it)."""
+"""A server that speaks S3 (moto's), as a process on loopback; and what that does not look at: is a
+request signed (Signature Version 4 in the query, as Amazon describes it)?"""
 
 import contextlib
 import hashlib
@@ -77,7 +77,7 @@ def is_signed(seen: Seen, secret: str) -> bool:
         (seen.method, path, "&".join(sorted(pairs)), host, "host", "UNSIGNED-PAYLOAD")
     )
     digest = hashlib.sha256(canonical.encode()).hexdigest()
-    scope = "/".join((day, region, service, end))
+    scope = f"{day}/{region}/{service}/{end}"
     text = "\n".join(("AWS4-HMAC-SHA256", told["X-Amz-Date"], scope, digest))
     key = b"AWS4" + secret.encode()
     for word in (day, region, service, end, text):

@@ -1,7 +1,7 @@
 """A bucket: where it listens, and what its objects are called. Pure.
 
-    https://s3.eu-west-1.amazonaws.com/pics/originals/a.jpg     path style
-    https://pics.s3.eu-west-1.amazonaws.com/originals/a.jpg     virtual host style
+https://s3.eu-west-1.amazonaws.com/pics/originals/a.jpg     path style
+https://pics.s3.eu-west-1.amazonaws.com/originals/a.jpg     virtual host style
 """
 
 from dataclasses import dataclass, field

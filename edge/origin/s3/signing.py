@@ -1,5 +1,5 @@
 """Signs requests for objects, by obstore (the extra s3), which knows where credentials come from:
-the settings, the environment (AWS_ACCESS_KEY_ID and kin), a role of the machine or of its container.
+the settings, the environment (AWS_ACCESS_KEY_ID and kin), the role of a machine or a container.
 
 The signature stands in the URL, for the method and the host alone: preconditions and Range can go
 with it. obstore asks nobody but who hands out a role's credentials.
