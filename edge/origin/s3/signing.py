@@ -72,7 +72,6 @@ def _open_store(bucket: Bucket, deadlines: Deadlines) -> "S3Store":
             "region": bucket.region,
             "endpoint": bucket.base,
             "virtual_hosted_style_request": bucket.is_virtual_host,
-            "skip_signature": False,
         },
         client_options={
             "allow_http": True,
