@@ -163,6 +163,10 @@ def _check_s3(origin: Origin, where: Path, report: Report) -> None:
         report((*where, "s3", "access_key"), "and secret_key need each other")
     if s3.anonymous and s3.access_key:
         report((*where, "s3", "anonymous"), "signs nothing, and there is an access_key")
+    if origin.probe is not None and any(
+        part in ("", ".", "..") for part in origin.probe[1:].split("/")
+    ):
+        report((*where, "probe"), f'names no object, as kind = "s3" needs it: {origin.probe}')
     if s3.virtual_host:
         _check_virtual_host(s3, (*where, "s3", "virtual_host"), report)
 

@@ -610,9 +610,9 @@ class Origin:
     )
     probe: str | None = optional(
         Written(_parse_probe, "a path like /health"),
-        "Path that every host is asked for (GET, of s3 HEAD: a key), with and without other"
-        " traffic. One that twice in a row answers 500 or above, or not in time, is held down until"
-        " it answers again, if others are left. Without it connects alone tell.",
+        "Path that every host is asked for (GET; of s3 the first byte of an object), with and"
+        " without other traffic. One that twice in a row answers 500 or above, or not in time, is"
+        " held down until it answers again, if others are left. Without it connects alone tell.",
         example='"/health"',
     )
     probe_interval: float = setting(
