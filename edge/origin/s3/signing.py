@@ -42,7 +42,7 @@ class Signer:
                     self._store, "HEAD" if method == "HEAD" else "GET", key, EXPIRES
                 )
                 return str(signed)
-        except TypeError:
+        except (TypeError, ValueError):
             return None
         except TimeoutError as late:
             why = f"no credentials to sign with in {self._late_s:g} s"

@@ -11,13 +11,15 @@ import pytest
 
 from edge.origin.errors import OriginError, OriginTimeout, OriginTruncated, Phase
 from edge.origin.exchange import Client, Deadlines, Result
+from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.host import Host, HostState
 from edge.origin.http.client import HttpClient
 from edge.origin.pool import MAX_RETRIES_SAVED, OriginPool
 from edge.origin.resuming import MAX_RESUMPTIONS
 from edge.origin.s3.bucket import Bucket
 from edge.origin.s3.client import S3Client
-from tests.edge.origin.asking import GET, LOGGER, LOOPS, PATIENT, read_all, run
+from tests.edge.origin.asking import GET, LOGGER, LOOPS, PATIENT, SCRIPT, read_all, run
+from tests.peers import fastcgi
 from tests.peers.http import Application, Behaviour, HttpPeer, Seen, http_peer
 
 BODY = bytes(range(40))
@@ -273,6 +275,36 @@ def test_the_budget_of_retries_is_one() -> None:
                 await response.aclose()
             assert pool.stats.unresumed == len(peer.requests) - asked
             assert pool.stats.unresumed <= MAX_RETRIES_SAVED + asked * 0.1 + 1
+
+    run(main(), "uvloop")
+
+
+def test_an_application_that_serves_ranges_is_asked_for_them() -> None:
+    head = b'Content-Type: image/jpeg\nETag: "a"\nAccept-Ranges: bytes\nContent-Length: 40\n\n'
+    part = (
+        b'Status: 206 X\nContent-Type: image/jpeg\nETag: "a"\n'
+        b"Content-Range: bytes 23-39/40\nContent-Length: 17\n\n"
+    )
+
+    def application(seen: fastcgi.Seen) -> fastcgi.Behaviour:
+        if "HTTP_RANGE" not in seen.params:
+            return fastcgi.Behaviour(
+                stdout=head + BODY[:23], has_end=False, cut_at=8 + len(head) + 23
+            )
+        assert seen.params["HTTP_RANGE"] == b"bytes=23-"
+        return fastcgi.Behaviour(stdout=part + BODY[23:])
+
+    async def main() -> None:
+        async with fastcgi.fastcgi_peer(application) as peer:
+            client = FastCGIClient(SCRIPT, PATIENT, LOGGER)
+            pool = OriginPool(
+                "app", [peer.address], client, clock=asyncio.get_running_loop().time,
+                chance=lambda: 0.5, logger=LOGGER,
+            )  # fmt: skip
+            response = await pool.fetch(GET)
+            assert await read_all(response) == BODY
+            assert (response.is_cacheable, pool.stats.resumed) == (True, 1)
+            await client.aclose()
 
     run(main(), "uvloop")
 
