@@ -82,6 +82,7 @@ def http(peer: HttpPeer, deadlines: Deadlines) -> Client:
 
 
 def s3(peer: HttpPeer, deadlines: Deadlines) -> Client:
+    pytest.importorskip("obstore")
     bucket = Bucket("pics", "", "us-east-1", f"http://{peer.address}", "id", "key")
     return S3Client(HttpClient(deadlines, LOGGER), bucket, deadlines, LOGGER)
 
