@@ -68,6 +68,13 @@ class ResumingResponse:
             and self._response.is_cacheable
         )
 
+    def maybe_all(self) -> bytes | None:
+        """What came with its head cannot break off any more."""
+        body = None if self._at else self._response.maybe_all()
+        if body is not None:
+            self._at = len(body)
+        return body
+
     async def read(self) -> bytes:
         if self._failure is not None:
             raise self._failure

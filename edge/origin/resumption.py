@@ -66,8 +66,10 @@ def maybe_resumption(request: OriginRequest, response: OriginResponse) -> Resump
     """How to go on, should the body of this answer break off; None where it cannot be."""
     if request.method != "GET" or response.status != 200 or not response.content_length:
         return None
-    units = ",".join(_values(response.headers, "accept-ranges")).lower().split(",")
-    if "bytes" not in (unit.strip(" \t") for unit in units):
+    told = _values(response.headers, "accept-ranges")
+    if not told:
+        return None
+    if "bytes" not in (unit.strip(" \t") for unit in ",".join(told).lower().split(",")):
         return None
     tags = _values(response.headers, "etag")
     if len(tags) != 1 or _STRONG.fullmatch(tags[0]) is None:

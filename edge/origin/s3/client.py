@@ -193,6 +193,9 @@ class S3Response:
     def is_cacheable(self) -> bool:
         return self._response is None or self._response.is_cacheable
 
+    def maybe_all(self) -> bytes | None:
+        return b"" if self._response is None else self._response.maybe_all()
+
     async def read(self) -> bytes:
         return b"" if self._response is None else await self._response.read()
 
