@@ -15,7 +15,7 @@ from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.host import Host, HostState
 from edge.origin.http.client import HttpClient
 from edge.origin.pool import MAX_RETRIES_SAVED, OriginPool
-from edge.origin.resuming import MAX_RESUMPTIONS
+from edge.origin.resuming import MAX_RESUMPTIONS, ResumingResponse
 from edge.origin.s3.bucket import Bucket
 from edge.origin.s3.client import S3Client
 from tests.edge.origin.asking import GET, LOGGER, LOOPS, PATIENT, SCRIPT, read_all, run
@@ -308,6 +308,30 @@ def test_an_application_that_serves_ranges_is_asked_for_them() -> None:
             await client.aclose()
 
     run(main(), "uvloop")
+
+
+def test_what_came_with_its_head_is_whole() -> None:
+    head = b'Content-Type: image/jpeg\nETag: "a"\nAccept-Ranges: bytes\nContent-Length: 40\n\n'
+
+    async def main() -> None:
+        async with fastcgi.fastcgi_peer(fastcgi.Behaviour(stdout=head + BODY)) as peer:
+            client = FastCGIClient(SCRIPT, PATIENT, LOGGER)
+            pool = OriginPool(
+                "app", [peer.address], client, clock=asyncio.get_running_loop().time,
+                chance=lambda: 0.5, logger=LOGGER,
+            )  # fmt: skip
+            response = await pool.fetch(GET)
+            assert isinstance(response, ResumingResponse)
+            body = response.maybe_all()
+            if body is None:  # two reads of the socket, by chance
+                body = await read_all(response)
+            assert (body, response.is_cacheable) == (BODY, True)
+            assert await response.read() == b""
+            await response.aclose()
+            assert pool.hosts[0].stats.results == {Result.ANSWERED: 1}
+            await client.aclose()
+
+    run(main())
 
 
 def hold(host: Host) -> None:
