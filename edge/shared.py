@@ -204,7 +204,7 @@ class SharedCache:
     ) -> Awaitable[Response | Found]:
         """A Found is an original, or on its way to be one. source_id is of site, path and query.
         Raises what Sources.open() raises, and LoopDetected, NotCached."""
-        if source_id in self.marks and self._is_nowhere(site, source_id):
+        if source_id in self.marks and self._is_nowhere(site, source_id, path):
             asking = self._asking(request, client, keep=OF_THE_CACHE)
             if not asking.control.only_if_cached:
                 self.stats.marked += 1
@@ -259,10 +259,11 @@ class SharedCache:
         )
         return self._respond(request, exchanged, Forward.URI_MISS)
 
-    def _is_nowhere(self, site: Site, source_id: SourceId) -> bool:
-        """Is nothing known here that could be an answer for this URL?"""
-        is_known = source_id in self._signposts or self._sources.is_known(source_id)
-        return not is_known and site.docroot is None
+    def _is_nowhere(self, site: Site, source_id: SourceId, path: str) -> bool:
+        """Is nothing here that could be an answer for this URL? Looked at without waiting."""
+        if source_id in self._signposts or self._sources.is_known(source_id):
+            return False
+        return site.docroot is None or site.docroot.is_missing_now(path)
 
     async def _get_marked(
         self, request: Request, asking: Asking, site: Site, source_id: SourceId

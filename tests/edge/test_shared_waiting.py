@@ -107,6 +107,19 @@ def test_a_mark_goes_when_an_answer_could_have_been_stored(on_bare_node, headers
     on_bare_node(test)
 
 
+def test_a_file_that_comes_to_the_docroot_is_what_a_marked_url_means(on_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Cache-Control": "private"})
+        for _ in range(3):
+            assert (await node.ask("/late.txt")).body == BODY
+        assert node.shared.stats.marked == 2
+        (node.farm.docroot / "late.txt").write_bytes(b"a file")
+        assert (await node.ask("/late.txt")).body == b"a file"
+        assert len(node.origin.asked) == 3
+
+    on_node(test)
+
+
 def test_marks_of_what_is_asked_for_often_stay(on_bare_node):
     async def test(node: SharedNode) -> None:
         node.origin.say = fixed({"Cache-Control": "private"})
