@@ -169,6 +169,8 @@ def _origin(origin: Origin) -> Markup:
         f"turned away {count(origin.turned_away)}",
         f"connections {_listed(origin.connections)}",
     ]
+    if any(one.number for one in origin.resumptions):
+        counts.append(f"bodies that broke off: {_listed(origin.resumptions)}")
     if origin.lookups_failed:
         counts.append(f"names not resolved {count(origin.lookups_failed)}")
     titles = ("Host", "State", "Load", "Latency", "Answered", "Failures", "Held down", "Probes")

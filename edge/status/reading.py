@@ -385,6 +385,7 @@ def _origins(numbers: Numbers, each: Sequence[Numbers], facts: Facts) -> Iterato
             retries_limit=numbers.of(RETRIES_SAVED, name, "limit"),
             turned_away=numbers.of("halftone_origin_turned_away", name),
             connections=numbers.amounts("halftone_origin_connections", name),
+            resumptions=numbers.amounts("halftone_origin_resumptions", name),
             lookups_failed=numbers.of("halftone_origin_lookups", name, "failed"),
         )
 

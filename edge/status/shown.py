@@ -220,6 +220,7 @@ class Origin:
     retries_limit: float
     turned_away: float
     connections: tuple[Amount, ...]
+    resumptions: tuple[Amount, ...]  # of bodies that broke off
     lookups_failed: float
 
 

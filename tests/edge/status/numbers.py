@@ -116,6 +116,7 @@ def worker(slot: int = 0, pid: int = 4242, hosts: tuple[str, ...] = HOSTS) -> Co
         host(counts, name)
     growing["halftone_origin_retries", "app"] = 22.0
     growing["halftone_origin_turned_away", "app"] = 23.0
+    growing["halftone_origin_resumptions", "app", "resumed"] = 24.0
     momentary[RETRIES_SAVED, "app", "saved"] = 63.5
     momentary[RETRIES_SAVED, "app", "limit"] = 64.0
     return counts

@@ -89,6 +89,7 @@ def test_what_it_says():
         "php2:9000 weight 2 ● running 6 of 64",
         "25.0 ms 222 refused 10 8 abandoned by us 12 times 140 passed, 14 failed",
         "retries 44, 127 of 128 saved for more · turned away 46",
+        "bodies that broke off: resumed 48",
         "/var/cache/halftone 6.0 GiB of 100.0 GiB · 60 000 of 4 000 000 files",
         "memory: pictures 10.0 MiB of 256.0 MiB",
         "redis://:***@redis:6379/0: answers",
