@@ -104,7 +104,7 @@ def test_one_dies_and_then_the_other(tmp_path: Path) -> None:
             seen.append(edge.get("/1.jpg"))
             return int(seen[-1].headers["age"]) >= first_age + 2
 
-        until(has_aged, 20)
+        until(has_aged, "the Age of what is stale grows")
         assert {reply.status for reply in seen} == {200}
         assert {reply.body for reply in seen} == {(pictures / "1.jpg").read_bytes()}
         assert "stale-if-error" in seen[-1].cache_status
