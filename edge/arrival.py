@@ -30,6 +30,7 @@ from cache.fill import Fill
 from cache.index.interface import SourceRecord, Token
 from cache.key import SourceId
 from cache.store import Opened
+from edge.aside import ClientAside
 from edge.http.body import UNKNOWN_LENGTH, Descriptor, FileSlice, Growing, Stretch
 from edge.origin.errors import OriginBroken, OriginError, OriginTruncated
 from edge.origin.messages import Headers, OriginResponse
@@ -59,7 +60,15 @@ class _Abandoned(Exception):
 class Incoming:
     """An OriginResponse that may be looked into: is it worth sending while it arrives?"""
 
-    def __init__(self, response: OriginResponse, ahead: deque[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        response: OriginResponse,
+        ahead: deque[bytes] | None = None,
+        *,
+        aside: ClientAside | None = None,
+    ) -> None:
+        """aside: what came beside it, where it is one client's own."""
+        self.aside = aside
         self._response = response
         self._ahead: deque[bytes] = deque() if ahead is None else ahead
         self._is_handed_over = False
@@ -107,7 +116,7 @@ class Incoming:
     def hand_over(self) -> "Incoming":
         """The same to another owner, who closes it."""
         self._is_handed_over = True
-        return Incoming(self._response, self._ahead)
+        return Incoming(self._response, self._ahead, aside=self.aside)
 
     async def aclose(self) -> None:
         if not self._is_handed_over:

@@ -17,7 +17,7 @@ from edge.http.directives import SURROGATE, CacheControl, Fields, effective_cont
 from edge.http.freshness import Storability, may_store
 from edge.http.request_control import NOTHING_ASKED, RequestControl
 from edge.http.vary import vary_names
-from edge.origin.messages import OriginRequest, OriginResponse
+from edge.origin.messages import Aside, OriginRequest, OriginResponse
 from edge.origin.pool import OriginPool
 from edge.record import folded
 
@@ -51,14 +51,16 @@ class Asking:
         """What an answer can be chosen by; the scheme is part of the URL itself."""
         return {**self.fields, ":scheme": self.scheme}
 
-    def dress(self, neutral: OriginRequest) -> OriginRequest:
-        """neutral in this client's fields; its own preconditions stay."""
+    def dress(self, neutral: OriginRequest, aside: Aside | None = None) -> OriginRequest:
+        """neutral in this client's fields; its own preconditions stay. aside: of the client, where
+        the answer is for nobody else."""
         own = {name: value for name, value in neutral.headers if name not in self.fields}
         return dataclasses.replace(
             neutral,
             headers=(*own.items(), *self.fields.items()),
             remote_addr=self.remote,
             scheme=self.scheme,
+            aside=aside,
         )
 
 

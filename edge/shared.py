@@ -46,6 +46,8 @@ from edge.answers import (
     with_body,
 )
 from edge.arrival import STREAM_BYTES, Incoming
+from edge.aside import ClientAside
+from edge.aside import Stats as AsideStats
 from edge.asking import OF_THE_REQUEST, Apart, Apartness, Asking, storability_of
 from edge.brief import Brief
 from edge.clock import Clock
@@ -171,6 +173,7 @@ class SharedCache:
         refreshes: Refreshes[Exchanged],
     ) -> None:
         self.stats = Stats()
+        self.asides = AsideStats()
         self._name = name
         self._store = store
         self._sources = sources
@@ -351,7 +354,9 @@ class SharedCache:
                     if key in self._rests and self._clock.wall < kept.entry.stale_until:
                         return self._hit(request, kept, "stale-if-error")
         if asking.is_for_one or source_id in self.marks:
-            exchanged = await self._exchange(request, asking, site, source_id, opened, kept)
+            exchanged = await self._exchange(
+                request, asking, site, source_id, opened, kept, is_own=True
+            )
             return self._respond(request, exchanged, why)
         exchange = functools.partial(self._exchange, request, asking, site, source_id, opened, kept)
         landing = await self._flights.do(key.digest, opened.token, exchange)
@@ -360,7 +365,7 @@ class SharedCache:
             self.stats.joined += 1
             if exchanged.kept is None or exchanged.kept.entry.key != key:
                 # Nothing that could be shared, or chosen by other fields than before.
-                exchanged = await exchange()
+                exchanged = await exchange(is_own=True)
                 return self._respond(request, exchanged, why)
         return self._respond(request, exchanged, why, collapsed=landing.role is Role.JOINED)
 
@@ -417,20 +422,23 @@ class SharedCache:
         kept: Kept | None,
         *,
         as_it_is: bool = False,
+        is_own: bool = False,
         is_kept: bool = True,
     ) -> Exchanged:
-        """Ask the origin, with what is known of kept. as_it_is: HEAD stays HEAD, and the client's
-        own preconditions and Range go on. Raises OriginError."""
+        """Ask the origin, with what is known of kept. is_own: for this client and nobody else.
+        as_it_is: so it is, HEAD stays HEAD, and the client's own preconditions and Range go on.
+        Raises OriginError."""
         origin = site.origin
         assert origin is not None
         asked_at, seen = self._clock.wall, self._store.orders.head
-        put = asking.dress(self._sources.request_for(site, source_id))
+        aside = ClientAside(request, self.asides) if is_own or as_it_is else None
+        put = asking.dress(self._sources.request_for(site, source_id), aside)
         if as_it_is and request.method == b"HEAD":
             put = dataclasses.replace(put, method="HEAD")
         if kept is not None:
             put = dataclasses.replace(put, headers=(*put.headers, *kept.conditions()))
         try:
-            response = Incoming(await origin.fetch(put))
+            response = Incoming(await origin.fetch(put), aside=aside)
         except OriginError:
             if kept is None or asked_at >= kept.entry.stale_until:
                 raise
@@ -451,8 +459,9 @@ class SharedCache:
         finally:
             await response.aclose()
         return await self._exchange(
-            request, asking, site, source_id, opened, None, as_it_is=as_it_is, is_kept=False
-        )
+            request, asking, site, source_id, opened, None, as_it_is=as_it_is, is_own=is_own,
+            is_kept=False,
+        )  # fmt: skip
 
     async def _part(
         self,
@@ -643,8 +652,9 @@ class SharedCache:
         # Via of what lies behind comes before ours.
         fields = (*repeated_fields(headers), ("via", via_of_answer(headers, self._name)))
         return self._deliverer.pass_on(
-            request, status, fields, passed.body, cache_status, length, has_via=True
-        )
+            request, status, fields, passed.body, cache_status, length, has_via=True,
+            aside=response.aside,
+        )  # fmt: skip
 
     def _respond(
         self, request: Request, exchanged: Exchanged, why: Forward, *, collapsed: bool = False
@@ -681,7 +691,8 @@ class SharedCache:
             raise MethodNotAllowed(f"{request.method!a} on a file of the docroot")
         body = await whole_body(request.upload, site.max_body_bytes, self._spool, self._threads)
         source_id = source_id_of(site, path, query)
-        put = asking.dress(self._sources.request_for(site, source_id))
+        aside = ClientAside(request, self.asides)
+        put = asking.dress(self._sources.request_for(site, source_id), aside)
         method = request.method.decode("latin-1")
         headers = put.headers
         hops = max_forwards({"max-forwards": request.field(b"max-forwards") or ""})
@@ -689,7 +700,7 @@ class SharedCache:
             headers = (*headers, ("max-forwards", str(hops - 1)))
         put = dataclasses.replace(put, method=method, headers=headers, body=body)
         self.stats.methods += 1
-        response = Incoming(await origin.fetch(put))
+        response = Incoming(await origin.fetch(put), aside=aside)
         try:
             if response.local_redirect is not None:
                 raise OriginBroken("redirects inside an origin are not followed")

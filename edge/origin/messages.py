@@ -5,7 +5,7 @@ ASCII as it came, path is the target's path decoded once.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from edge.origin.errors import UnsendableRequest
@@ -63,13 +63,34 @@ class RequestBody(Protocol):
         """1 to size bytes from offset on, which is below the length. Raises OSError."""
 
 
+class Aside(Protocol):
+    """Told of what comes beside an answer, for the one client whose exchange it is. Raises nothing.
+
+    Header names are lower-case, hop-by-hop fields are not among them.
+    """
+
+    @property
+    def takes_trailers(self) -> bool:
+        """Whether the origin is to be asked for them (RFC 9110 section 10.1.4)."""
+
+    def interim(self, status: int, headers: Headers) -> None:
+        """A 1xx, ahead of the answer's head (section 15.2)."""
+
+    def announced(self, names: tuple[str, ...]) -> None:
+        """With the head: trailers that may come (section 6.6.2)."""
+
+    def trailers(self, headers: Headers) -> None:
+        """Once, behind the body and before read() tells its end (section 6.5)."""
+
+
 @dataclass(frozen=True, slots=True)
 class OriginRequest:
     """What is put to an origin. A value that exists can be written into any protocol of ours.
 
     target is the raw path?query; path the decoded path; query the raw query. host is the authority
     (it stands for a Host field in headers), the addresses are numeric. The length of body is what
-    the origin is told, whatever Content-Length headers hold. Raises UnsendableRequest.
+    the origin is told, whatever Content-Length headers hold. aside: None where the answer may be
+    for several. Raises UnsendableRequest.
     """
 
     method: str
@@ -85,6 +106,7 @@ class OriginRequest:
     server_port: int
     server_protocol: str
     body: bytes | RequestBody = b""
+    aside: Aside | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, grammar in _GRAMMAR.items():
