@@ -83,7 +83,7 @@ class StreamedResponse(abc.ABC, Generic[H]):
 
     @abc.abstractmethod
     def _note_piece(self) -> None:
-        """A piece, or the end, was read without a fault."""
+        """A piece was read, or the end; _failure has the fault behind a head, if there is one."""
 
     @abc.abstractmethod
     def _let_go(self) -> None:
@@ -174,7 +174,6 @@ class StreamedResponse(abc.ABC, Generic[H]):
                 raise OriginBroken(why, has_begun=self._has_begun) from failed
             self._failure = OriginTruncated(why)
             self._failure.__cause__ = failed
-            return
         self._note_piece()
 
     def _suspect(self, why: str) -> None:

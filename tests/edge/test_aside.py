@@ -36,7 +36,8 @@ INTERIM = [
     (199, (), b"HTTP/1.1 199 \r\n\r\n"),  # RFC 9112 section 4: the reason may be empty
     # lines apart; what we write, or what is for us alone, is left out
     (103, (*LINK, ("x", "1"), ("x", "2"), ("server", "a"), ("date", "b"), ("via", "c"),
-     ("age", "1"), ("surrogate-key", "d"), ("cache-status", "e")), HINTS[:-2] + b"x: 1\r\nx: 2\r\n\r\n"),
+     ("age", "1"), ("surrogate-key", "d"), ("cache-status", "e")),
+     HINTS[:-2] + b"x: 1\r\nx: 2\r\n\r\n"),
 ]  # fmt: skip
 
 
