@@ -310,4 +310,4 @@ def test_the_host_that_is_sent_on(edge: Edge) -> None:
 def test_nothing_hostile_is_met_by_a_crash(edge: Edge) -> None:
     """The node that all of these tests had is the one that it was."""
     assert edge.node.get("/host").status == 200
-    assert not [line for line in edge.node.log_lines() if "Traceback" in line]
+    assert not [line for line in edge.node.log if "Traceback" in line]
