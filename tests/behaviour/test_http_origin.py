@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.peers.http import BODY, Behaviour, Website, chunked, website
+from tests.peers.http import BODY, Behaviour, Seen, Website, chunked, website
 from tests.peers.node import Node, node
 
 FIRST = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
@@ -151,6 +151,23 @@ def test_who_waits_for_anothers_exchange_gets_none(edge: Edge) -> None:
         assert (interim, body) == (b"", BODY)
         sock.close()
     assert edge.origin.visits("/joined") == 1
+
+
+def visited(seen: Seen) -> Behaviour:
+    """Chosen by X; hints ahead of everything."""
+    fields = PRIVATE if seen.field("x") == "own" else SHARED
+    return Behaviour(HINTS + FIRST + fields + b"Vary: X\r\n" + LENGTH)
+
+
+def test_a_variant_that_may_be_stored_brings_none(edge: Edge) -> None:
+    edge.origin.answers["/chosen"] = visited
+    for number in (b"1", b"1", b"2", b"2"):
+        assert parts(edge.ask("/chosen", b"X: " + number))[0] == b""
+    assert edge.origin.visits("/chosen") == 2
+    # For one client, and where the next one would ask anew.
+    assert parts(edge.ask("/chosen", b"X: 3", b"Authorization: a"))[0] == PASSED_HINTS
+    for expected in (b"", PASSED_HINTS):
+        assert parts(edge.ask("/chosen", b"X: own"))[0] == expected
 
 
 REFUSED = {

@@ -792,9 +792,10 @@ def test_an_interim_answer_leaves_at_once():
 
 def test_a_client_of_http_1_0_gets_none():
     async def test(bench: Bench, handler: Hinting) -> None:
-        handler.goes_on.set()
-        await bench.ask(get(b"/a", version=b"1.0"))
+        asking = asyncio.create_task(bench.ask(get(b"/a", version=b"1.0")))
         assert (await handler.came.get()).send_interim is None
+        handler.goes_on.set()
+        assert (await asking).endswith(b"/a")
 
     hinting(test)
 
@@ -813,10 +814,11 @@ def test_what_the_kernel_does_not_take_leaves_with_the_answer():
         assert request.send_interim is not None
         (connection,) = bench.listener.connections
         sent = b""
-        while not connection._interim or len(sent) % 3:
-            wire = b"HTTP/1.1 103 %d\r\n\r\n" % len(sent) + b"x" * 100_000
+        for number in range(200):
+            wire = b"HTTP/1.1 103 %d\r\n\r\n" % number + b"x" * 100_000
             assert request.send_interim(wire)
             sent += wire
+        assert connection._interim
         handler.goes_on.set()
         answer = b""
         while piece := await loop.sock_recv(client, 1 << 16):
