@@ -47,6 +47,9 @@ SECTION_BYTES: Final = 4 * 1024 * 1024
 # Read at once where a body is needed whole.
 COPY_BYTES: Final = 256 * 1024
 
+# How applications say that their answer is not to be collected.
+_LIVE: Final = {"content-type": "text/event-stream", "x-accel-buffering": "no"}
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -96,6 +99,17 @@ class Incoming:
     @property
     def is_cacheable(self) -> bool:
         return self._response.is_cacheable
+
+    @property
+    def is_live(self) -> bool:
+        """Made to be read while it is made: each piece is waited for, the end may never come."""
+        if self.content_length is not None:
+            return False
+        return any(
+            value.lower().startswith(_LIVE[name])
+            for name, value in (*self.headers, *self.controls)
+            if name in _LIVE
+        )
 
     async def is_large(self) -> bool:
         """By its announced length, else by what comes: up to STREAM_BYTES are read. Raises what

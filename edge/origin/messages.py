@@ -132,10 +132,8 @@ _GRAMMAR: Final = {
 }
 
 
-class OriginResponse(Protocol):
-    """One answer: its head is complete, its body is read piece by piece.
-
-    Header names are lower-case; hop-by-hop fields and Content-Length are not among them: the
+class OriginHead(Protocol):
+    """Header names are lower-case; hop-by-hop fields and Content-Length are not among them: the
     length is content_length, a fact about the body (also where HEAD or 304 has none).
     """
 
@@ -149,13 +147,17 @@ class OriginResponse(Protocol):
     def content_length(self) -> int | None: ...
 
     @property
-    def local_redirect(self) -> str | None:
-        """Path?query to ask for instead (RFC 3875 section 6.2.2); the body is then empty."""
-
-    @property
     def controls(self) -> Headers:
         """What the application asks of the server in front (CONTROL_PREFIXES); not among headers.
-        Nobody but sendfile.py looks at it."""
+        sendfile.py obeys it."""
+
+
+class OriginResponse(OriginHead, Protocol):
+    """One answer: its head is complete, its body is read piece by piece."""
+
+    @property
+    def local_redirect(self) -> str | None:
+        """Path?query to ask for instead (RFC 3875 section 6.2.2); the body is then empty."""
 
     @property
     def is_cacheable(self) -> bool:

@@ -13,26 +13,11 @@ from typing import Generic, Protocol, TypeVar
 from edge.origin.address import Address
 from edge.origin.errors import OriginBroken, OriginError, OriginTruncated, Phase
 from edge.origin.exchange import Result, Watcher, result_of
-from edge.origin.messages import Headers
+from edge.origin.messages import Headers, OriginHead
 from edge.origin.patience import Patience
 
-
-class Head(Protocol):
-    @property
-    def status(self) -> int: ...
-
-    @property
-    def headers(self) -> Headers: ...
-
-    @property
-    def content_length(self) -> int | None: ...
-
-    @property
-    def controls(self) -> Headers: ...
-
-
-H = TypeVar("H", bound=Head)
-H_co = TypeVar("H_co", bound=Head, covariant=True)
+H = TypeVar("H", bound=OriginHead)
+H_co = TypeVar("H_co", bound=OriginHead, covariant=True)
 
 
 class Parser(Protocol[H_co]):

@@ -202,6 +202,33 @@ def test_no_more_interim_answers_than_a_few(edge: Edge) -> None:
     }  # fmt: skip
 
 
+LIVE = [
+    (b"Content-Type: text/event-stream\r\n", b"Transfer-Encoding: chunked\r\n\r\n", True),
+    (b"Content-Type: text/html\r\nX-Accel-Buffering: no\r\n", b"\r\n", False),  # up to the close
+]
+
+
+@pytest.mark.parametrize(("fields", "framing", "is_chunked"), LIVE)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_is_made_while_it_is_read_is_not_collected(
+    edge: Edge, method: str, fields: bytes, framing: bytes, is_chunked: bool
+) -> None:
+    """Each piece reaches the client before the next one exists."""
+    goes_on = threading.Event()
+    first, second = (b"3\r\none\r\n", b"3\r\ntwo\r\n0\r\n\r\n") if is_chunked else (b"one", b"two")
+    ahead = b"HTTP/1.1 200 OK\r\n" + fields + PRIVATE + framing + first
+    pause = (len(ahead), lambda: asyncio.to_thread(goes_on.wait, 10))
+    edge.origin.answers["/live"] = Behaviour(ahead + second, pause=pause, keeps=is_chunked)
+    with edge.connect() as sock:
+        sock.sendall(head("/live", b"Content-Length: 0", method=method))
+        answer = b""
+        while not answer.endswith(b"3\r\none\r\n"):
+            answer += sock.recv(1000)
+        goes_on.set()
+        assert rest_of(sock) == b"3\r\ntwo\r\n0\r\n\r\n"
+    assert b"x-accel" not in answer.lower()
+
+
 # Trailers
 
 TE = (b"TE: trailers", b"Authorization: a")

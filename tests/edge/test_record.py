@@ -42,6 +42,7 @@ class Answer:
     local_redirect: str | None = None
     is_cacheable: bool = True
     pieces: list[bytes] = field(default_factory=list)
+    controls: Headers = ()
 
     async def read(self) -> bytes:
         return self.pieces.pop(0) if self.pieces else b""
