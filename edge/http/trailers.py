@@ -40,9 +40,10 @@ def is_passed(name: str) -> bool:
     """name is in lower case."""
     if name in _ALLOWED:
         return True
-    return name not in _FORBIDDEN and not name.startswith(_FORBIDDEN_PREFIXES)
+    is_forbidden = name in _FORBIDDEN or name.startswith(_FORBIDDEN_PREFIXES)
+    return not is_forbidden and bool(repeated_fields(((name, ""),)))
 
 
 def passed_trailers(trailers: Headers) -> Headers:
     """Those that may go on to the client."""
-    return tuple(pair for pair in repeated_fields(trailers) if is_passed(pair[0]))
+    return tuple(pair for pair in trailers if is_passed(pair[0]))
