@@ -38,7 +38,8 @@ class ClientAside:
     """An Aside (edge/origin/messages.py). One exchange has one."""
 
     def __init__(self, request: Request, stats: Stats) -> None:
-        self.takes_trailers = bool(request.minor) and takes_trailers(request.field(b"te"))
+        has_te = bool(request.minor) and b"te" in request.fields
+        self.takes_trailers = has_te and takes_trailers(request.field(b"te"))
         self._request = request
         self._stats = stats
         self._seen = 0

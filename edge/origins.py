@@ -1,16 +1,19 @@
-"""What answers for an origin, by its kind: the client, and where its hosts are.
+"""The origins of a node, as the configuration says: pools, and what answers for their hosts.
 
 Beside app.py the only place that knows the clients by name.
 """
 
 import logging
 import os
+import random
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import Final
 
+from edge.clock import Clock
 from edge.origin.address import Address
+from edge.origin.balance import Balance
 from edge.origin.cgi import CgiClient, Program
 from edge.origin.errors import DocrootFailed
 from edge.origin.exchange import Client, Deadlines
@@ -18,6 +21,9 @@ from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.fastcgi.params import Script
 from edge.origin.files import Docroot
 from edge.origin.http.client import HttpClient, Tls
+from edge.origin.messages import OriginRequest
+from edge.origin.pool import OriginPool
+from edge.origin.probe import Prober
 from edge.origin.s3 import Bucket, S3Client
 from edge.origin.sendfile import SendfileClient
 from edge.settings.sections import Origin, OriginKind
@@ -25,6 +31,68 @@ from edge.settings.sections import Origin, OriginKind
 
 class CannotBuild(Exception):
     """The text says what to do."""
+
+
+class Origins:
+    """by_name: what sites ask. Raises CannotBuild."""
+
+    def __init__(
+        self,
+        sections: Iterable[Origin],
+        *,
+        threads: Executor,
+        clock: Clock,
+        monotonic: Callable[[], float],
+        chance: random.Random,
+    ) -> None:
+        self._threads = threads
+        self._clock = clock
+        self._monotonic = monotonic
+        self._chance = chance
+        self._clients: list[Client] = []
+        self._probers: list[Prober] = []
+        self.by_name = {section.name: self._build(section) for section in sections}
+
+    def start(self) -> None:
+        for prober in self._probers:
+            prober.start()
+
+    async def stop(self) -> None:
+        for prober in self._probers:
+            await prober.stop()
+        for client in self._clients:
+            await client.aclose()
+
+    def _build(self, section: Origin) -> OriginPool:
+        logger = logging.getLogger("halftone.origin")
+        client = build_client(
+            section, threads=self._threads, wall=lambda: self._clock.wall, logger=logger
+        )
+        self._clients.append(client)
+        origin = OriginPool(
+            section.name,
+            hosts_of(section),
+            client,
+            clock=self._monotonic,
+            chance=self._chance.random,
+            logger=logger,
+            balance=Balance(section.balance.value),
+            backups=[Address.parse(str(host)) for host in section.backup],
+            weights={Address.parse(name): weight for name, weight in section.weights},
+            max_per_host=section.max_per_host,
+        )
+        if section.probe is not None:
+            prober = Prober(
+                origin,
+                client,
+                _probe_request(section.probe),
+                interval_s=section.probe_interval,
+                timeout_s=section.probe_timeout,
+                chance=self._chance.random,
+                logger=logger,
+            )
+            self._probers.append(prober)
+        return origin
 
 
 def hosts_of(section: Origin) -> list[Address]:
@@ -112,3 +180,20 @@ def _tls_context(section: Origin) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _probe_request(path: str) -> OriginRequest:
+    return OriginRequest(
+        method="GET",
+        target=path,
+        path=path,
+        query="",
+        headers=(("User-Agent", "halftone-probe"),),
+        host="localhost",
+        scheme="http",
+        remote_addr="127.0.0.1",
+        remote_port=0,
+        server_addr="127.0.0.1",
+        server_port=80,
+        server_protocol="HTTP/1.1",
+    )

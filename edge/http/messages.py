@@ -19,8 +19,8 @@ class Request:
     """
 
     __slots__ = (
-        "authority", "fields", "keep_alive", "lines", "method", "minor", "send_interim", "target",
-        "upload",
+        "authority", "block", "fields", "keep_alive", "lines", "method", "minor", "send_interim",
+        "target", "upload", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +45,10 @@ class Request:
         # Sends a 1xx, complete, ahead of the answer; False where that is out already, or the client
         # gone. None: it may get none (RFC 9110 section 15.2).
         self.send_interim: Callable[[bytes], bool] | None = None
+        # The bytes that it was parsed from, where these hold it and nothing else; and the lines
+        # below its request line, where they were met before (repeats.py).
+        self.whole = b""
+        self.block = b""
 
     def field(self, name: bytes) -> str | None:
         """A field's value as text (latin-1 keeps every byte apart), None when absent."""

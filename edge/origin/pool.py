@@ -146,26 +146,24 @@ class OriginPool:
         """
         self.stats.requests += 1
         self._retries_saved = min(MAX_RETRIES_SAVED, self._retries_saved + RETRY_SHARE)
-        lease = self.assign(request)
-        try:
-            return await self._attempt(lease, request)
-        except OriginError as failed:
-            second = self._maybe_retry(request, failed, lease.host)
-            if second is None:
-                raise
-            self._logger.info("origin %s: %s; trying %s", self.name, failed, second.address)
-        return await self._attempt(second, request)
-
-    async def _attempt(self, lease: Lease, request: OriginRequest) -> OriginResponse:
-        try:
-            response = await self._client.fetch(lease.address, request, lease)
-        except BaseException:
-            lease.closed(Result.ABANDONED)  # no effect after a client that told its result
-            raise
-        host, now = lease.host, self._clock()
-        host.latency.note(now - lease.assigned_at, now)
-        host.limit.note_answer(now - lease.assigned_at, host.load, lease.assigned_at, now)
-        return response
+        lease, is_first = self.assign(request), True
+        while True:
+            try:
+                response = await self._client.fetch(lease.host.address, request, lease)
+            except BaseException as failed:
+                lease.closed(Result.ABANDONED)  # no effect after a client that told its result
+                second = None
+                if is_first and isinstance(failed, OriginError):
+                    second = self._maybe_retry(request, failed, lease.host)
+                if second is None:
+                    raise
+                self._logger.info("origin %s: %s; trying %s", self.name, failed, second.address)
+                lease, is_first = second, False
+                continue
+            host, now = lease.host, self._clock()
+            host.latency.note(now - lease.assigned_at, now)
+            host.limit.note_answer(now - lease.assigned_at, host.load, lease.assigned_at, now)
+            return response
 
     def _maybe_retry(
         self, request: OriginRequest, failed: OriginError, tried: Host
@@ -190,6 +188,10 @@ class OriginPool:
         )
 
     def _maybe_assign(self, request: OriginRequest, excluding: Host | None = None) -> Lease | None:
+        if len(self.hosts) == 1 and excluding is None:
+            only = self.hosts[0]
+            if only.state is HostState.RUNNING and only.load < only.limit.value:
+                return self._lease(only, self._clock(), is_probe=False)
         free = [host for host in self.hosts if host is not excluding and host.has_room]
         for is_backup in (False, True):
             group = [host for host in free if host.is_backup is is_backup]
@@ -240,9 +242,12 @@ class OriginPool:
     def note_closed(self, lease: Lease, result: Result) -> None:
         """For Lease alone."""
         host = lease.host
-        self._learn(lease, result)
+        if result is not Result.ANSWERED:
+            self._learn(lease, result)
         host.load -= 1
         host.stats.results[result] += 1
+        if result is Result.ANSWERED and not lease.is_probe:
+            return  # the common case: nothing that follows concerns it
         is_probing = lease.is_probe and host.state is HostState.PROBING
         # A host that is held already has nothing to learn from requests assigned before that.
         if not is_probing and host.state is not HostState.RUNNING:

@@ -101,6 +101,13 @@ class StreamedResponse(abc.ABC, Generic[H]):
         """It came to its clean end, and nothing was odd. False before that."""
         return self._has_ended and not self._is_suspect and self._failure is None
 
+    def maybe_all(self) -> bytes | None:
+        if not self._has_ended or self._failure is not None or self._is_closed:
+            return None
+        data, self._ready = self._ready, b""
+        self._close(Result.ANSWERED)
+        return data
+
     async def read(self) -> bytes:
         try:
             while not self._ready and self._failure is None and not self._has_ended:

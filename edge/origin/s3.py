@@ -330,6 +330,9 @@ class S3Response:
     def is_cacheable(self) -> bool:
         return not self._left and self._failure is None
 
+    def maybe_all(self) -> bytes | None:
+        return None
+
     async def read(self) -> bytes:
         if self._failure is not None:
             raise self._failure

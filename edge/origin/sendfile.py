@@ -96,6 +96,8 @@ class SendfileClient:
         self, address: Address, request: OriginRequest, watcher: Watcher
     ) -> OriginResponse:
         response = await self._client.fetch(address, request, watcher)
+        if not response.controls:
+            return response
         try:
             commands = parse_commands(response.controls)
             if commands.parts and not self._roots:
@@ -258,6 +260,9 @@ class FileResponse:
         self._is_closed = False
         self._has_changed = False
 
+    def maybe_all(self) -> bytes | None:
+        return None
+
     @property
     def is_cacheable(self) -> bool:
         """Read to its end, and no file was written to meanwhile."""
@@ -310,6 +315,9 @@ class _Retold:
     @property
     def is_cacheable(self) -> bool:
         return self._response.is_cacheable
+
+    def maybe_all(self) -> bytes | None:
+        return self._response.maybe_all()
 
     async def read(self) -> bytes:
         return await self._response.read()

@@ -66,8 +66,9 @@ def refused(_: OriginRequest) -> Answer:
 
 
 class SharedNode:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, has_docroot: bool = True) -> None:
         self.farm = Farm(folder, None)
+        self.farm.has_docroot = has_docroot
         self.origin = Scripted()
         self.farm.origin = self.origin  # type: ignore[assignment]
         self.node = node = FarmNode(self.farm, folder / "node")

@@ -44,6 +44,9 @@ class Answer:
     pieces: list[bytes] = field(default_factory=list)
     controls: Headers = ()
 
+    def maybe_all(self) -> bytes | None:
+        return None
+
     async def read(self) -> bytes:
         return self.pieces.pop(0) if self.pieces else b""
 

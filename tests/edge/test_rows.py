@@ -5,7 +5,7 @@ import logging
 from edge.origin.address import Address
 from edge.origin.exchange import Connections, Lookups, Result
 from edge.origin.pool import OriginPool
-from edge.rows import origin_rows
+from edge.rows.origins import origin_rows
 from edge.site import Sites
 from tests.edge.origin.asking import GET
 

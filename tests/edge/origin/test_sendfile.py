@@ -62,6 +62,9 @@ class Answer:
     is_closed: bool = False
     read_bytes: int = 0
 
+    def maybe_all(self) -> bytes | None:
+        return None
+
     async def read(self) -> bytes:
         piece = self.pieces.pop(0) if self.pieces else b""
         if piece is None:
