@@ -24,9 +24,13 @@ from edge.origin.http.client import HttpClient, Tls
 from edge.origin.messages import OriginRequest
 from edge.origin.pool import OriginPool
 from edge.origin.probe import Prober
-from edge.origin.s3 import Bucket, S3Client
+from edge.origin.s3.bucket import Bucket
+from edge.origin.s3.client import S3Client
 from edge.origin.sendfile import SendfileClient
 from edge.settings.sections import Origin, OriginKind
+
+# Idle connections at the least: one to storage takes a place from nobody, and most have TLS.
+KEPT_TO_STORAGE: Final = 16
 
 
 class CannotBuild(Exception):
@@ -80,12 +84,13 @@ class Origins:
             backups=[Address.parse(str(host)) for host in section.backup],
             weights={Address.parse(name): weight for name, weight in section.weights},
             max_per_host=section.max_per_host,
+            total_s=section.total_timeout,
         )
         if section.probe is not None:
             prober = Prober(
                 origin,
                 client,
-                _probe_request(section.probe),
+                probe_request_of(section, section.probe),
                 interval_s=section.probe_interval,
                 timeout_s=section.probe_timeout,
                 chance=self._chance.random,
@@ -101,10 +106,7 @@ def hosts_of(section: Origin) -> list[Address]:
         case OriginKind.CGI:
             return [Program(path=section.script_filename or "")]
         case OriginKind.S3:
-            endpoint = section.s3.endpoint
-            if endpoint is not None:
-                return [Address(endpoint.address.host, endpoint.address.port)]
-            return [Address(f"s3.{section.s3.region}.amazonaws.com", 443)]
+            return [_bucket(section).address]
         case _:
             return [Address.parse(str(host)) for host in section.hosts]
 
@@ -125,6 +127,29 @@ def build_client(
     except (DocrootFailed, ImportError, OSError, ValueError) as failed:
         raise CannotBuild(f"origin {section.name}: {failed}") from failed
     return SendfileClient(client, roots, threads=threads, wall=wall, logger=logger)
+
+
+def probe_request_of(section: Origin, path: str) -> OriginRequest:
+    """Of an object a byte is enough. Not HEAD: a refusal without a document does not tell a key of
+    ours that is not known there from an object that may not be read."""
+    is_object = section.kind is OriginKind.S3
+    return OriginRequest(
+        method="GET",
+        target=path,
+        path=path,
+        query="",
+        headers=(
+            ("User-Agent", "halftone-probe"),
+            *((("Range", "bytes=0-0"),) if is_object else ()),
+        ),
+        host="localhost",
+        scheme="http",
+        remote_addr="127.0.0.1",
+        remote_port=0,
+        server_addr="127.0.0.1",
+        server_port=80,
+        server_protocol="HTTP/1.1",
+    )
 
 
 def _build_fastcgi(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:
@@ -148,8 +173,15 @@ def _build_cgi(section: Origin, deadlines: Deadlines, logger: logging.Logger) ->
 
 
 def _build_s3(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:
+    bucket = _bucket(section)
+    tls = Tls(_tls_context(section), section.tls_name or "") if bucket.is_tls else None
+    keep = max(section.keep_connections, KEPT_TO_STORAGE)
+    return S3Client(HttpClient(deadlines, logger, keep=keep, tls=tls), bucket, deadlines, logger)
+
+
+def _bucket(section: Origin) -> Bucket:
     s3 = section.s3
-    bucket = Bucket(
+    return Bucket(
         name=s3.bucket or "",
         prefix=s3.prefix,
         region=s3.region,
@@ -157,8 +189,8 @@ def _build_s3(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> 
         access_key=s3.access_key,
         secret_key=s3.secret_key.reveal(),
         is_anonymous=s3.anonymous,
+        is_virtual_host=s3.virtual_host,
     )
-    return S3Client(bucket, deadlines, logger)
 
 
 _BUILDERS: Final[dict[OriginKind, Callable[[Origin, Deadlines, logging.Logger], Client]]] = {
@@ -180,20 +212,3 @@ def _tls_context(section: Origin) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def _probe_request(path: str) -> OriginRequest:
-    return OriginRequest(
-        method="GET",
-        target=path,
-        path=path,
-        query="",
-        headers=(("User-Agent", "halftone-probe"),),
-        host="localhost",
-        scheme="http",
-        remote_addr="127.0.0.1",
-        remote_port=0,
-        server_addr="127.0.0.1",
-        server_port=80,
-        server_protocol="HTTP/1.1",
-    )

@@ -31,7 +31,8 @@ PURE_ORIGIN = {
     *("edge.origin.address", "edge.origin.messages", "edge.origin.errors", "edge.origin.exchange"),
     *("edge.origin.balance", "edge.origin.latency", "edge.origin.limit", "edge.origin.host"),
     *("edge.origin.http.answer", "edge.origin.http.chunked", "edge.origin.http.fields"),
-    *("edge.origin.http.request", "edge.origin.commands"),
+    *("edge.origin.http.request", "edge.origin.commands", "edge.origin.resumption"),
+    *("edge.origin.s3.bucket", "edge.origin.s3.refusal"),
 }
 # Tokenizer and hash are C with no I/O; a descriptor is closed where the last slice of it goes.
 EXCEPTIONS = {
@@ -63,13 +64,14 @@ LIBRARY_ROOMS = {
     "prometheus_client": {"edge.metrics"},
     "click": {"edge.cli", *(f"edge.commands.{room}" for room in COMMANDS)},
     "redis": {f"cache.index.{room}" for room in REDIS_ROOMS},
-    "obstore": {"edge.origin.s3"},
+    "obstore": {"edge.origin.s3.signing"},
     "sqlite3": {f"cache.index.{n}" for n in ("database", "embedded", "log", "catalogue")},
 }
 # Only the composition root knows these; who uses their work takes it as an argument.
 COMPOSED = {
     *("cache.index.redis", "cache.index.embedded", "edge.origin.fastcgi.client"),
-    *("edge.origin.http.client", "edge.origin.cgi", "edge.origin.s3", "edge.origin.sendfile"),
+    *("edge.origin.http.client", "edge.origin.cgi", "edge.origin.sendfile"),
+    "edge.origin.s3.client",
     *("edge.listener", "edge.admin", "edge.handler"),
 }
 COMPOSERS = {

@@ -47,6 +47,11 @@ def origin_rows(sites: Sites) -> Sequence[Row]:
             yield (origin.name, "reused"), stats.reused
             yield (origin.name, "lost"), stats.lost
 
+    def resumptions() -> Samples:
+        for origin in origins():
+            yield (origin.name, "resumed"), origin.stats.resumed
+            yield (origin.name, "failed"), origin.stats.unresumed
+
     return (
         Counter(
             "halftone_origin_fetches",
@@ -59,6 +64,13 @@ def origin_rows(sites: Sites) -> Sequence[Row]:
             "Requests put to a second host, because the first gave no answer.",
             ("origin",),
             lambda: (((origin.name,), origin.stats.retries) for origin in origins()),
+        ),
+        Counter(
+            "halftone_origin_resumptions",
+            "Bodies that broke off, and whose rest was asked for by Range and ETag; failed: it was"
+            " not to be had, or is of another version.",
+            ("origin", "result"),
+            resumptions,
         ),
         Counter(
             "halftone_origin_turned_away",

@@ -44,6 +44,7 @@ def test_rows_of_origins() -> None:
     assert found == {
         "fetches": {("app", "refused"): 1},
         "retries": {("app",): 0},
+        "resumptions": {("app", "resumed"): 0, ("app", "failed"): 0},
         "turned_away": {("app",): 0},
         "connections": {("app", "opened"): 3, ("app", "reused"): 2, ("app", "lost"): 1},
         "hosts": {("app", "running"): 1, ("app", "held"): 1, ("app", "probing"): 0},
