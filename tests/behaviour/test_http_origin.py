@@ -303,6 +303,15 @@ def test_trailers_are_never_stored(edge: Edge) -> None:
         assert edge.origin.visits(target) == 1
 
 
+def test_trailers_of_what_cannot_be_stored(edge: Edge) -> None:
+    """The first exchange might have been everybody's; those that follow are one client's."""
+    edge.origin.answers["/own"] = trailed(BODY, SUM, PRIVATE)
+    assert parts(edge.ask("/own", TE[0]))[2] == BODY
+    for _ in range(2):
+        assert parts(edge.ask("/own", TE[0]))[2] == framed(BODY)
+        assert parts(edge.ask("/own"))[2] == BODY
+
+
 def test_trailers_of_a_method(edge: Edge) -> None:
     edge.origin.answers["/do"] = trailed(BODY, SUM)
     assert parts(edge.ask("/do", TE[0], b"Content-Length: 0", method="POST"))[2] == framed(BODY)

@@ -378,6 +378,39 @@ def test_a_request_that_is_cancelled_ends_at_the_origin() -> None:
     run(main())
 
 
+# (behaviour, what maybe_all() has: all of it, or nothing since more must be waited for)
+AT_ONCE = [
+    (Behaviour(), BODY),
+    (Behaviour(CHUNKED), BODY),
+    (Behaviour(b"HTTP/1.1 204 No\r\n\r\n"), b""),
+    (Behaviour(PLAIN, pause=(len(PLAIN) - 1, lambda: asyncio.sleep(0.01))), None),
+    (Behaviour(CLOSED, keeps=False), None),
+    (Behaviour(CHUNKED.replace(b"\r\n0\r\n", b"\r\nzz\r\n")), None),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "expected"), AT_ONCE, ids=range(len(AT_ONCE)))
+def test_what_came_whole_with_its_head_is_there_at_once(behaviour, expected) -> None:
+    async def main() -> None:
+        async with http_peer(behaviour) as peer:
+            client, witness = HttpClient(PATIENT, LOGGER, keep=1), Witness()
+            response = await client.fetch(peer.address, GET, witness)
+            assert response.maybe_all() == expected
+            if expected is not None:
+                # Its exchange is over, and its connection free for the next one.
+                assert witness.results == [Result.ANSWERED]
+                assert response.is_cacheable
+                assert response.maybe_all() is None
+                await (await client.fetch(peer.address, GET, witness)).aclose()
+                assert (peer.connections, client.connections.reused) == (1, 1)
+            else:
+                assert witness.results == []
+            await response.aclose()
+            await client.aclose()
+
+    run(main())
+
+
 # Bodies of requests
 
 
