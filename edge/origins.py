@@ -171,7 +171,13 @@ def _build_fastcgi(section: Origin, deadlines: Deadlines, logger: logging.Logger
 
 def _build_http(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:
     tls = Tls(_tls_context(section), section.tls_name or "") if section.tls else None
-    return HttpClient(deadlines, logger, keep=section.keep_connections, tls=tls)
+    return HttpClient(
+        deadlines,
+        logger,
+        keep=section.keep_connections,
+        tls=tls,
+        host_header=section.host_header or "",
+    )
 
 
 def _build_cgi(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:

@@ -123,6 +123,8 @@ def check_origin_kinds(origins: Sequence[Origin], report: Report) -> None:
             report((*where, "probe"), f'"{GET_VALUES}" is no question to kind = "{kind}"')
         if kind is OriginKind.CGI and origin.script_filename is not None:
             _check_program(origin.script_filename, (*where, "script_filename"), report)
+        if kind is not OriginKind.HTTP and origin.host_header is not None:
+            report((*where, "host_header"), f'means nothing where kind = "{kind}"')
         _check_tls(origin, where, report)
         _check_s3(origin, where, report)
 

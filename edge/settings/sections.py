@@ -27,6 +27,7 @@ from edge.settings.addresses import (
     parse_endpoint,
     parse_front_cache,
     parse_host,
+    parse_host_header,
     parse_index,
     parse_network,
     parse_peer,
@@ -591,6 +592,13 @@ class Origin:
         "File with the certificates (PEM) of who signed theirs; without it the system's. Also for"
         " s3, whose endpoint may be signed by your own authority.",
         example='"/etc/halftone/ca.pem"',
+    )
+    host_header: str | None = optional(
+        Written(parse_host_header, "a host name, with or without :PORT"),
+        "Host of every request to it, for http. Without it the first of the site's hosts, or this"
+        " node's address where the site has none. A client's own Host never goes on: answers are"
+        " shared, whatever name they were asked by.",
+        example='"app.internal:8080"',
     )
     sendfile_roots: tuple[SendfileRoot, ...] = setting(
         Several(Written(_parse_sendfile_root, "a folder, or a prefix of URIs, = and a folder")),

@@ -327,6 +327,7 @@ def test_an_origin_with_everything_reads_back(place: Place) -> None:
 KINDS = [
     ("kind = 'http'\nhosts = ['a:80']", []),
     ("kind = 'http'\nhosts = ['a:443', 'b:443']\ntls = true\ntls_name = 'app.internal'", []),
+    ("kind = 'http'\nhosts = ['a:443']\nhost_header = 'App.internal:8443'", []),
     ("kind = 'cgi'\nscript_filename = '/bin/true'", []),
     ("kind = 's3'\ns3.bucket = 'pics'", []),
     ("kind = 's3'\ns3 = { bucket = 'pics', endpoint = 'http://[::1]:9000' }", []),
@@ -339,6 +340,10 @@ KINDS = [
     ("kind = 'http'\nhosts = ['unix:/run/a']\ntls = true", ["is not spoken over unix sockets"]),
     ("kind = 'http'\nhosts = ['a:80']\ntls = true\ntls_ca = '/dev/null'",
      ["tls_ca: /dev/null cannot be used"]),
+    ("kind = 'http'\nhosts = ['a:80']\nhost_header = 'http://b'",
+     ["host_header: 'http://b' must be HOST or HOST:PORT"]),
+    ("kind = 'cgi'\nscript_filename = '/bin/true'\nhost_header = 'b'",
+     ['host_header: means nothing where kind = "cgi"']),
     ("kind = 'cgi'", ['script_filename: is missing: kind = "cgi" needs it']),
     ("kind = 'cgi'\nscript_filename = '/bin'", ["/bin is no file on this machine"]),
     ("kind = 'cgi'\nscript_filename = '/etc/passwd'", ["/etc/passwd cannot be executed"]),

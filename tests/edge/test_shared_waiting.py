@@ -355,3 +355,26 @@ def test_brief():
     assert table.crowded_out == 1
     now = 50  # set back
     assert "b" not in table
+
+
+def test_who_waited_in_vain_has_an_exchange_of_its_own(on_node):
+    """And hears what comes beside its answer, which nobody does whose answer may be for others."""
+
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Vary": "x", "Cache-Control": HOUR})
+        await node.ask("/a", {"X": "0"})
+        node.origin.say = fixed({"Vary": "x", "Cache-Control": "private"})
+        node.origin.hold = asyncio.Event()
+        node.origin.came.clear()
+        herd = [asyncio.create_task(node.ask("/a", {"X": "1"})) for _ in range(3)]
+        await node.origin.came.wait()
+        for _ in range(1000):
+            if node.flights.stats.joined == 2:
+                break
+            await asyncio.sleep(0)
+        node.origin.hold.set()
+        await asyncio.gather(*herd)
+        has_aside = [asked.aside is not None for asked in node.origin.asked]
+        assert has_aside == [False, False, True, True]
+
+    on_node(test)
