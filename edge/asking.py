@@ -74,7 +74,7 @@ class Asking:
             neutral.server_port,
             neutral.server_protocol,
             neutral.body,
-            aside,
+            aside=aside,
         )
 
 
