@@ -7,6 +7,7 @@ is.
 import functools
 from concurrent.futures import Executor
 
+from cache.index.interface import SourceRecord
 from cache.key import SourceId
 from cache.store import Store
 from edge.clock import Clock
@@ -89,7 +90,7 @@ class Docroots:
         source.fresh_until = self._clock.wall + STAT_TTL_S
 
     def _remember_file(self, site: Site, source_id: SourceId, status: FileStatus) -> Source:
-        record = record_of_file(status, source_id.path, site.tags.of(source_id.path))
+        record = _record(site, source_id, status)
         opened = self._store.opened_now(source_id, record.tags) or NOT_ASKED
         source = self._known.remember(site, source_id, Home.DOCROOT, opened, record)
         source.file = status
@@ -129,10 +130,15 @@ class Docroots:
         body = FileSlice(Descriptor(opened.fd), 0, opened.size)
         record = source.record
         if opened.validator != record.validator:
-            record = record_of_file(opened, source.id.path)
+            record = _record(site, source.id, opened)
             if source.home is Home.DOCROOT:
                 source.record = record
         return Original(record, guarded(record.media_type, ()), body)
+
+
+def _record(site: Site, source_id: SourceId, status: FileStatus) -> SourceRecord:
+    """With the tags of its path: a purge by tag looks at nothing else of a known source."""
+    return record_of_file(status, source_id.path, site.tags.of(source_id.path))
 
 
 def stat_file(docroot: Docroot, path: str) -> FileStatus | None:

@@ -30,6 +30,7 @@ from edge.record import (
     record_of_entry,
     record_of_response,
     refreshed,
+    tagged,
 )
 from edge.site import Site
 from edge.source import QUERY_MARK, Found, Home, Settled, Source, Way, path_of
@@ -155,7 +156,7 @@ class Fetching:
         """Fresh, and no older than what was known when the origin was to be asked."""
         if entry.stored_at < since or self._clock.wall >= entry.fresh_until:
             return None
-        record = record_of_entry(entry)
+        record = tagged(record_of_entry(entry), site.tags.of(path_of(source_id)))
         source = self._known.remember(site, source_id, Home.ORIGIN, opened, record)
         return Found(source, Way.KNOWN, collapsed=True)
 

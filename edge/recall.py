@@ -5,7 +5,7 @@ import dataclasses
 from cache.index.interface import SourceRecord
 from cache.key import Key, SourceId
 from cache.store import Opened, Store
-from edge.record import record_of_entry
+from edge.record import record_of_entry, tagged
 from edge.site import Site
 from edge.source import Home, Source, path_of
 
@@ -26,13 +26,13 @@ async def recall(
         opened = await store.open_source(source_id, tags)
     if opened.current is None and known is not None and known.home is Home.ORIGIN:
         # Newer than what the index said last: it could not be told.
-        return opened, known.record
+        return opened, tagged(known.record, tags)
     if opened.record is not None:
-        return opened, opened.record
+        return opened, tagged(opened.record, tags)
     entry = await store.describe(Key(source_id, ""), opened)
     if entry is None:
         return opened, None
-    record = record_of_entry(entry)
+    record = tagged(record_of_entry(entry), tags)
     if opened.current is not None and entry.token.epoch != opened.current.epoch:
         record = dataclasses.replace(record, fresh_until=0, revalidate_until=0)
     return opened, record

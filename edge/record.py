@@ -67,7 +67,7 @@ _NO_HASH: Final = "0" * 32
 
 
 def record_of_file(
-    status: FileStatus | OpenedFile, path: str, tags: tuple[str, ...] = ()
+    status: FileStatus | OpenedFile, path: str, tags: tuple[str, ...]
 ) -> SourceRecord:
     modified = status.mtime_ns // 1_000_000_000
     return SourceRecord(
@@ -80,6 +80,12 @@ def record_of_file(
         fresh_until=0,
         tags=tags,
     )
+
+
+def tagged(record: SourceRecord, tags: tuple[str, ...]) -> SourceRecord:
+    """With these tags, too: the configured ones may be newer than the record."""
+    missing = tuple(tag for tag in tags if tag not in record.tags)
+    return dataclasses.replace(record, tags=record.tags + missing) if missing else record
 
 
 def folded(headers: Headers) -> dict[str, list[str]]:

@@ -209,7 +209,7 @@ def test_a_304_renews(stored, headers, expected):
 
 
 def test_a_file_from_before_1970():
-    found = record_of_file(FileStatus(5, -5_000_000_000, 1, 1), "/a.png")
+    found = record_of_file(FileStatus(5, -5_000_000_000, 1, 1), "/a.png", ())
     assert (found.last_modified, found.media_type) == (0, "image/png")
 
 

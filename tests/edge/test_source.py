@@ -19,6 +19,7 @@ from cache.flight import Flights
 from cache.index.embedded import EmbeddedIndex
 from cache.index.interface import Failure, Token
 from cache.key import SourceId
+from cache.orders import Act, Order, Scope
 from cache.store import Store
 from edge.clock import Clock
 from edge.errors import NotFound, OriginChanged
@@ -37,9 +38,10 @@ from edge.origin.errors import (
 from edge.origin.files import Docroot
 from edge.origin.messages import OriginRequest
 from edge.policy.steps import OffStep, Steps
+from edge.policy.tags import PathTags
 from edge.refresh import Refreshes
 from edge.site import Site
-from edge.source import RETRY_ORIGIN_S, STAT_TTL_S, Original, Passed, Source, Way
+from edge.source import NOT_ASKED, RETRY_ORIGIN_S, STAT_TTL_S, Original, Passed, Source, Way
 from edge.sources import Sources
 from edge.spool import Spool
 from edge.unkept import SHORT_BYTES
@@ -507,6 +509,26 @@ def test_while_the_index_is_down_the_record_in_memory_is_believed(tmp_path, monk
     run(tmp_path, test)
 
 
+def test_tags_that_were_configured_since_count_for_what_is_known(tmp_path):
+    """The record is from before them, whether it comes from the index or from the file."""
+
+    async def test(bench: Bench) -> None:
+        bench.origin.say = lambda: answer(etag='"one"', cache_control="max-age=60", surrogate_key="x")
+        for path in ("/a.jpg", "/b.jpg"):
+            assert (await bench.source(path)).record.tags == ("x",)
+        bench.later(61)
+        bench.origin.say = lambda: answer(b"", 304, cache_control="max-age=60")
+        bench.site = replace(bench.site, tags=PathTags((("letters", ("/",)),)))
+        sources = [await bench.source(path) for path in ("/a.jpg", "/b.jpg")]
+        assert [source.record.tags for source in sources] == [("x", "letters")] * 2
+        listed = await bench.index.sources_of(Scope.TAG, "*", "letters", 9)
+        assert [source.path for source in listed] == ["/a.jpg", "/b.jpg"]
+        await obeyed(bench, Order(Act.PURGE, Scope.TAG, "*", "letters", 5))
+        assert [source.fresh_until for source in sources] == [0, 0]
+
+    run(tmp_path, test)
+
+
 def test_after_a_purge_nothing_is_confirmed_and_nothing_stale(tmp_path):
     async def test(bench: Bench) -> None:
         bench.origin.say = lambda: answer(etag='"one"', cache_control="max-age=60")
@@ -609,6 +631,30 @@ def test_a_file_replaced_after_it_was_looked_at(tmp_path, docroot):
             await bench.sources.open_body(bench.site, source)
 
     run(tmp_path, test, docroot)
+
+
+def test_a_file_that_changed_before_it_was_opened_keeps_its_tags(tmp_path, docroot):
+    """A purge by tag finds it at once, not with the next look at the file."""
+
+    async def test(bench: Bench) -> None:
+        bench.site = replace(bench.site, tags=PathTags((("letters", ("/a",)),)))
+        source = await bench.source()
+        (tmp_path / "originals" / "a.jpg").write_bytes(OTHER[:-1])
+        original = await bench.sources.open_body(bench.site, source)
+        assert read(original) == OTHER[:-1]
+        assert original.record.tags == source.record.tags == ("letters",)
+        await bench.sources.ask_tokens(source)
+        await obeyed(bench, Order(Act.PURGE, Scope.TAG, "*", "letters", 5))
+        assert source.fresh_until == 0
+        assert source.opened is NOT_ASKED
+
+    run(tmp_path, test, docroot)
+
+
+async def obeyed(bench: Bench, order: Order) -> None:
+    """An order, as it is heard of."""
+    assert bench.store.obey(order)
+    await bench.sources.obey(order)
 
 
 def test_a_sick_disk_fails_no_hit(tmp_path, docroot):
