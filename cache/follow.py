@@ -66,6 +66,8 @@ class Follower:
         self._was_away = True  # the journal is compared with the log first
         self._news = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._announcing: set[asyncio.Task[Order]] = set()
+        self._obeying: set[asyncio.Future[None]] = set()  # own orders, recorded already
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -108,6 +110,8 @@ class Follower:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        if self._announcing:
+            await asyncio.wait(self._announcing)
 
     async def catch_up(self) -> None:
         """Obey everything that was recorded before this call. Raises IndexUnavailable."""
@@ -121,15 +125,29 @@ class Follower:
                 self._was_away = True
                 raise
             self._looked_at = began
+        if self._obeying:
+            await asyncio.wait(self._obeying)
 
     async def announce(self, order: Order) -> Order:
-        """Record an order, and obey it first of all. Raises IndexUnavailable."""
+        """Record an order, and obey it first of all. Raises IndexUnavailable. What was begun is
+        finished, though the caller leaves: a recorded order that this worker has not heard of would
+        be obeyed by all others."""
+        task = asyncio.get_running_loop().create_task(self._announce(order), name="announcement")
+        self._announcing.add(task)
+        task.add_done_callback(self._announcing.discard)
+        return await asyncio.shield(task)
+
+    async def _announce(self, order: Order) -> Order:
         async with self._lock:  # or the log would bring it meanwhile as somebody else's
             recorded = await self._record(order)
             await self._note([recorded], is_durable=self._must_sync(recorded))
             self._orders.add(recorded)
-            await self.obey(recorded)
-            return recorded
+            # The lock is for the next one: those who know many sources obey many orders at once.
+            obeying = asyncio.ensure_future(self.obey(recorded))
+            self._obeying.add(obeying)
+            obeying.add_done_callback(self._obeying.discard)
+        await obeying
+        return recorded
 
     async def _follow(self) -> None:
         while not self._is_settled:
@@ -189,8 +207,7 @@ class Follower:
 
     async def _obey(self, orders: Sequence[Order]) -> None:
         fresh = [order for order in orders if self._store.obey(order)]
-        for order in fresh:
-            await self.obey(order)
+        await asyncio.gather(*(self.obey(order) for order in fresh))
         await self._note(fresh, is_own=False)
 
     async def _record(self, order: Order) -> Order:

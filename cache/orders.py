@@ -79,8 +79,8 @@ class Order:
                 return self.value in tags
 
 
-class _Newest:
-    """The newest order of one act for every tag and prefix. Ask for a source: one dictionary
+class Newest:
+    """Of some orders, the newest for every tag and prefix. Ask for a source: one dictionary
     look-up a tag, and one for each length that a prefix has."""
 
     def __init__(self) -> None:
@@ -120,8 +120,8 @@ class Orders:
         # Orders arrive by several ways, so not always in order.
         self._heard: dict[int, None] = {}
         self._kept: list[Order] = []
-        self._hard = _Newest()
-        self._soft = _Newest()
+        self._hard = Newest()
+        self._soft = Newest()
         # Of single sources; the index has made their records stale, unless a fetch was under way.
         self._soft_sources: dict[SourceId, int] = {}
 
@@ -163,7 +163,7 @@ class Orders:
         self.horizon = horizon
         self.head = max(self.head, horizon)
         kept, self._kept = self._kept, []
-        self._hard, self._soft = _Newest(), _Newest()
+        self._hard, self._soft = Newest(), Newest()
         for order in kept:
             if order.seq > horizon:
                 self._kept.append(order)
@@ -182,7 +182,7 @@ class Orders:
         of_source = self._soft_sources.get(source, 0)
         return max(self._soft.of(source, tags), of_source, self.horizon)
 
-    def _newest(self, order: Order) -> _Newest:
+    def _newest(self, order: Order) -> Newest:
         return self._soft if order.act is Act.SOFTEN else self._hard
 
 

@@ -7,12 +7,11 @@ place: routes and ready answers hold it, and see at once that it must be opened 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import Final
 
 from cache.index.interface import SourceRecord
 from cache.key import SourceId
-from cache.orders import Order, Scope
+from cache.orders import Newest, Order, Scope
 from cache.store import Opened, Store
 from edge.clock import Clock
 from edge.record import MAX_AHEAD_S, stale_limit
@@ -21,9 +20,9 @@ from edge.source import NOT_ASKED, STAT_TTL_S, Found, Home, Source, Stale, Stats
 
 # Sources that a worker remembers; beyond it the one not asked for longest is forgotten.
 MAX_SOURCES: Final = 200_000
-# Sources looked at between two turns of the loop, when an order may concern any: a quarter of a
-# millisecond.
-BATCH: Final = 500
+# Sources looked at between two turns of the loop, when an order may concern any: half a millisecond,
+# and 200 turns for all of them.
+BATCH: Final = 1000
 
 log = logging.getLogger("halftone.source")
 
@@ -35,6 +34,13 @@ class Known:
         self._stats = stats
         self._ticked_at = clock.wall
         self._sources: OrderedDict[SourceId, Source] = OrderedDict()
+        # The same ones at places of their own, which they keep: so they can be walked through while
+        # others come and go.
+        self._places: list[Source | None] = []
+        self._free: list[int] = []
+        # What the next walk is for: an order, or None for all that there is.
+        self._wanted: list[tuple[Order | None, asyncio.Future[None]]] = []
+        self._walk: asyncio.Task[None] | None = None
 
     def __contains__(self, source_id: SourceId) -> bool:
         return source_id in self._sources
@@ -43,7 +49,10 @@ class Known:
         return self._sources.get(source_id)
 
     def drop(self, source_id: SourceId) -> None:
-        self._sources.pop(source_id, None)
+        known = self._sources.pop(source_id, None)
+        if known is not None:
+            self._vacate(known)
+            _renounce(known)
 
     def tick(self) -> None:
         """Once a second, after the clock. Where that was set back, what was counted on its former
@@ -73,8 +82,11 @@ class Known:
         if source is None:
             source = Source(source_id, home, opened, record)
             self._sources[source_id] = source
+            self._settle(source)
             if len(self._sources) > MAX_SOURCES:
-                _renounce(self._sources.popitem(last=False)[1])
+                oldest = self._sources.popitem(last=False)[1]
+                self._vacate(oldest)
+                _renounce(oldest)
         else:
             self._sources.move_to_end(source_id)
         source.home = home
@@ -122,29 +134,66 @@ class Known:
 
     async def obey(self, order: Order) -> None:
         """What an order concerns is asked for again from now on. Of many, a few at a time."""
-        if order.scope is Scope.SOURCE:
-            source = self._sources.get(order.source)
-            if source is not None:
-                _renounce(source)
-            return
-        for batch in self._batches():
-            for source in batch:
-                if order.concerns(source.id, source.record.tags):
-                    _renounce(source)
-            await asyncio.sleep(0)
+        if order.scope is not Scope.SOURCE:
+            return await self._walked(order)
+        source = self._sources.get(order.source)
+        if source is not None:
+            _renounce(source)
+        return None
 
     async def forget(self) -> None:
         """Nothing that was known holds any longer."""
-        for batch in self._batches():
-            for source in batch:
-                _renounce(source)
+        await self._walked(None)
+
+    async def _walked(self, order: Order | None) -> None:
+        """Every source that is known now has been looked at. However many orders come together, a
+        walk is for all that came before it began; and it goes on when its callers have left."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+        self._wanted.append((order, ended))
+        if self._walk is None:
+            self._walk = loop.create_task(self._walk_on(), name="known sources")
+        await ended
+
+    async def _walk_on(self) -> None:
+        try:
+            while self._wanted:
+                wanted, self._wanted = self._wanted, []
+                newest, is_for_all = Newest(), False
+                for order, _ in wanted:
+                    if order is None:
+                        is_for_all = True
+                    else:
+                        newest.add(order)
+                await self._walk_once(None if is_for_all else newest)
+                for _, ended in wanted:
+                    if not ended.done():
+                        ended.set_result(None)
+        finally:
+            self._walk = None
+
+    async def _walk_once(self, newest: Newest | None) -> None:
+        """Who comes meanwhile has asked the index since, at whatever place."""
+        for start in range(0, len(self._places), BATCH):
+            for source in self._places[start : start + BATCH]:
+                if source is None:
+                    continue
+                if newest is None or newest.of(source.id, source.record.tags):
+                    _renounce(source)
             await asyncio.sleep(0)
 
-    def _batches(self) -> Iterator[list[Source]]:
-        """Who comes meanwhile asks the index anyway."""
-        sources = list(self._sources.values())
-        for start in range(0, len(sources), BATCH):
-            yield sources[start : start + BATCH]
+    def _settle(self, source: Source) -> None:
+        if self._free:
+            source.place = self._free.pop()
+            self._places[source.place] = source
+        else:
+            source.place = len(self._places)
+            self._places.append(source)
+
+    def _vacate(self, source: Source) -> None:
+        self._places[source.place] = None
+        self._free.append(source.place)
+        source.place = -1
 
 
 def _renounce(source: Source) -> None:

@@ -59,7 +59,7 @@ class Source:
     """What this worker knows of one original; renewed in place, so that every variant sees it."""
 
     __slots__ = (
-        "file", "fresh_until", "home", "id", "opened", "record", "retry_at", "stale",
+        "file", "fresh_until", "home", "id", "opened", "place", "record", "retry_at", "stale",
     )  # fmt: skip
 
     def __init__(self, source_id: SourceId, home: Home, opened: Opened, record: SourceRecord):
@@ -71,6 +71,7 @@ class Source:
         self.fresh_until = 0  # seconds since 1970; until then nobody is asked
         self.stale: Stale | None = None  # why record is used past its lifetime
         self.retry_at = 0  # the origin that failed is left alone until then
+        self.place = -1  # in the table of those that are known
 
     @property
     def is_stale(self) -> bool:

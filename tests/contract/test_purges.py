@@ -161,6 +161,40 @@ def test_what_a_purge_takes(
     run(home, tmp_path, test)
 
 
+def test_an_order_is_obeyed_though_its_caller_leaves(home: Home, tmp_path: Path) -> None:
+    """At whatever step; and who asks for what was recorded waits until it is obeyed."""
+
+    async def test(one: Farmer) -> None:
+        for turns in range(8):
+            caller = asyncio.ensure_future(one.purge(Scope.TAG, f"red{turns}"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            caller.cancel()
+            await asyncio.wait([caller])
+        walked = asyncio.Event()
+
+        async def walk(order: Order) -> None:
+            await walked.wait()
+            one.obeyed.append(order)
+
+        one.follower.obey = walk
+        others = [asyncio.ensure_future(one.purge(Scope.TAG, f"blue{n}")) for n in range(3)]
+        async with asyncio.timeout(10):
+            while one.follower.kept < 7 + 3:  # none waits until another one has been obeyed
+                await asyncio.sleep(0.001)
+        asking = asyncio.ensure_future(one.follower.catch_up())
+        await asyncio.wait([asking], timeout=0.05)
+        assert not asking.done()
+        walked.set()
+        await asyncio.gather(asking, *others)
+        assert {order.value for order in one.obeyed} == {
+            *(f"red{n}" for n in range(1, 8)),
+            *(f"blue{n}" for n in range(3)),
+        }
+
+    run(home, tmp_path, test)
+
+
 @pytest.mark.parametrize(("scope", "value"), [(Scope.TAG, "red"), (Scope.PREFIX, "/pets/")])
 @pytest.mark.parametrize("failing", ["sources_of", "spellings", "members"])
 def test_a_pattern_holds_though_what_it_concerns_cannot_be_listed(

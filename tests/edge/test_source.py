@@ -513,7 +513,9 @@ def test_tags_that_were_configured_since_count_for_what_is_known(tmp_path):
     """The record is from before them, whether it comes from the index or from the file."""
 
     async def test(bench: Bench) -> None:
-        bench.origin.say = lambda: answer(etag='"one"', cache_control="max-age=60", surrogate_key="x")
+        bench.origin.say = lambda: answer(
+            etag='"one"', cache_control="max-age=60", surrogate_key="x"
+        )
         for path in ("/a.jpg", "/b.jpg"):
             assert (await bench.source(path)).record.tags == ("x",)
         bench.later(61)
