@@ -11,15 +11,12 @@ Every worker of every node that can reach the index obeys within a second (follo
 where it is strict; one that cannot obeys as soon as it can.
 """
 
-import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
-from cache.errors import IndexUnavailable
 from cache.follow import Follower
-from cache.index.interface import Index
+from cache.index.interface import MAX_SURVEYED, Index
 from cache.key import SourceId
 from cache.orders import Act, Order, Scope
 from cache.store import Store, soft
@@ -27,10 +24,6 @@ from cache.store import Store, soft
 # Sources of one tag or prefix whose URLs are looked up for the caches in front, and these URLs.
 MAX_SOURCES: Final = 10_000
 MAX_URLS: Final = 100_000
-# Sources asked about at once.
-_AT_ONCE: Final = 64
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +56,13 @@ class Purger:
     async def preview(self, order: Order) -> Outcome:
         """Raises IndexUnavailable."""
         sources = await self._sources(order)
-        counts = await _each(sources, self._count)
-        urls, is_complete = await self._urls(sources)
-        return Outcome(order, sum(counts), 0, self._scope, urls, is_complete)
+        return await self._outcome(order, sources)
 
     async def carry_out(self, order: Order) -> Outcome:
         """Raises IndexUnavailable where it could not be recorded."""
         if order.scope is not Scope.SOURCE:
             return await self._carry_out_pattern(order)
-        urls, is_complete = await self._urls((order.source,))
+        urls = await self._index.spellings(order.source)
         entries = replicas = 0
         match order.act:
             case Act.PURGE | Act.TAKE_DOWN:
@@ -82,21 +73,16 @@ class Purger:
             case Act.LIFT:
                 pass
         recorded = await self._follower.announce(order)
-        return Outcome(recorded, entries, replicas, self._scope, urls, is_complete)
+        return Outcome(recorded, entries, replicas, self._scope, urls)
 
     async def _carry_out_pattern(self, order: Order) -> Outcome:
-        """Recorded first: to list what it concerns takes up to a second, and may fail by itself.
+        """Recorded first: to list what it concerns takes a while, and may fail by itself.
 
         That leaves the purge as it is, but for the caches in front: where their URLs cannot be
-        read, IndexUnavailable makes the caller ask again. A count is a lower bound anyway.
+        read, IndexUnavailable makes the caller ask again.
         """
         recorded = await self._follower.announce(order)
-        sources = await self._sources(order)
-        urls, is_complete = await self._urls(sources)
-        entries = 0
-        with contextlib.suppress(IndexUnavailable):
-            entries = sum(await _each(sources, self._count))
-        return Outcome(recorded, entries, 0, self._scope, urls, is_complete)
+        return await self._outcome(recorded, await self._sources(order))
 
     @property
     def _scope(self) -> str:
@@ -115,21 +101,12 @@ class Purger:
             return (order.source,)
         return await self._index.sources_of(order.scope, order.site, order.value, MAX_SOURCES)
 
-    async def _count(self, source: SourceId) -> int:
-        return len(await self._index.members(source))
-
-    async def _urls(self, sources: tuple[SourceId, ...]) -> tuple[tuple[str, ...], bool]:
-        found: list[str] = []
-        for spelled in await _each(sources, self._index.spellings):
-            found += spelled
-        is_complete = len(found) <= MAX_URLS and len(sources) < MAX_SOURCES
-        return tuple(found[:MAX_URLS]), is_complete
-
-
-async def _each(sources: Sequence[SourceId], ask: Callable[[SourceId], Awaitable[T]]) -> list[T]:
-    """Answers for each, a few at a time: the index has bounds of its own."""
-    answers: list[T] = []
-    for start in range(0, len(sources), _AT_ONCE):
-        batch = sources[start : start + _AT_ONCE]
-        answers += await asyncio.gather(*map(ask, batch))
-    return answers
+    async def _outcome(self, order: Order, sources: Sequence[SourceId]) -> Outcome:
+        """A batch at a time, so that others have their turn at the index in between."""
+        entries, urls = 0, list[str]()
+        for start in range(0, len(sources), MAX_SURVEYED):
+            for found in await self._index.survey(sources[start : start + MAX_SURVEYED]):
+                entries += found.entries
+                urls += found.urls[: MAX_URLS + 1 - len(urls)]
+        is_complete = len(urls) <= MAX_URLS and len(sources) < MAX_SOURCES
+        return Outcome(order, entries, 0, self._scope, tuple(urls[:MAX_URLS]), is_complete)

@@ -20,8 +20,8 @@ from edge.source import NOT_ASKED, STAT_TTL_S, Found, Home, Source, Stale, Stats
 
 # Sources that a worker remembers; beyond it the one not asked for longest is forgotten.
 MAX_SOURCES: Final = 200_000
-# Sources looked at between two turns of the loop, when an order may concern any: half a millisecond,
-# and 200 turns for all of them.
+# Sources looked at between two turns of the loop, when an order may concern any: half a
+# millisecond, and 200 turns for all of them.
 BATCH: Final = 1000
 
 log = logging.getLogger("halftone.source")

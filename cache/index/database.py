@@ -31,6 +31,7 @@ from cache.index.interface import (
     Known,
     Member,
     OrderPage,
+    Surveyed,
     Token,
 )
 from cache.key import SourceId
@@ -276,6 +277,20 @@ class Database:
     def spellings(self, digest: bytes) -> tuple[str, ...]:
         row = self._find(digest)
         return () if row is None else catalogue.spellings(self._connection, row.id)
+
+    def survey(self, digests: Sequence[bytes]) -> tuple[Surveyed, ...]:
+        return tuple(map(self._survey, digests))
+
+    def _survey(self, digest: bytes) -> Surveyed:
+        row = self._connection.execute(
+            "SELECT id, (SELECT count(*) FROM member WHERE member.source = source.id)"
+            " FROM source WHERE digest = ?",
+            (digest,),
+        ).fetchone()
+        if row is None:
+            return Surveyed(0, ())
+        source, entries = row
+        return Surveyed(entries, catalogue.spellings(self._connection, source))
 
     def listed(self, scope: Scope, site: str, value: str, limit: int) -> tuple[str, ...]:
         return catalogue.listed(self._connection, scope, site, value, limit)

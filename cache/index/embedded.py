@@ -37,6 +37,7 @@ from cache.index.interface import (
     Purged,
     Sight,
     SourceRecord,
+    Surveyed,
     Token,
     keepable,
     too_many_takedowns,
@@ -241,6 +242,9 @@ class EmbeddedIndex:
 
     async def spellings(self, source: SourceId) -> tuple[str, ...]:
         return await self._call(lambda: self.database.spellings(source.digest))
+
+    async def survey(self, sources: Sequence[SourceId]) -> tuple[Surveyed, ...]:
+        return await self._call(lambda: self.database.survey([one.digest for one in sources]))
 
     async def sources_of(
         self, scope: Scope, site: str, value: str, limit: int

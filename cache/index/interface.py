@@ -38,6 +38,8 @@ MAX_PATHS = 1_000_000
 # Milliseconds, as seqs have them, that a source may be behind the orders that do not concern it.
 # Often enough that the log's horizon, 10,000 orders back, overtakes nobody who is asked for.
 SETTLE_MS = 60_000
+# Sources that one question of survey() is about.
+MAX_SURVEYED = 64
 # What may be handed from the leader of a flight to those who wait on other nodes.
 MAX_PARCEL_BYTES = 1024 * 1024
 
@@ -150,6 +152,14 @@ class Known:
 
     token: Token
     digests: tuple[bytes, ...]  # as members() has them
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What survey() found of a source: the number of its members(), and its spellings()."""
+
+    entries: int
+    urls: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +356,9 @@ class Index(Protocol):
         """Of a source's URLs the first MAX_SPELLINGS are kept."""
 
     async def spellings(self, source: SourceId) -> tuple[str, ...]: ...
+
+    async def survey(self, sources: Sequence[SourceId]) -> tuple[Surveyed, ...]:
+        """Of each of up to MAX_SURVEYED sources, in their order, in one question to each server."""
 
     async def sources_of(
         self, scope: Scope, site: str, value: str, limit: int

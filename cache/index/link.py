@@ -10,14 +10,14 @@ sent again only where it had no effect: READONLY, MOVED and ASK say so, a lost c
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import AskError, RedisError, TryAgainError
+from redis.exceptions import AskError, RedisError, ResponseError, TryAgainError
 
 from cache.errors import IndexUnavailable
 from cache.index.address import Alone, BadAddress, Cluster, Sentinels, Where, parse_where
@@ -31,6 +31,8 @@ from cache.index.topology import OneServer, Topology
 BUDGET_S: Final = 0.05
 # MOVED by a map that is old, then ASK because the slot is on its way again.
 MAX_REDIRECTS: Final = 2
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ class Link:
         self._budget_s = budget_s
         self._secrets: tuple[str, ...] = ()
         self._topology: Topology | None = None
-        self._running: set[asyncio.Task[Reply]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self.times_degraded = 0
         """How often a breaker opened."""
 
@@ -107,8 +109,41 @@ class Link:
         if topology is None:
             self.stats.refused += 1
             raise IndexUnavailable("index is not started")
-        server = topology.server(slot_key)
-        return await self._send(topology, server, slot_key, command, script)
+        return await self._call(topology, topology.server(slot_key), slot_key, command, script)
+
+    async def call_each(self, questions: Sequence[tuple[str, tuple[Part, ...]]]) -> list[Reply]:
+        """The replies to commands that only read, each with its slot_key as for call(): those for
+        one server are sent in one go, and have the budget together. Raises IndexUnavailable."""
+        topology = self._topology
+        if topology is None:
+            self.stats.calls += 1
+            self.stats.refused += 1
+            raise IndexUnavailable("index is not started")
+        replies: list[Reply | ResponseError | None] = [None] * len(questions)
+        places: dict[Server, list[int]] = {}
+        alone: list[int] = []
+        for place, (slot_key, _) in enumerate(questions):
+            server = topology.server(slot_key)
+            (alone if server is None else places.setdefault(server, [])).append(place)
+
+        async def ask(server: Server, its: list[int]) -> None:
+            self.stats.calls += 1
+            commands = [questions[place][1] for place in its]
+            found = await self._send(server.door, self._run_all(topology, server, commands), 0.0)
+            for place, reply in zip(its, found, strict=True):
+                replies[place] = reply
+                if isinstance(reply, ResponseError):
+                    alone.append(place)
+
+        asked = [ask(server, its) for server, its in places.items()]
+        for failure in await asyncio.gather(*asked, return_exceptions=True):
+            if failure is not None:
+                raise failure
+        # Where the server is to be found first, or is another one by now.
+        for place in alone:
+            slot_key, command = questions[place]
+            replies[place] = await self.call(slot_key, *command)
+        return [reply for reply in replies if not isinstance(reply, ResponseError)]
 
     async def probe(self) -> None:
         """Ask every server whose breaker is open, as far as it lets us, or else any. Raises
@@ -119,7 +154,7 @@ class Link:
         failing = [server for server in topology.servers() if server.door.breaker.is_open]
         self.stats.calls += max(len(failing), 1)
         asked: list[Server | None] = [*failing] or [topology.server("")]
-        pings = (self._send(topology, server, "", ("PING",), None) for server in asked)
+        pings = (self._call(topology, server, "", ("PING",), None) for server in asked)
         await asyncio.gather(*pings, return_exceptions=True)
 
     async def connect(self, slot_key: str | bytes) -> AbstractConnection:
@@ -143,7 +178,7 @@ class Link:
             await topology.learn(server, error)
             raise self._unavailable(server.door.name, error) from None
 
-    async def _send(
+    async def _call(
         self,
         topology: Topology,
         server: Server | None,
@@ -152,19 +187,24 @@ class Link:
         script: Script | None,
     ) -> Reply:
         door = topology.door if server is None else server.door
+        wait_s = 0.0 if script is None else script.wait_s
+        return await self._send(
+            door, self._run(topology, server, slot_key, command, script), 2 * wait_s
+        )
+
+    async def _send(self, door: Door, exchange: Coroutine[Any, Any, T], more_s: float) -> T:
+        """Within the budget, and more_s on top of it."""
         try:
             door.enter()
         except IndexUnavailable:
+            exchange.close()
             self.stats.refused += 1
             raise
-        task = asyncio.get_running_loop().create_task(
-            self._run(topology, server, slot_key, command, script), name="redis command"
-        )
+        task = asyncio.get_running_loop().create_task(exchange, name="redis command")
         self._running.add(task)
         task.add_done_callback(partial(self._ended, door))
         # wait() cancels nothing, neither at its timeout nor when the caller is cancelled.
-        wait_s = 0.0 if script is None else script.wait_s
-        await asyncio.wait((task,), timeout=self._budget_s + 2 * wait_s)
+        await asyncio.wait((task,), timeout=self._budget_s + more_s)
         if not task.done():
             self.stats.late += 1
             raise IndexUnavailable(f"no answer from {door.name} in {self._budget_s} s")
@@ -211,6 +251,19 @@ class Link:
                 return reply
         raise AssertionError("the last turn answers or raises")
 
+    async def _run_all(
+        self, topology: Topology, server: Server, commands: Sequence[tuple[Part, ...]]
+    ) -> list[Reply | ResponseError]:
+        deadline = asyncio.get_running_loop().time() + self._budget_s
+        try:
+            replies = await server.exchange_all(commands, deadline=deadline)
+        except Exception as error:
+            server.door.failed()
+            await topology.learn(server, error)
+            raise
+        server.door.succeeded()
+        return replies
+
     async def _find(self, topology: Topology, slot_key: str | bytes, deadline: float) -> Server:
         try:
             return await topology.find(slot_key, deadline)
@@ -218,7 +271,7 @@ class Link:
             topology.door.failed()
             raise
 
-    def _ended(self, door: Door, task: asyncio.Task[Reply]) -> None:
+    def _ended(self, door: Door, task: asyncio.Task[Any]) -> None:
         door.leave()
         self._running.discard(task)
         if not task.cancelled() and task.exception() is None:

@@ -57,6 +57,7 @@ from cache.index.interface import (
     Purged,
     Sight,
     SourceRecord,
+    Surveyed,
     Token,
     catalogue_of,
     check_parcel,
@@ -384,8 +385,17 @@ class RedisIndex:
         await self._told(name, tell, tell, _SIZE + sum(map(len, urls)))
 
     async def spellings(self, source: SourceId) -> tuple[str, ...]:
-        reply = await self._call("LRANGE", *_keys(source, "urls"), 0, -1)
-        return tuple(url.decode("utf-8", "replace") for url in _texts(reply))
+        return _urls(await self._call("LRANGE", *_keys(source, "urls"), 0, -1))
+
+    async def survey(self, sources: Sequence[SourceId]) -> tuple[Surveyed, ...]:
+        questions: list[tuple[str, tuple[Part, ...]]] = []
+        for source in sources:
+            members, urls = _keys(source, "keys", "urls")
+            questions.append((members, ("HLEN", members)))
+            questions.append((urls, ("LRANGE", urls, 0, -1)))
+        replies = await self.link.call_each(questions)
+        pairs = zip(replies[::2], replies[1::2], strict=True)
+        return tuple(Surveyed(_number(entries), _urls(urls)) for entries, urls in pairs)
 
     async def _register(self, source: SourceId, tags: Sequence[str]) -> None:
         """List the source in its site and under these tags, now or when Redis answers again."""
@@ -525,6 +535,10 @@ def _texts(reply: Reply) -> tuple[bytes, ...]:
     if not isinstance(reply, list):
         raise IndexUnavailable("redis answered something else than a list")
     return tuple(text for text in reply if isinstance(text, bytes))
+
+
+def _urls(reply: Reply) -> tuple[str, ...]:
+    return tuple(url.decode("utf-8", "replace") for url in _texts(reply))
 
 
 def _number(reply: Reply) -> int:

@@ -7,9 +7,9 @@ often have the same end.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.retry import Retry
@@ -32,6 +32,9 @@ MAX_ERROR_LENGTH: Final = 200
 Part = str | bytes | int
 Reply = bytes | int | list["Reply"] | None
 Make = Callable[[], AbstractConnection]
+T = TypeVar("T")
+# Replies that are read in one turn of the loop, where many are there already: some 15 us each.
+_REPLIES: Final = 32
 
 
 class Script(Protocol):
@@ -67,6 +70,30 @@ class Server:
     ) -> Reply:
         """deadline: of the loop's time, for a connection to become free. Must not be cancelled
         once it has one."""
+
+        async def ask(connection: AbstractConnection) -> tuple[Reply, bool]:
+            reply = await _exchange(connection, command, script, is_asking=is_asking)
+            if script is None or not script.wait_s:
+                return reply, True
+            return reply, await _wait_for_replica(connection, script.wait_s, reply)
+
+        return await self._use_connection(ask, deadline)
+
+    async def exchange_all(
+        self, commands: Sequence[tuple[Part, ...]], *, deadline: float
+    ) -> list[Reply | ResponseError]:
+        """As exchange(), of many commands sent in one go. A refusal of the server stands in the
+        place of the reply."""
+
+        async def ask(connection: AbstractConnection) -> tuple[list[Reply | ResponseError], bool]:
+            return await _exchange_all(connection, commands), True
+
+        return await self._use_connection(ask, deadline)
+
+    async def _use_connection(
+        self, ask: Callable[[AbstractConnection], Awaitable[tuple[T, bool]]], deadline: float
+    ) -> T:
+        """ask says whether the connection may be used again."""
         if self._slots.locked():
             # Nothing is in flight while we wait for a slot, so this wait alone may be cancelled.
             async with asyncio.timeout_at(deadline):
@@ -75,11 +102,8 @@ class Server:
             await self._slots.acquire()  # at once; a timeout would cost 5 us
         try:
             connection = self._idle.pop() if self._idle else self._make()
-            is_good = True
             try:
-                reply = await _exchange(connection, command, script, is_asking=is_asking)
-                if script is not None and script.wait_s:
-                    is_good = await _wait_for_replica(connection, script.wait_s, reply)
+                reply, is_good = await ask(connection)
             except BaseException as error:
                 await discard(connection)
                 if not _is_answer(error):
@@ -179,6 +203,22 @@ async def _exchange(
         if script is None:
             raise
         return await _ask(connection, ("EVAL", script.text, *command[2:]), is_asking=is_asking)
+
+
+async def _exchange_all(
+    connection: AbstractConnection, commands: Sequence[tuple[Part, ...]]
+) -> list[Reply | ResponseError]:
+    await connection.connect()  # type: ignore[no-untyped-call]
+    await connection.send_packed_command(connection.pack_commands(commands))
+    replies: list[Reply | ResponseError] = []
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response())
+        except ResponseError as error:
+            replies.append(error)
+        if len(replies) % _REPLIES == 0:
+            await asyncio.sleep(0)
+    return replies
 
 
 async def _wait_for_replica(connection: AbstractConnection, wait_s: float, reply: Reply) -> bool:

@@ -4,10 +4,17 @@ import asyncio
 
 import pytest
 
-from cache.index.interface import MAX_LISTED_TAGS, MAX_SPELLINGS, Index, SourceRecord
+from cache.index.interface import (
+    MAX_LISTED_TAGS,
+    MAX_SPELLINGS,
+    MAX_SURVEYED,
+    Index,
+    SourceRecord,
+    Surveyed,
+)
 from cache.key import SourceId
 from cache.orders import MAX_VALUE_BYTES, Scope
-from tests.contract.homes import OTHER, SOURCE, Home, run
+from tests.contract.homes import OTHER, SOURCE, Home, digest, run
 
 
 def tagged(*tags: str) -> SourceRecord:
@@ -51,6 +58,37 @@ def test_urls_outlive_purges_and_come_before_the_first_sight(home: Home) -> None
         await index.purge(SOURCE)
         await index.open_source(SOURCE, barrier=9)
         assert await index.spellings(SOURCE) == ("https://a/1",)
+
+    run(home, test)
+
+
+def test_a_survey_is_what_would_be_told_of_each_alone(home: Home) -> None:
+    async def test(index: Index) -> None:
+        assert await index.survey(()) == ()
+        assert await index.survey([SOURCE]) == (Surveyed(0, ()),)
+        sources = [SourceId("site", f"/{number}.jpg") for number in range(MAX_SURVEYED)]
+        for number, source in enumerate(sources):
+            if number % 3:  # others have been opened by nobody
+                token = (await index.open_source(source)).token
+                for entry in range(number % 5):
+                    assert await index.publish(source, token, digest(entry), 1)
+            if number % 2:
+                await index.add_spellings(source, [f"http://h/{number}", f"http://h/ä/{number}"])
+        await index.purge(sources[1])
+        expected = tuple(
+            [
+                Surveyed(len(await index.members(source)), await index.spellings(source))
+                for source in sources
+            ]
+        )
+        assert await index.survey(sources) == expected
+        assert await index.survey(sources[::-7]) == expected[::-7]
+        assert await index.survey([sources[5], SOURCE, sources[5]]) == (
+            expected[5],
+            Surveyed(0, ()),
+            expected[5],
+        )
+        assert {found.entries for found in expected} == set(range(5))
 
     run(home, test)
 

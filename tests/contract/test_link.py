@@ -7,13 +7,13 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 
 import pytest
 
 from cache.errors import IndexUnavailable
-from cache.index.cluster import slot_of
+from cache.index.cluster import Sharded, slot_of
 from cache.index.door import MAX_WAITING
 from cache.index.link import Link
 from tests.contract.conftest import PASSWORD
@@ -91,8 +91,12 @@ async def fill(link: Link, count: int) -> list[str]:
     return keys
 
 
+def gets(keys: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    return [(key, ("GET", key)) for key in keys]
+
+
 class Readers:
-    """Ask for keys again and again, in two ways; count answers, and accept no wrong one."""
+    """Ask for keys again and again, in three ways; count answers, and accept no wrong one."""
 
     def __init__(self, link: Link, keys: list[str], count: int = 8) -> None:
         self.answered = 0
@@ -104,10 +108,17 @@ class Readers:
 
     async def _read(self) -> None:
         while True:
-            key = self._order.choice(self._keys)
-            how = self._link.call(key, "GET", key) if self._order.random() < 0.5 else None
+            keys = self._order.choices(self._keys, k=5)
+            key = keys[0]
             try:
-                assert await (how or read(self._link, key)) == key.encode()
+                match self._order.randrange(3):
+                    case 0:
+                        assert await self._link.call(key, "GET", key) == key.encode()
+                    case 1:
+                        assert await read(self._link, key) == key.encode()
+                    case 2:
+                        replies = await self._link.call_each(gets(keys))
+                        assert replies == [one.encode() for one in keys]
             except IndexUnavailable:
                 self.unavailable += 1
                 await asyncio.sleep(0.002)
@@ -577,6 +588,52 @@ def test_an_error_answer_costs_its_connection_alone(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("peer", PEERS)
+def test_many_questions_in_one_go(peer: str, request: pytest.FixtureRequest) -> None:
+    farm = request.getfixturevalue(peer)
+    farm.command("FLUSHALL")
+
+    async def main() -> None:
+        async with linked(farm.url) as link:
+            keys = await fill(link, 200)
+            expected = [key.encode() for key in keys]
+            assert await link.call_each([]) == []
+            calls, idle = link.stats.calls, link.idle
+            assert await link.call_each(gets(keys)) == expected
+            assert link.stats.calls - calls == (3 if peer == "cluster_farm" else 1)
+            assert link.idle == idle
+            # What is refused is asked for once more alone, and then it is the caller's.
+            questions = gets(keys)
+            questions[7] = (keys[7], ("LLEN", keys[7]))
+            with pytest.raises(IndexUnavailable, match="WRONGTYPE"):
+                await link.call_each(questions)
+            assert await link.call_each(gets(keys[::-1])) == expected[::-1]
+
+    asyncio.run(main())
+
+
+def test_many_questions_by_a_map_that_is_old(cluster_farm: ClusterFarm) -> None:
+    async def main() -> None:
+        async with linked(cluster_farm.url) as link:
+            keys = [f"{{{number}}}" for number in range(30)]
+            expected = [key.encode() for key in keys]
+            for key in keys:
+                cluster_farm.command("SET", key, key)
+            # Nothing is known yet, so each finds its server alone.
+            assert await link.call_each(gets(keys)) == expected
+            topology = link._topology
+            assert isinstance(topology, Sharded)
+            nodes = list(dict.fromkeys(topology._map.owners))
+            following = dict(zip(nodes, nodes[1:] + nodes[:1], strict=True))
+            topology._map.owners[:] = [following[owner] for owner in topology._map.owners]
+            redirected = link.stats.redirected
+            assert await link.call_each(gets(keys)) == expected
+            assert link.stats.redirected - redirected == len(keys)
+            assert not link.is_degraded
+
+    asyncio.run(main())
+
+
 class Hurried:
     """A clock on which every look is half a second later: breakers are never shut for long."""
 
@@ -653,6 +710,8 @@ def test_calls_outside_start_and_stop_are_refused(cluster_farm: ClusterFarm) -> 
         for _ in range(2):
             with pytest.raises(IndexUnavailable, match="not started"):
                 await link.call("a", "PING")
+            with pytest.raises(IndexUnavailable, match="not started"):
+                await link.call_each(gets("a"))
             with pytest.raises(IndexUnavailable, match="not started"):
                 await link.connect("a")
             await link.probe()
