@@ -37,6 +37,9 @@ class Memory(Generic[V]):
         self._slots: dict[bytes, Slot[V]] = {}
         self._sieve: Sieve[V] = Sieve(limit)
 
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._slots
+
     def __len__(self) -> int:
         return len(self._slots)
 

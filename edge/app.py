@@ -239,6 +239,7 @@ class App:
             )
             refreshes: Refreshes[Found] = Refreshes()
             stack.push_async_callback(refreshes.stop)
+            shelf = Shelf(memory, self._threads, store.disk.touch)
             sources = Sources(
                 store,
                 self._clock,
@@ -249,6 +250,7 @@ class App:
                 failures,
                 refreshes,
                 leases,
+                shelf.has,
             )
             origins, sites = self._build_sites()
             stack.push_async_callback(origins.stop)
@@ -257,7 +259,6 @@ class App:
             deliverer = Deliverer(
                 self._clock, f"halftone-{self._chance.getrandbits(96):024x}", config.name
             )
-            shelf = Shelf(memory, self._threads, store.disk.touch)
             marks = Marks(self._clock, self._threads)
             derivatives = Derivatives(
                 sources=sources,

@@ -86,8 +86,11 @@ class Fetching:
         record: SourceRecord | None,
         *,
         is_kept: bool = True,
+        is_gone: bool = False,
     ) -> Found:
         """One exchange; record None asks for the whole. is_kept False: the store has refused it.
+        is_gone: the record stands in where it may, but its bytes are gone, so the whole is asked
+        for.
 
         Once for the whole farm, as far as others can be given what comes of it.
         """
@@ -95,7 +98,7 @@ class Fetching:
         if arriving is not None and arriving.body.is_whole:
             return Found(arriving, Way.FETCHED, collapsed=True)
         exchange = functools.partial(
-            self._exchange, site, source_id, opened, record, is_kept=is_kept
+            self._exchange, site, source_id, opened, record, is_kept=is_kept, is_gone=is_gone
         )
         if self._leases is None or not is_kept:
             return await exchange()
@@ -119,7 +122,7 @@ class Fetching:
                 )
             )
         except LedElsewhere as error:
-            if record is None:
+            if record is None or is_gone:
                 raise
             # As if the origin were busy: what it gave before stands in, where it may.
             raise OriginOverloaded(str(error), 1) from error
@@ -179,6 +182,7 @@ class Fetching:
         record: SourceRecord | None,
         *,
         is_kept: bool,
+        is_gone: bool = False,
     ) -> Found:
         """fetch(), by this process."""
         origin = site.origin
@@ -186,14 +190,15 @@ class Fetching:
         asked_at = self._clock.wall
         seen = self._store.orders.head
         fetch = origin.fetch if site.ask is None else site.ask
-        response = Incoming(await fetch(self.request_for(site, source_id, record)))
+        asked = None if is_gone else record
+        response = Incoming(await fetch(self.request_for(site, source_id, asked)))
         try:
             answered_at = self._clock.wall
             status = response.status
             if response.local_redirect is not None:
                 raise OriginBroken("redirects inside an origin are not followed")
-            if status == 304 and record is not None:
-                record = refreshed(record, response, asked_at, answered_at)
+            if status == 304 and asked is not None:
+                record = refreshed(asked, response, asked_at, answered_at)
                 record = dataclasses.replace(record, seen=seen)
                 return Found(
                     await self._storing.renew(site, source_id, opened, record), Way.CONFIRMED
@@ -217,7 +222,7 @@ class Fetching:
                 await self._storing.replaced(source_id, opened, record)
                 return Found(await self._unkept.pass_on(response, told, storability), Way.FETCHED)
             if is_kept:
-                answer = await self._storing.keep(site, source_id, opened, response, told, record)
+                answer = await self._storing.keep(site, source_id, opened, response, told, asked)
                 return Found(answer, Way.FETCHED)
             return Found(await self._unkept.pass_on(response, told, storability), Way.FETCHED)
         except NotStored as error:

@@ -513,7 +513,12 @@ class Handler:
         """The source, trying the endings of a grammar that names originals without one."""
         derivative, site = route.derivative, route.site
         if not derivative.extensions:
-            return await self._sources.open(site, derivative.source, route.query)
+            return await self._sources.open(
+                site,
+                derivative.source,
+                route.query,
+                for_bytes=route.found.transform.is_identity,
+            )
         endings = route.endings()
         if route.source is not None:
             # Found before: it is asked first, and the others only when it is gone.

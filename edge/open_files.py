@@ -27,6 +27,9 @@ class OpenFiles:
         self._limit = limit
         self._files: OrderedDict[bytes, Representation] = OrderedDict()
 
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._files
+
     def __len__(self) -> int:
         return len(self._files)
 

@@ -33,8 +33,16 @@ class Revalidation:
         self._fetching = fetching
 
     async def ask_origin(
-        self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord | None
+        self,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        record: SourceRecord | None,
+        *,
+        is_gone: bool = False,
     ) -> Found:
+        """is_gone: the bytes that the record is of are wanted, and are not here. Then nobody asks
+        first whether the record still holds: the origin sends them whatever it says to that."""
         if record is None:
             return await self._ask(site, source_id, opened, record)
         now = self._clock.wall
@@ -43,6 +51,8 @@ class Revalidation:
             is_error = now < record.stale_until
             why = Stale.IF_ERROR if is_error else Stale.WHILE_REVALIDATE
             return self._known.use_stale(site, source_id, opened, record, why, known.retry_at)
+        if is_gone:
+            return await self._asked_for_all(site, source_id, opened, record)
         if may_use_meanwhile(record, now):
             name = (source_id, opened.token)
             assert site.origin is not None
@@ -57,6 +67,21 @@ class Revalidation:
         except OriginError:
             retry_at = self._clock.wall + RETRY_ORIGIN_S
             return self._known.use_stale(site, source_id, opened, record, Stale.IF_ERROR, retry_at)
+
+    async def _asked_for_all(
+        self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord
+    ) -> Found:
+        """Nothing stands in for bytes; for what is made of them the record does, after a failure,
+        and the origin is left alone."""
+        try:
+            return await self._ask(site, source_id, opened, record, is_gone=True)
+        except OriginError:
+            now = self._clock.wall
+            if now < stale_limit(record):
+                why = Stale.IF_ERROR if now < record.stale_until else Stale.WHILE_REVALIDATE
+                retry_at = now + RETRY_ORIGIN_S
+                self._known.use_stale(site, source_id, opened, record, why, retry_at)
+            raise
 
     async def _refresh(
         self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord
@@ -82,10 +107,16 @@ class Revalidation:
         return await self._ask(site, source_id, opened, record)
 
     async def _ask(
-        self, site: Site, source_id: SourceId, opened: Opened, record: SourceRecord | None
+        self,
+        site: Site,
+        source_id: SourceId,
+        opened: Opened,
+        record: SourceRecord | None,
+        *,
+        is_gone: bool = False,
     ) -> Found:
         """fetch(), and a missing original is remembered."""
-        found = await self._fetching.fetch(site, source_id, opened, record)
+        found = await self._fetching.fetch(site, source_id, opened, record, is_gone=is_gone)
         if isinstance(found.answer, Passed):
             passed = found.answer
             await self._failures.remember_missing(

@@ -248,7 +248,9 @@ class SharedCache:
                     return Found(kept, Way.KNOWN)
                 break
             try:
-                return await self._sources.open(self._for_client(site, asking), path, query)
+                return await self._sources.open(
+                    self._for_client(site, asking), path, query, for_bytes=True
+                )
             except Apart as apart:
                 response = apart.take()
                 if response is None:

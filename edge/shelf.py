@@ -49,6 +49,10 @@ class Shelf:
         representation = self.files.get(key.digest)
         return representation if _holds(representation, source) else None
 
+    def has(self, key: Key) -> bool:
+        """In memory or in an open file, whatever version."""
+        return key.digest in self._memory or key.digest in self.files
+
     def drop(self, key: Key) -> None:
         """What was purged; without this it would stay unused until it is evicted."""
         self._memory.remove(key.digest)

@@ -8,11 +8,13 @@ are bodies.py's.
 """
 
 import dataclasses
+from collections.abc import Callable
 from concurrent.futures import Executor
 
+from cache.errors import StoreBusy
 from cache.flight import Flights, Role
-from cache.index.interface import UNKNOWN_TOKEN
-from cache.key import SourceId
+from cache.index.interface import UNKNOWN_TOKEN, SourceRecord
+from cache.key import Key, SourceId
 from cache.lease import Leases
 from cache.orders import Act, Order, Scope
 from cache.store import Opened, Store
@@ -63,11 +65,14 @@ class Sources:
         failures: Failures,
         refreshes: Refreshes[Found],
         leases: Leases | None = None,
+        is_at_hand: Callable[[Key], bool] | None = None,
     ) -> None:
+        """is_at_hand: whether the bytes are somewhere though their file may be gone."""
         self._store = store
         self._clock = clock
         self._flights = flights
         self._failures = failures
+        self._is_at_hand = is_at_hand or _nothing_is
         self.stats = Stats()
         self.arrivals: Arrivals[Settled] = Arrivals(spool, disk_threads)
         known = Known(store, clock, self.stats)
@@ -104,12 +109,15 @@ class Sources:
         self._known.tick()
         self._failures.tick()
 
-    async def open(self, site: Site, path: str, query: str = "") -> Found:
+    async def open(
+        self, site: Site, path: str, query: str = "", *, for_bytes: bool = False
+    ) -> Found:
         """The source, fresh. Raises NotFound, NotAllowed, DocrootFailed, OriginError.
 
         query belongs to the question where an origin is asked; a docroot file has none. A failing
         origin does not fail what it once gave, and where it allows it nobody waits for it: then
-        the source is_stale.
+        the source is_stale. for_bytes: open_body() comes next, so where the bytes are gone nothing
+        is confirmed without them.
         """
         source_id = source_id_of(site, path, query)
         self._refuse_taken_down(site, path)
@@ -118,7 +126,7 @@ class Sources:
             self.stats.known += 1
             return Found(known, Way.KNOWN)
         landing = await self._flights.do(
-            source_id.digest, UNKNOWN_TOKEN, lambda: self._open(site, path, query)
+            source_id.digest, UNKNOWN_TOKEN, lambda: self._open(site, path, query, for_bytes)
         )
         found = landing.value
         if landing.role is Role.LED:
@@ -126,9 +134,9 @@ class Sources:
         if not is_for_one(found.answer):
             return dataclasses.replace(found, collapsed=True)
         del landing, found  # or its reader seemed to be there as long as we wait
-        return await self._open(site, path, query)
+        return await self._open(site, path, query, for_bytes)
 
-    async def _open(self, site: Site, path: str, query: str) -> Found:
+    async def _open(self, site: Site, path: str, query: str, for_bytes: bool) -> Found:
         self.stats.opened += 1
         source_id = source_id_of(site, path, query)
         known = self._known.get(source_id)
@@ -148,7 +156,23 @@ class Sources:
             return Found(source, Way.KNOWN)
         if maybe_record is None or is_ended(maybe_record):
             self._failures.check(source_id, failure_digest(source_id.digest), opened)
-        return await self._revalidation.ask_origin(site, source_id, opened, maybe_record)
+        is_gone = for_bytes and await self._is_gone(source_id, opened, maybe_record)
+        return await self._revalidation.ask_origin(
+            site, source_id, opened, maybe_record, is_gone=is_gone
+        )
+
+    async def _is_gone(
+        self, source_id: SourceId, opened: Opened, record: SourceRecord | None
+    ) -> bool:
+        """Is it known that the bytes this record is of are not here any more?"""
+        key = Key(source_id, "")
+        if record is None or self._is_at_hand(key):
+            return False
+        try:
+            entry = await self._store.describe(key, opened)
+        except StoreBusy:
+            return False
+        return entry is None or entry.validator != record.validator
 
     def _refuse_taken_down(self, site: Site, path: str) -> None:
         taken_down = self._store.orders.taken_down
@@ -195,3 +219,8 @@ class Sources:
     async def pass_on(self, response: Incoming, storability: Storability) -> Passed | Passing:
         """An answer that is not kept, and its body."""
         return await self._unkept.pass_on(response, None, storability)
+
+
+def _nothing_is(key: Key) -> bool:
+    del key
+    return False

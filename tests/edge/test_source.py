@@ -121,6 +121,7 @@ class Bench:
 
         self.failures = Failures(tell, self.clock, lambda: 0.5, TimesToLive())
         self.refreshes: Refreshes[Any] = Refreshes(2)
+        self.at_hand = False
         self.sources = Sources(
             self.store,
             self.clock,
@@ -130,6 +131,7 @@ class Bench:
             Spool(str(folder / "cache"), 100_000),
             self.failures,
             self.refreshes,
+            is_at_hand=lambda key: self.at_hand,
         )
         self.site = Site(
             name="*",
@@ -401,6 +403,85 @@ async def other_record(bench: Bench):
 
     source = await bench.source()
     return dataclasses.replace(source.record, validator='etag "two"', etag='"two"')
+
+
+@pytest.mark.parametrize(
+    ("is_evicted", "for_bytes", "is_at_hand", "is_asked_with_condition"),
+    [
+        (False, True, False, True),
+        (True, False, False, True),  # derivatives may be there all the same
+        (True, True, True, True),
+        (True, True, False, False),
+    ],
+)
+@pytest.mark.parametrize("control", ["max-age=60", "max-age=60, stale-while-revalidate=900"])
+def test_a_stale_original_without_bytes_is_one_visit(
+    tmp_path, is_evicted, for_bytes, is_at_hand, is_asked_with_condition, control
+):
+    async def test(bench: Bench) -> None:
+        def say() -> Answer:
+            if "if-none-match" in bench.origin.fields:
+                return answer(b"", 304, etag='"one"', cache_control=control)
+            return answer(etag='"one"', cache_control=control)
+
+        bench.origin.say = say
+        await bench.source()
+        bench.later(61)
+        bench.at_hand = is_at_hand
+        if is_evicted:
+            evict(tmp_path)
+        found = await bench.sources.open(bench.site, "/a.jpg", for_bytes=for_bytes)
+        async with asyncio.timeout(5):
+            while len(bench.refreshes):  # what goes on behind the answer is a visit, too
+                await asyncio.sleep(0.001)
+        assert ("if-none-match" in bench.origin.fields) is is_asked_with_condition
+        assert len(bench.origin.asked) == 2
+        if not is_asked_with_condition:
+            assert found.way is Way.FETCHED
+            assert isinstance(found.answer, Source)
+            assert not found.answer.is_stale
+            assert read(await bench.sources.open_body(bench.site, found.answer)) == BODY
+            assert len(bench.origin.asked) == 2
+
+    run(tmp_path, test)
+
+
+def evict(folder: Path) -> None:
+    for file in (folder / "cache").glob("?/??/*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_bytes_that_are_gone_are_stood_in_for_by_nothing(tmp_path, after):
+    """What is made of them is: and the origin that failed is left alone. after: a restart."""
+
+    async def test(bench: Bench) -> None:
+        bench.origin.say = lambda: answer(etag='"one"', cache_control="max-age=60")
+        await bench.source()
+        bench.later(61)
+        evict(tmp_path)
+        if after:
+            bench.sources._known.drop(SourceId("*", "/a.jpg"))
+        bench.origin.fails(OriginRefused("dead"))
+        with pytest.raises(OriginRefused):
+            await bench.sources.open(bench.site, "/a.jpg", for_bytes=True)
+        assert (await bench.source()).is_stale
+        assert len(bench.origin.asked) == 2
+        bench.later(RETRY_ORIGIN_S)
+        bench.origin.say = lambda: answer(b"", 304)  # nobody asked whether it is the same
+        with pytest.raises(OriginBroken):
+            await bench.sources.open(bench.site, "/a.jpg", for_bytes=True)
+        assert "if-none-match" not in bench.origin.fields
+        bench.later(RETRY_ORIGIN_S)
+        bench.origin.say = lambda: answer(b"gone", 404)
+        found = await bench.sources.open(bench.site, "/a.jpg", for_bytes=True)
+        assert isinstance(found.answer, Passed)
+        bench.later(61)
+        bench.origin.fails(OriginRefused("dead"))
+        with pytest.raises(OriginRefused):  # what it gave before does not come back
+            await bench.source()
+
+    run(tmp_path, test)
 
 
 def test_evicted_bytes_are_fetched_once_for_everybody(tmp_path):
