@@ -40,6 +40,7 @@ from cache.index.interface import (
     Surveyed,
     Token,
     keepable,
+    named,
     too_many_takedowns,
 )
 from cache.index.leases import Leases
@@ -252,7 +253,7 @@ class EmbeddedIndex:
         if scope is Scope.SOURCE:
             return (SourceId(site, value),)[:limit]
         paths = await self._call(lambda: self.database.listed(scope, site, value, limit))
-        return tuple(SourceId(site, path) for path in paths)
+        return await named(site, paths)
 
     def _check_started(self) -> None:
         if self._thread is None:

@@ -62,6 +62,7 @@ from cache.index.interface import (
     catalogue_of,
     check_parcel,
     keepable,
+    named,
     too_many_takedowns,
 )
 from cache.index.link import BUDGET_S, Link, Stats
@@ -440,8 +441,7 @@ class RedisIndex:
                 if len(page) < min(_PAGE, limit):
                     break
                 after = b"(" + page[-1]
-        paths = (path.decode("utf-8", "replace") for path in list(found)[:limit])
-        return tuple(SourceId(site, path) for path in paths)
+        return await named(site, [path.decode("utf-8", "replace") for path in list(found)[:limit]])
 
     # Commands
 

@@ -40,7 +40,9 @@ def fsck(
     cannot be read is set aside when it is opened, as at any start. Nothing of what it may find has
     ever been served: files are looked at as they are used, too.
 
-    Exit 0 when it is clean, or was made so; 1 when something is damaged, abandoned or unreadable.
+    Exit 0 when it is clean, or was made so, or when index and files merely differ (unlisted,
+    missing, stale: harmless); 1 when something is damaged, misplaced, abandoned or unreadable, or
+    the comparison was cut short.
     """
     from edge.findings import is_clean, report
 
