@@ -19,6 +19,7 @@ from cache.key import Key
 from cache.lease import Errand, Leases, Pace, keep
 from cache.parcel import NOTHING, wrap
 from cache.store import Store
+from tests import waiting
 from tests.cache import kit
 from tests.cache.farm import Farm, FarmLeases
 
@@ -101,8 +102,7 @@ class Node:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        await asyncio.sleep(0)
+    await waiting.until(holds, pause_s=0)
 
 
 def in_a_farm(

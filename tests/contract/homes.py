@@ -97,12 +97,6 @@ def run(home: Home, test: Callable[[Index], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    """Look again and again; the test's own timeout ends it."""
-    while not is_so():
-        await asyncio.sleep(0.001)
-
-
 def digest(number: int) -> bytes:
     return Key(SOURCE, f"w={number}").digest
 

@@ -30,10 +30,10 @@ from tests.contract.homes import (
     digest,
     redis_index,
     run,
-    until,
 )
 from tests.peers.nobody import as_nobody, nobodys_folder
 from tests.peers.redis import RedisServer
+from tests.waiting import until
 
 # The contract
 
@@ -518,8 +518,7 @@ def test_a_frozen_server_is_given_up_within_the_budget(server: RedisServer) -> N
             with pytest.raises(IndexUnavailable):
                 await index.open_source(SOURCE)
         stats = index.stats
-        while stats.calls > stats.answered + stats.failed + stats.refused:
-            await asyncio.sleep(0.001)
+        await until(lambda: stats.calls <= stats.answered + stats.failed + stats.refused)
         assert index.is_degraded
         assert index.link.idle == 0  # every connection with a reply still to come is gone
         server.resume()

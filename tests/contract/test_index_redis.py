@@ -23,9 +23,9 @@ from tests.contract.homes import (
     DelayingProxy,
     digest,
     redis_index,
-    until,
 )
 from tests.peers.redis import RedisServer
+from tests.waiting import until
 
 TAG = Order(Act.PURGE, Scope.TAG, "site", "summer")
 SINGLE = Order(Act.PURGE, Scope.SOURCE, "site", "/a.jpg")
@@ -66,8 +66,7 @@ async def answering(index: RedisIndex, source: SourceId = SOURCE) -> Sight:
 async def follow(replica: RedisServer, server: RedisServer) -> None:
     server.command("CONFIG", "SET", "repl-diskless-sync-delay", "0")
     replica.command("REPLICAOF", "127.0.0.1", str(server.port))
-    while b"state=online" not in server.command("INFO", "replication"):
-        await asyncio.sleep(0.01)
+    await until(lambda: b"state=online" in server.command("INFO", "replication"))
 
 
 def used(server: RedisServer) -> int:

@@ -16,6 +16,7 @@ from cache.errors import IndexUnavailable
 from cache.index.cluster import slot_of
 from cache.index.door import MAX_WAITING
 from cache.index.link import Link
+from tests import waiting
 from tests.contract.conftest import PASSWORD
 from tests.peers.redis import RedisServer
 from tests.peers.redis_farm import (
@@ -73,8 +74,7 @@ async def linked(
 async def settled(link: Link) -> None:
     """Until the commands have ended whose callers have given up."""
     stats = link.stats
-    while stats.calls > stats.answered + stats.failed + stats.refused:
-        await asyncio.sleep(0.001)
+    await waiting.until(lambda: stats.calls <= stats.answered + stats.failed + stats.refused)
 
 
 def read(link: Link, key: str) -> Awaitable[object]:

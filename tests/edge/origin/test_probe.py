@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
 
 import pytest
 
@@ -13,6 +12,7 @@ from edge.origin.pool import OriginPool
 from edge.origin.probe import Prober
 from tests.edge.origin.asking import GET, LOGGER, LOOPS, PATIENT, SCRIPT, read_all, run
 from tests.peers.fastcgi import PLAIN, Behaviour, Seen, fastcgi_peer
+from tests.waiting import until
 
 HEALTH = dataclasses.replace(GET, target="/health", path="/health", query="")
 ILL = Behaviour(stdout=b"Status: 500 No\nContent-Type: a/b\n\n")
@@ -24,11 +24,6 @@ FAULTS = {
     "half": Behaviour(stdout=PLAIN),
     "drip": Behaviour(chop=1, drip_s=0.02),
 }
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
