@@ -205,7 +205,7 @@ class Proxy:
     def __init__(self, port: int) -> None:
         self._proxy = DelayingProxy(port)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.port = asyncio.run_coroutine_threadsafe(self._proxy.start(), self._loop).result(10)
 

@@ -360,7 +360,9 @@ def test_a_purge_reaches_the_memory_tier(tmp_path: Path) -> None:
     async def main() -> None:
         memory: Memory[bytes] = Memory(1_000_000, 1_000)
         disk = Disk(str(tmp_path / "cache"), kit.SIZE, 100)
-        index = EmbeddedIndex(str(tmp_path / "index"), clock=lambda: 1e9, random=Random())
+        index = EmbeddedIndex(
+            str(tmp_path / "index"), clock=lambda: 1e9, random=Random(), budget_s=10.0
+        )
         store = Store(disk, index, lambda: 1e9, 1, memory)
         await store.start()
         await put(store, b"first")

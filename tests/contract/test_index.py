@@ -21,6 +21,7 @@ from cache.index.redis import RedisIndex
 from cache.key import SourceId
 from tests.contract.homes import (
     FULL_RECORD,
+    GENEROUS_S,
     OTHER,
     RECORD,
     SOURCE,
@@ -583,8 +584,10 @@ def test_a_late_reply_never_answers_another_question(server: RedisServer) -> Non
 # SQLite
 
 
-def _embedded(path: Path, **settings: object) -> EmbeddedIndex:
-    return EmbeddedIndex(str(path), clock=Clock(), random=random.Random(), **settings)
+def _embedded(path: Path, budget_s: float = GENEROUS_S, **settings: object) -> EmbeddedIndex:
+    return EmbeddedIndex(
+        str(path), clock=Clock(), random=random.Random(), budget_s=budget_s, **settings
+    )
 
 
 @pytest.mark.parametrize("damage", ["not a database", "random pages"])
@@ -629,7 +632,7 @@ def test_a_second_opener_is_kept_out_and_gets_in_later(tmp_path: Path) -> None:
     path = tmp_path / "index.sqlite"
 
     async def main() -> None:
-        first, second = _embedded(path), _embedded(path, budget_s=5.0)
+        first, second = _embedded(path), _embedded(path)
         await first.start()
         token = (await first.open_source(SOURCE)).token
         await second.start()
@@ -645,7 +648,7 @@ def test_a_second_opener_is_kept_out_and_gets_in_later(tmp_path: Path) -> None:
 
 def test_sources_are_bounded_and_dropped_ones_never_get_an_old_token(tmp_path: Path) -> None:
     async def main() -> None:
-        index = _embedded(tmp_path / "index.sqlite", max_sources=1000, budget_s=5.0)
+        index = _embedded(tmp_path / "index.sqlite", max_sources=1000)
         await index.start()
         token = (await index.open_source(SOURCE)).token
         for _ in range(3):

@@ -106,7 +106,7 @@ class Bench:
         self.now = 1_700_000_000
         self.clock = Clock(lambda: self.now, lambda: float(self.now))
         self.index = EmbeddedIndex(
-            str(folder / "index.sqlite"), clock=lambda: self.now, random=Random(1)
+            str(folder / "index.sqlite"), clock=lambda: self.now, random=Random(1), budget_s=10.0
         )
         self.store = Store(
             Disk(str(folder / "cache"), size=10_000_000, inodes=1000),

@@ -8,11 +8,7 @@ import subprocess
 import tempfile
 import urllib.parse
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.peers.ports import free_port
 
 
 class RedisServer:
