@@ -1,6 +1,7 @@
 """What is Redis's own: news over a subscription, replicas, late hints, faults, memory."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Iterator
@@ -258,6 +259,26 @@ def test_a_subscription_that_is_dead_is_noticed(server: RedisServer) -> None:
         assert news.connects == 2
         await news.stop()
         await index.stop()
+
+    asyncio.run(main())
+
+
+def test_stop_does_not_hang_on_a_cancellation_that_was_lost() -> None:
+    async def main() -> None:
+        asked = asyncio.Event()
+
+        async def connect() -> AbstractConnection:
+            asked.set()
+            with contextlib.suppress(asyncio.CancelledError):  # as wait_for() does at times
+                await asyncio.sleep(3600)
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+        news = News(connect, lambda: None, random.Random(1))
+        news.start()
+        await asked.wait()
+        async with asyncio.timeout(10):
+            await news.stop()
 
     asyncio.run(main())
 
