@@ -317,7 +317,7 @@ def test_a_purge_waits_for_a_replica_and_says_so(server: RedisServer, second: Re
         begin = time.monotonic()
         purged = await index.purge(SOURCE)
         assert purged.replicas == 0
-        assert time.monotonic() - begin < 1.0
+        assert time.monotonic() - begin < 2.0
         assert await index.announce(SINGLE)
         for _ in range(8):
             assert await index.open_source(SOURCE) == Sight(purged.token, None)
@@ -360,13 +360,13 @@ def test_commands_are_given_up_while_clients_are_paused(server: RedisServer) -> 
     async def main() -> None:
         index = await started(server, budget_s=0.05)
         token = (await answering(index)).token
-        server.command("CLIENT", "PAUSE", "400", "ALL")
+        server.command("CLIENT", "PAUSE", "1500", "ALL")
         late = 0
         for _ in range(10):
             begin = time.monotonic()
             with pytest.raises(IndexUnavailable):
                 await index.open_source(SOURCE)
-            late += time.monotonic() - begin > 0.15
+            late += time.monotonic() - begin > 0.3
         assert late <= 2  # the machine may be busy
         assert index.times_degraded == 1
         assert (await answering(index)).token == token

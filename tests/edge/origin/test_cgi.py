@@ -30,6 +30,7 @@ from edge.origin.messages import OriginRequest
 from tests.edge.origin.asking import GET, HEAD, LOGGER, LOOPS, PATIENT, POST, Witness, read_all, run
 from tests.edge.origin.http.test_client import Body
 from tests.peers.http import BODY
+from tests.peers.node import children_of
 from tests.peers.programs import make_program
 from tests.waiting import until
 
@@ -53,11 +54,7 @@ class Outcome:
 
 def children() -> set[int]:
     """Those of other tests' peers, too: what is told by them is told by the difference."""
-    return {
-        int(pid)
-        for task in Path("/proc/self/task").iterdir()
-        for pid in (task / "children").read_text().split()
-    }
+    return set(children_of(os.getpid()))
 
 
 def pipes() -> int:
