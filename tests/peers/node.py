@@ -185,7 +185,7 @@ def running(
             process.stdout.close()
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
     """Asks again and again; whoever asks a node waits for its answer, so this does not spin."""
     late_at = time.monotonic() + seconds
     while not condition():

@@ -269,7 +269,8 @@ def test_no_more_than_so_many_run(program: Path, loop: str) -> None:
         await asyncio.wait(tasks)
         await until(lambda: len(witness.results) >= 2)
         assert witness.results == [Result.ABANDONED] * 2
-        await until(lambda: children() == others)  # killed, and counted until they are gone
+        # Killed, and counted until they are gone and the client knows.
+        await until(lambda: children() == others and not client._running)
         response = await client.fetch(where, dataclasses.replace(GET, path="/plain"), witness)
         assert await read_all(response) == BODY
         await client.aclose()
