@@ -410,7 +410,7 @@ def test_one_node_with_the_embedded_index() -> None:
 
 @pytest.mark.timeout(0 if RUNS > 100 else 120)
 def test_two_nodes_that_share_redis() -> None:
-    server = RedisServer("--appendfsync", "no").start()
+    server = RedisServer().start()
 
     class Shared(Promises):
         pass

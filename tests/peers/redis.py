@@ -38,8 +38,12 @@ class RedisServer:
         return f":{urllib.parse.quote(self.password, safe='')}@" if self.password else ""
 
     def start(self) -> "RedisServer":
-        self.launch()
-        self.await_ready()
+        try:
+            self.launch()
+            self.await_ready()
+        except BaseException:  # a test's timeout, too
+            self.close()
+            raise
         return self
 
     def launch(self) -> None:
@@ -104,7 +108,7 @@ class RedisServer:
     def close(self) -> None:
         # Its data goes with it; and while it writes its first AOF it cannot be ended in peace.
         self._end(signal.SIGKILL)
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _signal(self, number: int) -> None:
         assert self.process is not None
