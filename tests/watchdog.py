@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+SHARE = 0.9
 LATER_S = 60.0
 # The session's own standard error: a test may replace sys.stderr, and pytest what is behind its 2.
 STDERR = pytest.StashKey[int]()
@@ -37,7 +38,7 @@ class Watch:
 
     @classmethod
     def left_s(cls) -> float:
-        return cls.allowed_s * 0.9 - (time.monotonic() - cls.began_at)
+        return cls.allowed_s * SHARE - (time.monotonic() - cls.began_at)
 
 
 def pytest_configure(config: pytest.Config) -> None:
