@@ -5,10 +5,10 @@ PYTHON := $(VENV)/bin/python
 # CI runs everything and skips nothing; on a laptop what needs many megabytes is asked for.
 PYTEST_FLAGS := $(if $(filter true,$(CI)),--photographs,)
 # Two at a time: most tests wait for something. A test that hangs is ended by tests/watchdog.py, and
-# a run that takes a quarter of an hour stops with its report, or else is killed. JOBS=0: one by one.
+# a run of twenty minutes stops with its report, or else is ended. JOBS=0: one by one.
 JOBS ?= 2
 RUN_TESTS = timeout --foreground --signal=INT --kill-after=60 1440 \
-	$(PYTHON) -m pytest -n $(JOBS) --dist worksteal --session-timeout 900
+	$(PYTHON) -m pytest -n $(JOBS) --dist worksteal --session-timeout 1200
 SERVERS := redis-server php-fpm squid openssl
 PICTURES := mate-backgrounds plasma-workspace-wallpapers
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
