@@ -63,6 +63,7 @@ from resizer.pool import PoolSettings
 from resizer.transform import Transform
 from tests.edge.test_record import Answer
 from tests.peers.redis import RedisServer
+from tests.waiting import until
 
 SITE = "*"
 MAX_AGE_S = 60
@@ -353,8 +354,7 @@ class FarmNode:
 
     async def rest(self) -> None:
         """Until nothing happens behind anybody's back."""
-        while len(self.refreshes) or self.store.threads.running:
-            await asyncio.sleep(0)
+        await until(lambda: not len(self.refreshes) and not self.store.threads.running, pause_s=0)
 
     def check(self) -> None:
         """What holds whenever nothing is under way (P2, P5)."""

@@ -19,6 +19,7 @@ from edge.shared import SharedCache
 from edge.spool import Spool
 from tests.behaviour.world import Farm, FarmNode, Said
 from tests.edge.test_record import Answer
+from tests.waiting import until
 
 BODY = b"what the origin said"
 Reply = Callable[[OriginRequest], Answer]
@@ -112,8 +113,7 @@ class SharedNode:
         self.node.tick()
 
     async def rest(self) -> None:
-        while len(self.refreshes) or len(self.node.refreshes):
-            await asyncio.sleep(0)
+        await until(lambda: not len(self.refreshes) and not len(self.node.refreshes), pause_s=0)
 
     async def ask(
         self,

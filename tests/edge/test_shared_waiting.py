@@ -13,6 +13,7 @@ from edge.http.parser import RequestParser
 from edge.shared import MARK_S, MAX_VARIANTS
 from tests.edge.shared_bench import BODY, SharedNode, said
 from tests.edge.test_record import Answer
+from tests.waiting import until
 
 HOUR = "max-age=3600"
 
@@ -52,8 +53,7 @@ def test_a_herd_on_one_variant_is_one_exchange(on_node):
         node.origin.came.clear()
         herd = [asyncio.create_task(node.ask("/a", {"X": "1"})) for _ in range(20)]
         await node.origin.came.wait()
-        while node.flights.stats.joined < 19:
-            await asyncio.sleep(0)
+        await until(lambda: node.flights.stats.joined >= 19, pause_s=0)
         node.origin.hold.set()
         assert {reply.body for reply in await asyncio.gather(*herd)} == {BODY}
         assert len(node.origin.asked) == 2
@@ -67,8 +67,8 @@ def test_nobody_waits_for_what_is_not_stored(on_node):
         await node.ask("/a")
         node.origin.hold = asyncio.Event()
         herd = [asyncio.create_task(node.ask("/a")) for _ in range(10)]
-        while len(node.origin.asked) < 11:  # all of them are at the origin at once
-            await asyncio.sleep(0)
+        # All of them are at the origin at once.
+        await until(lambda: len(node.origin.asked) >= 11, pause_s=0)
         node.origin.hold.set()
         await asyncio.gather(*herd)
         assert node.shared.stats.marked == 10
