@@ -168,14 +168,6 @@ def get(target: bytes, *fields: bytes, version: bytes = b"1.1") -> bytes:
     return b"GET %s HTTP/%s\r\nHost: a\r\n%s\r\n" % (target, version, lines)
 
 
-async def until(is_so: Callable[[], bool], what: str) -> None:
-    for _ in range(2000):
-        if is_so():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError(f"never: {what}")
-
-
 CLOSE = b"Connection: close"
 
 
