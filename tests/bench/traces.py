@@ -1,6 +1,7 @@
 """Traces of requests: made up, or read from Wikimedia's.
 
-A request is (key, bytes, cost in ms); the cost is what a hit saves.
+A request is (key, bytes, cost in ms, source); the cost is what a hit saves, and the source what a
+derivative is made of. Wikimedia's paths are hashes, so nobody knows the source of a key there.
 
 The made-up trace is that of an image farm: originals by Zipf, each in some steps and formats, and
 beside them keys that are asked for once, which is what crawlers leave. An original of many pixels
@@ -51,6 +52,7 @@ class Request(NamedTuple):
     key: int
     size: int
     cost: float
+    source: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,8 @@ def _request(
     size_z = 0.75 * larger + 0.55 * detail + 0.37 * chance.gauss(0, 1)
     cost_z = 0.75 * pixels + 0.55 * dearer + 0.37 * chance.gauss(0, 1)
     size = SIZE_P50 * math.exp(SIZE_SIGMA * size_z)
-    return Request(key, allocated(int(size)), COST_P50_MS * math.exp(COST_SIGMA * cost_z))
+    cost = COST_P50_MS * math.exp(COST_SIGMA * cost_z)
+    return Request(key, allocated(int(size)), cost, original_of(key))
 
 
 def _variants() -> list[tuple[float, float, float]]:
