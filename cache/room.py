@@ -172,7 +172,9 @@ class Room:
         with self._lock:
             self._release(claim, kind)
             frequency = count(digest)
-            self._add(digest, size, cost_ms, kind, frequency, count(kin) if kin else frequency)
+            of_kin = count(kin) if kin else frequency
+            self._age()
+            self._add(digest, size, cost_ms, kind, frequency, of_kin)
 
     def adopt(
         self,
@@ -278,3 +280,10 @@ class Room:
             frequency = self._sketch.count(digest)
             self._derivatives.gdsf.touch(digest, frequency)
             self._originals.gdsf.touch(digest, frequency)
+        self._age()
+
+    def _age(self) -> None:
+        # H is of two frequencies, the key's and its kin's, and both were halved.
+        inflation = 2 * self._sketch.halvings
+        self._derivatives.gdsf.inflation = inflation
+        self._originals.gdsf.inflation = inflation
