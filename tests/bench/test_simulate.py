@@ -9,13 +9,14 @@ import gzip
 import json
 import statistics
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from cache.gdsf import Gdsf
 from cache.room import BLOCK
-from tests.bench import simulate
+from tests.bench import bounds, simulate
 from tests.bench.policies import POLICIES, Farm, Ours, Policy, Sieve
 from tests.bench.simulate import Ratios, Row, Spread, compare, compare_shares, footprint, replay
 from tests.bench.traces import (
@@ -26,6 +27,7 @@ from tests.bench.traces import (
     made_up,
     original,
     original_of,
+    rate,
     wikimedia,
 )
 
@@ -157,6 +159,46 @@ def test_ours_prefers_what_is_dear() -> None:
     assert not policy.get(cheap)
 
 
+# Bounds
+
+ABAB = [
+    Request(1, 100, 1.0),
+    Request(2, 300, 5.0),
+    Request(1, 100, 1.0),
+    Request(2, 300, 9.0),
+    Request(3, 100, 4.0),
+]
+
+
+def test_bounds_by_hand() -> None:
+    assert bounds.everything(ABAB) == pytest.approx(10 / 20)
+    # Two stays of two requests each: 200 and 600 bytes times requests, of five times the size.
+    assert bounds.future_known(ABAB, 160) == pytest.approx(10 / 20)
+    assert bounds.future_known(ABAB, 60) == pytest.approx((9 / 600 * 300) / 20)
+    assert bounds.rates_known(ABAB, 500, lambda _: 1.0) == pytest.approx(10 / 20)
+    assert bounds.rates_known(ABAB, 399, lambda key: key < 3) == pytest.approx(9 / 20)
+    assert bounds.rates_known(ABAB, 399, lambda key: float(key == 1)) == pytest.approx(1 / 20)
+    assert bounds.everything([]) == bounds.future_known([], 1) == 0
+
+
+def test_nobody_beats_the_bounds(trace: list[Request]) -> None:
+    size = int(footprint(trace) * 0.05)
+    best = max(replay(POLICIES[name](size), trace).cost for name in ("LRU", "GDSF"))
+    future = bounds.future_known(trace, size)
+    assert best < bounds.rates_known(trace, size, lambda key: rate(key, SMALL)) < future
+    assert future < bounds.everything(trace)
+
+
+def test_rates_are_those_of_the_trace(trace: list[Request]) -> None:
+    asked = Counter(request.key for request in trace)
+    often = sorted(asked, key=lambda key: rate(key, SMALL), reverse=True)[:200]
+    expected = [rate(key, SMALL) for key in often]
+    scale = sum(asked[key] for key in often) / sum(expected)
+    for key in often[:10]:
+        assert asked[key] == pytest.approx(rate(key, SMALL) * scale, rel=0.25)
+    assert all(rate(key, SMALL) == 0 for key in asked if original_of(key) >= SMALL.originals)
+
+
 # Replay
 
 
@@ -282,6 +324,7 @@ def test_the_command(
     found = json.loads((tmp_path / "e.json").read_text())
     assert {row["policy"] for row in found["derivatives"]} == set(POLICIES)
     assert len(found["shares"]) == 12
+    assert len(found["bounds"]) == 9
 
 
 def test_the_command_on_a_trace(

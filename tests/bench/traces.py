@@ -17,6 +17,7 @@ time_firstbyte, in seconds, stands for what a miss costs.
 
 import bisect
 import contextlib
+import functools
 import gzip
 import itertools
 import math
@@ -104,6 +105,17 @@ def original_of(key: int) -> int:
     return key // (len(STEPS) * len(FORMATS))
 
 
+def rate(key: int, shape: Shape) -> float:
+    """How often a made-up key is asked for, in terms of others; 0 for what nobody asks for again.
+
+    Of traces that do not drift.
+    """
+    number, variant = divmod(key, len(STEPS) * len(FORMATS))
+    if number >= shape.originals:
+        return 0.0
+    return (number + 1) ** -shape.skew * _variants()[variant][2]
+
+
 def original(number: int, seed: int) -> Request:
     """An original behind made-up keys: its bytes, and what it takes to fetch it."""
     chance = random.Random(number << 32 | seed)
@@ -129,6 +141,7 @@ def _request(
     return Request(key, allocated(int(size)), cost, original_of(key))
 
 
+@functools.cache
 def _variants() -> list[tuple[float, float, float]]:
     """Of each step and format: how large, how dear (both in standard deviations), how popular."""
     pairs = list(itertools.product(enumerate(STEPS, 1), enumerate(FORMATS, 1)))
