@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from math import log2
 from typing import Final
 
-# cost / size is clamped at the p99 of the last RATIOS additions, or tiny dear objects never leave.
+# cost / size is clamped at the p99 of the last RATIOS additions, or what is tiny and dear stays on.
 RATIOS: Final = 1024
 _CLAMP_QUANTILE: Final = 0.99
 _CLAMP_EVERY: Final = 128

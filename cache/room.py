@@ -10,8 +10,9 @@ low mark of its share. When all is full, one of them always is.
 
 Derivatives go by GDSF: a hit saves a render's time. Originals go by LFUDA: a hit saves their bytes.
 How often a key was asked for is known beyond its stay, from a sketch that counts hits and fills.
-Most keys were asked for once or twice, which says little; so what a derivative saves counts as
-often as something was lately made of its source, and who never came back has no popular kin.
+Most keys were asked for once or twice, which says little. So the frequency of a derivative is its
+own times that of its source: how often something was made of it lately, as known at the fill. What
+crawlers ask for once has no popular kin.
 
 Above the high mark eviction begins, below the low mark it ends, and between the two every fill
 evicts one batch: so one insert never empties the cache, and none waits for the whole way down.

@@ -11,6 +11,7 @@ from cache import room as rooms
 from cache.errors import DoesNotFit
 from cache.key import Key, SourceId
 from cache.room import BLOCK, HIGH_MARK, LOW_MARK, Kind, Room, kin_of, kind_of
+from cache.sketch import AGE_EVERY
 
 DERIVATIVE, ORIGINAL = Kind.DERIVATIVE, Kind.ORIGINAL
 
@@ -177,6 +178,18 @@ def test_a_new_derivative_of_what_is_popular_stays_longer(is_adopted: bool) -> N
         number = next(numbers)
         fill(room, b"%d" % number, kin=b"source %d" % number)
     assert b"new" in room
+
+
+def test_old_fame_fades_as_frequencies_do() -> None:
+    room = Room(200 * BLOCK, 10**6)  # one stretch of counters: all are halved at once
+    fill(room, b"star")
+    for _ in range(14):
+        room.touch(b"star")
+    numbers = count()
+    while b"star" in room:
+        fill(room, b"%d" % next(numbers))
+    # With H halved once for a sweep it would stay for 1.9 of them, if it grew no older for 7.8.
+    assert AGE_EVERY < next(numbers) < 1.5 * AGE_EVERY
 
 
 def test_adoption_is_no_use() -> None:
