@@ -115,6 +115,7 @@ class Stats:
     refused_old: int = 0  # fills that ended after a purge
     purges: int = 0
     unanswered_purges: int = 0
+    overtaken: int = 0  # in place of purges: there was nothing but what was being filled
     unforgotten: int = 0  # evicted entries that the index still lists
     orders: int = 0  # heard of and obeyed
     unsettled: int = 0  # purges heard of whose new token could not be read yet, in all
@@ -394,6 +395,25 @@ class Store:
         except StoreBusy:
             _log.warning("disk threads are busy: purged files are removed when they are met")
         return purged
+
+    async def overtake(self, source: SourceId) -> bool:
+        """In place of a purge, where nothing was stored of a source: what is being filled, by
+        whomever, will be refused. Costs no durable write. False: something may be stored, and
+        nothing was done. Raises IndexUnavailable."""
+        try:
+            overtaken = await self.index.overtake(source)
+        except BaseException:  # as in purge()
+            self._doubt(source)
+            raise
+        if not overtaken.is_bare:
+            return False
+        if overtaken.token is None:
+            # Known here, it was dropped by the index for want of room.
+            return source.digest not in self._known
+        token, head = overtaken.token, self.orders.head
+        self._remember(source, Opened(token, token, None, head, head))
+        self.stats.overtaken += 1
+        return True
 
     # Tokens
 

@@ -22,7 +22,7 @@ import xxhash
 
 from cache.errors import IndexUnavailable
 from cache.flight import Role
-from cache.key import Key
+from cache.key import Key, SourceId
 from cache.orders import Order, Scope
 from edge.access import AccessLog, Peer, Record
 from edge.arrival import Arriving
@@ -242,7 +242,7 @@ class Handler:
         if route is None:
             route = self._look_now(request)
             if route is not None and route.source is not None and self._spellings is not None:
-                self._note(request, peer, route, self._spellings)
+                self._note(request, peer, route, route.source.id, self._spellings)
         if route is None or route.source is None or route.key is None:
             return None
         if route.mark is not None and not self.marks.is_current(route.mark):
@@ -432,15 +432,16 @@ class Handler:
         receipt = await self._purging.purge(request, client, is_admin=False)
         return self._deliverer.receipt(receipt.body, receipt.id)
 
-    def _note(self, request: Request, peer: Peer, route: Route, spellings: Spellings) -> None:
+    def _note(
+        self, request: Request, peer: Peer, route: Route, source: SourceId, spellings: Spellings
+    ) -> None:
         """Write the URL down, once for each route: a purge names it to the caches in front."""
-        assert route.source is not None
         if request.authority:
             scheme = self._trusted.scheme_of(
                 peer.address, request.field(b"x-forwarded-proto"), request.field(b"forwarded")
             )
             url = url_of(scheme, request.authority, request.target)
-            route.is_noted = spellings.note(route.source.id, url)
+            route.is_noted = spellings.note(source, url)
 
     async def _serve(self, request: Request, peer: Peer) -> Response:
         if request.method == b"PURGE":
@@ -465,6 +466,9 @@ class Handler:
             return found
         transform = route.found.transform
         if isinstance(found.answer, Arriving | Passing):
+            if isinstance(found.answer, Arriving) and self._spellings and not route.is_noted:
+                # A cache in front may have it before anybody asks here again.
+                self._note(request, peer, route, found.answer.id, self._spellings)
             if transform.is_identity:
                 return self._stream(request, route, found.answer, found.collapsed)
             settled = await self._sources.settled(route.site, found.answer)
@@ -478,7 +482,7 @@ class Handler:
         source = route.source = found.answer
         route.mark = mark
         if self._spellings is not None and not route.is_noted:
-            self._note(request, peer, route, self._spellings)
+            self._note(request, peer, route, source.id, self._spellings)
         key = route.key = Key(source.id, variant_of(transform, mark))
         if transform.is_identity:
             return await self._serve_original(request, route, found, source, key)

@@ -551,7 +551,7 @@ def purge_rows(
 
 def shared_rows(shared: SharedCache) -> Sequence[Row]:
     """What is no derivative, and no original for everybody (shared.py)."""
-    stats = shared.stats
+    stats, changes = shared.stats, shared.changes.stats
     return (
         Counter(
             "halftone_shared_answers",
@@ -585,13 +585,23 @@ def shared_rows(shared: SharedCache) -> Sequence[Row]:
         ),
         Counter(
             "halftone_shared_invalidated",
-            "URLs that such requests changed; failed: that could not be recorded, and other nodes"
-            " go on serving what they have.",
+            "URLs that such requests changed: purged, or bare (nothing was stored of them), or shared"
+            " (by the purge of another request). failed: that could not be recorded, refused: too"
+            " many at once; then other nodes go on serving what they have.",
             ("result",),
             lambda: (
-                (("recorded",), stats.invalidated - stats.not_invalidated),
-                (("failed",), stats.not_invalidated),
+                (("purged",), changes.purged),
+                (("bare",), changes.bare),
+                (("shared",), changes.shared),
+                (("failed",), changes.failed),
+                (("refused",), changes.refused),
             ),
+        ),
+        Gauge(
+            "halftone_shared_invalidating",
+            "URLs whose purges are under way, or wait.",
+            (),
+            single(lambda: len(shared.changes)),
         ),
         Counter(
             "halftone_shared_loops",

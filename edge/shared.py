@@ -19,18 +19,17 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import xxhash
 
 from cache.entry import Entry
-from cache.errors import CacheError, IndexUnavailable, NotStored
+from cache.errors import NotStored
 from cache.flight import Flights, Role
 from cache.index.interface import Token
 from cache.key import Key, SourceId
-from cache.orders import Act, Order, Scope
 from cache.store import Opened, Store
 from edge.answers import (
     SIGNPOST,
@@ -48,6 +47,7 @@ from edge.answers import (
 from edge.arrival import STREAM_BYTES, Incoming
 from edge.asking import OF_THE_REQUEST, Apart, Apartness, Asking, storability_of
 from edge.brief import Brief
+from edge.changes import Changes
 from edge.clock import Clock
 from edge.deliver import Deliverer
 from edge.errors import LoopDetected, MethodNotAllowed, NotCached
@@ -75,6 +75,7 @@ from edge.refresh import Refreshes
 from edge.request_body import whole_body
 from edge.site import Site
 from edge.source import RETRY_ORIGIN_S, Found, Passing, Sources, Way, slice_of, source_id_of
+from edge.spellings import url_of
 from edge.spool import Spool
 from edge.urls.derivative import BadUrl
 from edge.urls.path import split_target
@@ -88,8 +89,12 @@ PASSED: Final = UNSAFE | {b"OPTIONS"}
 MAX_KEPT_BYTES: Final = 16 * 1024 * 1024
 # Answers of one URL that this worker keeps apart; the one not asked for longest makes room.
 MAX_VARIANTS: Final = 16
+# Of one answer that are read; more than one is a fault of the application's.
+MAX_LOCATIONS: Final = 4
 # URLs whose Vary is remembered: 300 bytes each, and those of variants.
 MAX_SIGNPOSTS: Final = 16_384
+# URLs of one signpost that are written down: the hosts of a site, by two schemes.
+MAX_NOTED: Final = 16
 # How long nobody queues for a URL whose answer could not be stored, and how many such.
 MARK_S: Final = 60
 MAX_MARKS: Final = 65_536
@@ -100,11 +105,6 @@ _NO_WORD: Final = frozenset((206, 304, 416, 429))
 _MARK: Final = "\x1e"
 
 T = TypeVar("T")
-
-
-class Purger(Protocol):
-    async def carry_out(self, order: Order) -> object:
-        """Raises IndexUnavailable when it could not be recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +130,6 @@ class Stats:
     marked: int = 0  # asked at once, since what came before could not be stored
     crowded_out: int = 0  # stored answers that made room for others of their URL
     methods: int = 0  # requests of other methods that were passed
-    invalidated: int = 0  # URLs that these changed
-    not_invalidated: int = 0  # of which that could not be recorded
     loops: int = 0
 
 
@@ -140,6 +138,8 @@ class _Signpost:
     token: Token
     names: tuple[str, ...]
     variants: "OrderedDict[str, None]"
+    # Under which URLs it was handed out, as far as that was written down under this token.
+    noted: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class SharedCache:
         clock: Clock,
         deliverer: Deliverer,
         writer: Writer,
-        purger: Purger,
+        changes: Changes,
         flights: Flights[Exchanged],
         refreshes: Refreshes[Exchanged],
     ) -> None:
@@ -179,7 +179,7 @@ class SharedCache:
         self._clock = clock
         self._deliverer = deliverer
         self._writer = writer
-        self._purger = purger
+        self.changes = changes
         self._flights = flights
         self._refreshes = refreshes
         self._signposts: OrderedDict[SourceId, _Signpost] = OrderedDict()
@@ -210,7 +210,9 @@ class SharedCache:
                 if file is not None:
                     return Found(file, Way.KNOWN)
             if post is not None:
-                return await self._get_chosen(request, asking, site, source_id, opened, post)
+                chosen = await self._get_chosen(request, asking, site, source_id, opened, post)
+                self._note(request, asking, source_id)
+                return chosen
             if is_marked:
                 self.stats.marked += 1
                 break
@@ -226,13 +228,26 @@ class SharedCache:
                 if response is None:
                     self.stats.joined += 1
                     continue
-                return await self._part(request, asking, site, source_id, opened, apart, response)
+                parted = await self._part(request, asking, site, source_id, opened, apart, response)
+                self._note(request, asking, source_id)
+                return parted
         asking = self._asking(request, client, keep=OF_THE_CACHE)
         opened = await self._open(site, source_id, path)
         exchanged = await self._exchange(
             request, asking, site, source_id, opened, None, as_it_is=True
         )
+        self._note(request, asking, source_id)
         return self._respond(request, exchanged, Forward.URI_MISS)
+
+    def _note(self, request: Request, asking: Asking, source_id: SourceId) -> None:
+        """Of what is stored: under which URL a cache in front may have it, too."""
+        post = self._signposts.get(source_id)
+        if post is None or not request.authority or len(post.noted) >= MAX_NOTED:
+            return
+        url = url_of(asking.scheme, request.authority, request.target)
+        if url not in post.noted:
+            post.noted.add(url)
+            self.changes.note(source_id, url)
 
     def _asking(
         self, request: Request, client: Client, keep: frozenset[str] = frozenset()
@@ -308,8 +323,10 @@ class SharedCache:
 
     def _put_up(self, source_id: SourceId, token: Token, names: tuple[str, ...]) -> _Signpost:
         post = self._signposts.pop(source_id, None)
-        variants = OrderedDict() if post is None or post.token != token else post.variants
-        post = self._signposts[source_id] = _Signpost(token, names, variants)
+        if post is None or post.token != token:
+            post = _Signpost(token, names, OrderedDict())
+        post.names = names
+        self._signposts[source_id] = post
         if len(self._signposts) > MAX_SIGNPOSTS:
             self._signposts.popitem(last=False)
         return post
@@ -694,38 +711,52 @@ class SharedCache:
             if response.local_redirect is not None:
                 raise OriginBroken("redirects inside an origin are not followed")
             if request.method in UNSAFE and 200 <= response.status < 400:
-                await self._invalidate(site, source_id, put, response)
+                await self._invalidate(request, client, site, source_id, put, response)
             return await self._pass(request, response, Storability.METHOD, method)
         finally:
             await response.aclose()
 
     async def _invalidate(
-        self, site: Site, source_id: SourceId, put: OriginRequest, response: Incoming
+        self,
+        request: Request,
+        client: Client,
+        site: Site,
+        source_id: SourceId,
+        put: OriginRequest,
+        response: Incoming,
     ) -> None:
         """RFC 9111 section 4.4: the target, and what Location and Content-Location name of the same
         origin. Before the answer is handed on, so that its reader finds what it changed."""
-        changed = {source_id}
+        changed: dict[SourceId, set[str]] = {source_id: set()}
+        if request.authority:
+            changed[source_id].add(url_of(client.scheme, request.authority, request.target))
         for name in ("location", "content-location"):
-            for value in folded(response.headers).get(name, []):
+            for value in folded(response.headers).get(name, [])[:MAX_LOCATIONS]:
                 other = _same_origin(site, put, value)
-                if other is not None:
-                    changed.add(other)
+                if other is None:
+                    continue
+                urls = changed.setdefault(other.source_id, set())
+                urls.add(other.url)
+                if request.authority:
+                    urls.add(url_of(client.scheme, request.authority, other.target))
         for one in changed:
-            self.stats.invalidated += 1
-            self.marks.discard(one)
             self._signposts.pop(one, None)
-            try:
-                await self._purger.carry_out(Order(Act.PURGE, Scope.SOURCE, one.site, one.path))
-            except (IndexUnavailable, CacheError) as error:
-                # The origin has done it, and the client must hear so. This worker is in doubt.
-                self.stats.not_invalidated += 1
-                log.error("%a was changed, and that could NOT be recorded: %s", one.path, error)
+        await asyncio.gather(*(self.changes.carry_out(one, urls) for one, urls in changed.items()))
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
-def _same_origin(site: Site, put: OriginRequest, reference: str) -> SourceId | None:
+@dataclass(frozen=True, slots=True)
+class _Other:
+    """What a Location names, and how it spells that."""
+
+    source_id: SourceId
+    url: str
+    target: bytes
+
+
+def _same_origin(site: Site, put: OriginRequest, reference: str) -> _Other | None:
     """What a Location means, if it is a URL of the same site."""
     base = f"{put.scheme}://{put.host}{put.target}"
     try:
@@ -735,11 +766,13 @@ def _same_origin(site: Site, put: OriginRequest, reference: str) -> SourceId | N
         if found.scheme not in ("http", "https") or host not in own:
             return None
         query = f"?{found.query}" if found.query else ""
-        target = split_target(f"{found.path or '/'}{query}".encode("ascii"))
+        raw = f"{found.path or '/'}{query}".encode("ascii")
+        target = split_target(raw)
+        url = url_of(found.scheme, found.netloc.encode("ascii"), raw)
     except (ValueError, UnicodeEncodeError, BadUrl):
         return None
     seen = target.below(site.prefix)
-    return None if seen is None else source_id_of(site, seen.source, seen.query)
+    return None if seen is None else _Other(source_id_of(site, seen.source, seen.query), url, raw)
 
 
 def _copy(body: FileSlice, write: Callable[[bytes], None]) -> None:

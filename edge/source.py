@@ -28,7 +28,7 @@ from cache.entry import Entry
 from cache.errors import LedElsewhere, NotStored
 from cache.fill import Fill
 from cache.flight import Flights, Role
-from cache.index.interface import UNKNOWN_TOKEN, SourceRecord
+from cache.index.interface import UNKNOWN_TOKEN, SourceRecord, Token
 from cache.key import Key, SourceId
 from cache.lease import Errand, Leases, keep
 from cache.orders import Act, Order, Scope
@@ -85,6 +85,8 @@ STAT_TTL_S: Final = 1
 BATCH: Final = 500
 # Sources that a worker remembers; beyond it the one not asked for longest is forgotten.
 MAX_SOURCES: Final = 200_000
+# Sources whose flights were parted by an order; beyond it those of all sources are.
+MAX_TURNS: Final = 4096
 # How long a stale original that an origin failed to refresh is taken for good before it is asked
 # again; short, so that recovery shows, and long enough that a dead origin is not asked per request.
 RETRY_ORIGIN_S: Final = 10
@@ -255,6 +257,11 @@ class Sources:
         self._leases = leases
         self.arrivals: Arrivals[Settled] = Arrivals(spool, disk_threads)
         self._known: OrderedDict[SourceId, Source] = OrderedDict()
+        # Whoever comes after a purge must not join who asked before it: flights of open() are told
+        # apart by the last order that concerned them.
+        self._turn = 0
+        self._turn_of_all = 0
+        self._turns: dict[SourceId, int] = {}
         self.stats = Stats()
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
@@ -284,7 +291,7 @@ class Sources:
             self.stats.known += 1
             return Found(known, Way.KNOWN)
         landing = await self._flights.do(
-            source_id.digest, UNKNOWN_TOKEN, lambda: self._open(site, path, query)
+            source_id.digest, self._turn_of(source_id), lambda: self._open(site, path, query)
         )
         found = landing.value
         if landing.role is Role.LED:
@@ -465,10 +472,12 @@ class Sources:
             return
         if order.scope is Scope.SOURCE:
             self._failures.forget(order.source)
+            self.part(order.source)
             source = self._known.get(order.source)
             if source is not None:
                 _renounce(source)
             return
+        self._part_all()
         for batch in self._batches():
             for source in batch:
                 if order.concerns(source.id, source.record.tags):
@@ -477,10 +486,29 @@ class Sources:
 
     async def forget(self) -> None:
         """Nothing that was known holds any longer."""
+        self._part_all()
         for batch in self._batches():
             for source in batch:
                 _renounce(source)
             await asyncio.sleep(0)
+
+    def part(self, source_id: SourceId) -> None:
+        """Who asks from now on is not given what was asked for before."""
+        if not self._flights.is_flying(source_id.digest, self._turn_of(source_id)):
+            return
+        if len(self._turns) >= MAX_TURNS:
+            self._part_all()
+        self._turn += 1
+        self._turns[source_id] = self._turn
+
+    def _part_all(self) -> None:
+        self._turn += 1
+        self._turn_of_all = self._turn
+        self._turns.clear()
+
+    def _turn_of(self, source_id: SourceId) -> Token:
+        turn = self._turns.get(source_id, self._turn_of_all) if self._turns else self._turn_of_all
+        return Token(UNKNOWN_TOKEN.epoch, turn)
 
     def _batches(self) -> Iterator[list[Source]]:
         """Who comes meanwhile asks the index anyway."""

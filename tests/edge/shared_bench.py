@@ -9,6 +9,7 @@ from typing import Any
 
 from cache.flight import Flights
 from edge.answers import Writer
+from edge.changes import Changes
 from edge.http.body import FileSlice, Stretch
 from edge.http.date import format_date
 from edge.http.messages import Request, Response
@@ -19,6 +20,7 @@ from edge.shared import SharedCache
 from edge.spool import Spool
 from tests.behaviour.world import Farm, FarmNode, Said
 from tests.edge.test_record import Answer
+from tests.peers.redis import RedisServer
 
 BODY = b"what the origin said"
 Reply = Callable[[OriginRequest], Answer]
@@ -66,14 +68,21 @@ def refused(_: OriginRequest) -> Answer:
 
 
 class SharedNode:
-    def __init__(self, folder: Path) -> None:
-        self.farm = Farm(folder, None)
+    def __init__(self, folder: Path, server: RedisServer | None = None) -> None:
+        folder.mkdir(exist_ok=True)
+        self.farm = Farm(folder, server)
         self.origin = Scripted()
         self.farm.origin = self.origin  # type: ignore[assignment]
         self.node = node = FarmNode(self.farm, folder / "node")
         self.flights: Flights[Any] = Flights()
         self.refreshes: Refreshes[Any] = Refreshes()
         handler: Any = node.handler
+        self.changes = Changes(
+            purger=node.purger,
+            is_known=handler._sources.is_known,
+            part=handler._sources.part,
+            clock=node.clock,
+        )
         self.shared = SharedCache(
             name="edge1",
             store=node.store,
@@ -83,7 +92,7 @@ class SharedNode:
             clock=node.clock,
             deliverer=handler._deliverer,
             writer=Writer(node.clock, "boundary", "edge1"),
-            purger=node.purger,
+            changes=self.changes,
             flights=self.flights,
             refreshes=self.refreshes,
         )
@@ -122,7 +131,8 @@ class SharedNode:
         upload: Any = None,
     ) -> Said:
         named = {name.lower().encode(): text.encode() for name, text in (fields or {}).items()}
-        request = Request(method.encode(), target.encode(), 1, {b"host": b"h", **named}, b"h", True)
+        named = {b"host": b"h", **named}
+        request = Request(method.encode(), target.encode(), 1, named, named[b"host"], True)
         request.upload = upload
         peer = self.node.handler.peer("192.0.2.7")
         response = self.node.handler.receive(request, peer)
