@@ -47,6 +47,8 @@ _ALWAYS: Final = (":scheme",)
 _IN_304: Final = frozenset(
     {"cache-control", "content-location", "etag", "expires", "vary", "last-modified"}
 )
+# And what belongs to the exchange; Set-Cookie is there for its own client only.
+_REPEATED_IN_304: Final = _IN_304 | {"set-cookie", "via"}
 # RFC 9111 section 3.2: of a 304, what describes a body that is not there.
 _OF_THE_BODY: Final = frozenset(
     {"content-encoding", "content-length", "content-range", "content-type", "transfer-encoding"}
@@ -85,6 +87,10 @@ class Kept:
         if entry.fresh_until < entry.revalidate_until and now < entry.revalidate_until:
             return Standing.MEANWHILE
         return Standing.OVER
+
+    def with_own(self, own: Headers) -> "Kept":
+        """For who asked: with what is not stored."""
+        return Kept(dataclasses.replace(self.entry, headers=(*self.entry.headers, *own)), self.body)
 
     def conditions(self) -> list[tuple[str, str]]:
         """The preconditions with which its origin is asked whether it still holds (RFC 9111
@@ -125,7 +131,8 @@ def draft_of(
     last_modified = parse_date(modified[0], answered_at) if len(modified) == 1 else None
     own_tags = parse_surrogate_key(fields.get("surrogate-key", ()))
     via = ("via", via) if (via := ", ".join(fields.get("via", []))) else None
-    kept = repeated_fields(headers)
+    # RFC 9111 section 3.1: what no-cache and private name is not stored.
+    kept = tuple(pair for pair in repeated_fields(headers) if pair[0] not in control.withheld)
     return Entry(
         key=key,
         token=token,
@@ -141,6 +148,15 @@ def draft_of(
         tags=tuple(dict.fromkeys((*own_tags, *tags))),
         seen=seen,
     )
+
+
+def withheld_of(headers: Headers, answer: Headers) -> Headers:
+    """The fields of an answer that are for who asked alone. headers: those that say so, with the
+    stored ones where the answer is a 304."""
+    withheld = effective_control(folded(headers), SURROGATE).withheld - _OF_THE_BODY
+    if not withheld:
+        return ()
+    return tuple(pair for pair in repeated_fields(answer) if pair[0] in withheld)
 
 
 def signpost_of(source: SourceId, token: Token, names: tuple[str, ...], now: int) -> Entry:
@@ -208,7 +224,7 @@ class Writer:
                 last_modified=entry.last_modified or None,
             )
             if verdict is Verdict.NOT_MODIFIED:
-                fields = tuple(pair for pair in kept.headers if pair[0] in _IN_304 | {"via"})
+                fields = tuple(pair for pair in kept.headers if pair[0] in _REPEATED_IN_304)
                 head = self._head(304, fields, "", cache_status, age_s, is_stale)
                 return Response(304, head, cache=cache)
             if verdict is Verdict.PRECONDITION_FAILED:

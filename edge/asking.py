@@ -109,6 +109,7 @@ class Apart(Exception):
         self.asked_at = asked_at
         self.answered_at = answered_at
         self._response: Incoming | None = response
+        self._is_over = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._closing = loop.call_later(TAKEN_WITHIN_S, self._expire, loop)
 
@@ -118,9 +119,19 @@ class Apart(Exception):
         self._closing.cancel()
         return response
 
+    def end(self) -> None:
+        """It is stored, or will not be; its taker says so, whatever happens."""
+        self._is_over.set()
+
+    async def is_over(self) -> None:
+        """For who came second: what may be stored is found from then on."""
+        if self.storability is Storability.STORABLE:
+            await self._is_over.wait()
+
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         response = self.take()
         if response is not None:
+            self.end()
             task = loop.create_task(response.aclose(), name="give up")
             _given_up.add(task)
             task.add_done_callback(_given_up.discard)
@@ -155,7 +166,8 @@ class Apartness:
         fields = folded(response.headers)
         found = storability_of(self._asking, status, fields)
         control = effective_control(fields, SURROGATE)
-        if found is Storability.STORABLE and not vary_names(fields):
+        is_whole = not control.withheld & fields.keys()  # else who asked gets more than others
+        if found is Storability.STORABLE and is_whole and not vary_names(fields):
             if status == 200:
                 return None
             # For so long as the operator says; who shows a cookie may be told otherwise.

@@ -30,6 +30,7 @@ from edge.clock import Clock
 from edge.deliver import Deliverer
 from edge.errors import (
     MethodNotAllowed,
+    NotCached,
     NotFound,
     OriginChanged,
     RequestError,
@@ -42,6 +43,7 @@ from edge.http.familiar import Familiar, Head
 from edge.http.forwarding import max_forwards
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, is_plain_target
+from edge.http.request_control import parse_request_control
 from edge.ladders import Ladders
 from edge.lifetimes import NO_LIMIT, Lifetimes
 from edge.marks import Mark, Marks, variant_of
@@ -66,6 +68,7 @@ from edge.source import (
     UnderWay,
     Way,
     raise_for_status,
+    source_id_of,
     source_of,
 )
 from edge.spellings import Spellings, url_of
@@ -461,6 +464,9 @@ class Handler:
             return await self._answer(request, peer, route)
 
     async def _answer(self, request: Request, peer: Peer, route: Route) -> Response:
+        is_own = self._shared is None or not _is_shared(route)
+        if is_own and _is_kept_only(request):
+            return await self._answer_kept(request, peer, route)
         found = await self._find_for(request, peer, route)
         if isinstance(found, Response):
             return found
@@ -488,6 +494,49 @@ class Handler:
             return await self._serve_original(request, route, found, source, key)
         terms = self._terms(request, peer, route.site, mark)
         return await self._serve_derivative(request, route, source, key, terms)
+
+    async def _answer_kept(self, request: Request, peer: Peer, route: Route) -> Response:
+        """RFC 9111 section 5.2.1.7: what is stored and fresh. No origin is asked, and nothing is
+        rendered: an original without the rendering is no stored answer. Raises NotCached."""
+        source = await self._find_kept(route)
+        if source is None:
+            raise NotCached(f"{route.derivative.source!a}")
+        route.source = source
+        if self._spellings is not None and not route.is_noted:
+            self._note(request, peer, route, source.id, self._spellings)
+        transform = route.found.transform
+        route.mark = await self.marks.open(route.mark_path) if route.mark_path else None
+        key = route.key = Key(source.id, variant_of(transform, route.mark))
+        if transform.is_identity:
+            found = Found(source, Way.KNOWN)
+            return await self._serve_original(request, route, found, source, key)
+        await self._sources.ask_tokens(source)
+        response = self._from_memory(request, route, source, key)
+        if response is not None:
+            return response
+        most_s = NO_LIMIT
+        hit = await self.derivatives.lookup(source, key)
+        if hit is None and route.is_slow:
+            most_s = QUICK_S
+            hit = await self.derivatives.lookup(source, self._quick(request, route, source)[1])
+        if hit is None:
+            raise NotCached(f"{transform.canonical()} of {source.id.path!a}")
+        return self._deliver_from_disk(request, route, source, hit, most_s)
+
+    async def _find_kept(self, route: Route) -> Source | None:
+        """What _find() finds without asking an origin, if it is fresh."""
+        site = route.site
+        endings = route.endings() if route.derivative.extensions else []
+        for path in [resolved.source for resolved in endings] or [route.derivative.source]:
+            source = await self._sources.find_file(site, path)
+            if source is None and site.origin is not None:
+                query = "" if endings else route.query
+                source = await self._sources.find_kept(site, source_id_of(site, path, query))
+            if source is not None:
+                if endings:
+                    route.found = next(one for one in endings if one.source == path)
+                return source
+        return None
 
     def _terms(self, request: Request, peer: Peer, site: Site, mark: Mark | None) -> Terms:
         return Terms(self._address_of(request, peer), site.looks.inputs, mark)
@@ -557,6 +606,8 @@ class Handler:
         token = source.opened.token
         original = await self._sources.maybe_open_body(site, source)
         if original is None:
+            if _is_kept_only(request):
+                raise NotCached(f"the bytes of {source.id.path!a}")
             answer = await self._sources.refetch(site, source)
             if isinstance(answer, Arriving | Passing):
                 return self._stream(request, route, answer, found.collapsed)
@@ -775,6 +826,11 @@ def _is_shared(route: Route) -> bool:
         and route.found.transform.is_identity
         and not route.derivative.extensions
     )
+
+
+def _is_kept_only(request: Request) -> bool:
+    control = request.field(b"cache-control")
+    return control is not None and parse_request_control(control).only_if_cached
 
 
 def _hops(request: Request) -> dict[str, str]:

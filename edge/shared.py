@@ -43,6 +43,7 @@ from edge.answers import (
     names_of,
     signpost_of,
     with_body,
+    withheld_of,
 )
 from edge.arrival import STREAM_BYTES, Incoming
 from edge.asking import OF_THE_REQUEST, Apart, Apartness, Asking, storability_of
@@ -69,7 +70,7 @@ from edge.http.messages import Request, Response
 from edge.http.request_control import parse_request_control
 from edge.http.vary import vary_names
 from edge.origin.errors import OriginBroken, OriginError
-from edge.origin.messages import OriginRequest
+from edge.origin.messages import Headers, OriginRequest
 from edge.record import folded
 from edge.refresh import Refreshes
 from edge.request_body import whole_body
@@ -144,7 +145,8 @@ class _Signpost:
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """What an exchange brought. kept None: response is for who asked, and nobody else."""
+    """What an exchange brought. kept None: response is for who asked, and nobody else. own: fields
+    for who asked, beside those of kept."""
 
     kept: Kept | None
     response: Response | None = None
@@ -152,6 +154,7 @@ class Exchanged:
     is_stored: bool = False
     is_confirmed: bool = False
     has_failed: bool = False  # kept stands in for it
+    own: Headers = ()
 
 
 class SharedCache:
@@ -227,6 +230,7 @@ class SharedCache:
                 response = apart.take()
                 if response is None:
                     self.stats.joined += 1
+                    await apart.is_over()
                     continue
                 parted = await self._part(request, asking, site, source_id, opened, apart, response)
                 self._note(request, asking, source_id)
@@ -497,6 +501,7 @@ class SharedCache:
                 request, asking, site, source_id, opened, None, is_kept=False
             )
         finally:
+            apart.end()
             await response.aclose()
         return self._respond(request, exchanged, Forward.URI_MISS)
 
@@ -550,7 +555,8 @@ class SharedCache:
                 answer = await self._keep(source_id, opened, names, entry, response)
                 if answer is not None:
                     await self._sources.note_missing(source_id, opened, status, headers)
-                    return Exchanged(answer, status=status, is_stored=True)
+                    own = withheld_of(headers, headers)
+                    return Exchanged(answer, status=status, is_stored=True, own=own)
         elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
             if not asking.is_for_one:
                 self.marks.add(source_id)
@@ -627,18 +633,19 @@ class SharedCache:
         self.stats.confirmed += 1
         self._rests.discard(entry.key)
         now = Kept(entry, kept.body)
+        own = withheld_of(headers, confirmation)
         # What it forbids to keep is true for those who wait for it, and for nobody later.
         control = effective_control(folded(confirmation))
         if control.no_store or control.private:
             await self._forget(kept.entry)
-            return Exchanged(now, status=304, is_confirmed=True)
+            return Exchanged(now, status=304, is_confirmed=True, own=own)
         try:
             with await self._store.reserve(entry, len(kept.body)) as fill:
                 await self._in_thread(functools.partial(_copy, kept.body, fill.write))
                 (await self._store.commit(fill, entry)).close()
         except NotStored as error:
             log.info("the confirmation of %a is not kept: %s", source_id.path, error)
-        return Exchanged(now, status=304, is_stored=True, is_confirmed=True)
+        return Exchanged(now, status=304, is_stored=True, is_confirmed=True, own=own)
 
     async def _forget(self, entry: Entry) -> None:
         await self._store.drop(entry.key, entry.token)
@@ -672,6 +679,8 @@ class SharedCache:
         assert kept is not None
         if exchanged.has_failed:
             return self._hit(request, kept, "stale-if-error")
+        if exchanged.own and not collapsed:
+            kept = kept.with_own(exchanged.own)
         now = self._clock.wall
         status = build_forward(
             self._name,

@@ -341,7 +341,9 @@ class Front:
         pass
 
 
-def make(purger: Held, front: Front | None = None, now: Callable[[], float] = lambda: 0.0) -> Changes:
+def make(
+    purger: Held, front: Front | None = None, now: Callable[[], float] = lambda: 0.0
+) -> Changes:
     downstream = None
     if front is not None:
         downstream = Downstream([front], chance=random.Random(1))

@@ -248,3 +248,100 @@ def test_brief():
     assert table.crowded_out == 1
     now = 50  # set back
     assert "b" not in table
+
+
+def test_what_is_withheld_goes_to_who_asked_and_not_to_who_waits(on_node):
+    async def test(node: SharedNode) -> None:
+        for vary in ({}, {"Vary": "x"}):
+            path = f"/a{len(vary)}"
+            numbers = iter(range(100))
+
+            def own(_: object, numbers=numbers, vary=vary) -> Answer:
+                headers = {"Set-Cookie": f"s={next(numbers)}", **vary}
+                control = f'private="set-cookie", {HOUR}'
+                return said(headers={**headers, "Cache-Control": control})
+
+            node.origin.say = own
+            if vary:
+                await node.ask(path, {"X": "0"})
+                next(numbers)
+            asked = len(node.origin.asked)
+            node.origin.hold = asyncio.Event()
+            node.origin.came.clear()
+            herd = [asyncio.create_task(node.ask(path, {"X": "1"})) for _ in range(10)]
+            await node.origin.came.wait()
+            for _ in range(50):
+                await asyncio.sleep(0)
+            node.origin.hold.set()
+            node.origin.hold = None
+            replies = await asyncio.gather(*herd)
+            assert [reply.body for reply in replies] == [BODY] * 10
+            cookies = [reply.fields.get("set-cookie") for reply in replies]
+            assert len([one for one in cookies if one is not None]) == 1
+            assert len(node.origin.asked) == asked + 1
+
+    on_node(test)
+
+
+def test_a_derivative_has_no_withheld_field_of_its_original(on_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed(
+            {
+                "Cache-Control": f'private="link, set-cookie", {HOUR}',
+                "Content-Type": "image/jpeg",
+                "Link": "</mine>",
+                "Set-Cookie": "s=1",
+            }
+        )
+        assert BODY in (await node.ask("/a.jpg?w=40")).body
+        asked = len(node.origin.asked)
+        for _ in range(2):
+            assert not {"link", "set-cookie"} & (await node.ask("/a.jpg")).fields.keys()
+        assert len(node.origin.asked) == asked
+
+    on_node(test)
+
+
+def test_only_if_cached_renders_nothing_and_asks_nobody(on_node):
+    async def test(node: SharedNode) -> None:
+        kept_only = {"Cache-Control": "only-if-cached"}
+        node.origin.say = fixed({"Cache-Control": HOUR, "Content-Type": "image/jpeg"})
+        await node.ask("/a.jpg")
+        for target in ("/a.jpg?w=40", "/pets/file.jpg?w=40"):
+            assert (await node.ask(target, kept_only)).status == 504
+        assert node.farm.renderer.renders == 0
+        # A file of the docroot is here, whoever asks.
+        assert (await node.ask("/pets/file.jpg", kept_only)).status == 200
+        for target in ("/a.jpg?w=40", "/pets/file.jpg?w=40"):
+            await node.ask(target)
+            assert (await node.ask(target, kept_only)).status == 200
+        assert node.farm.renderer.renders == 2
+        # Its record is fresh, and its bytes were evicted.
+        for file in node.node.entries():
+            name = bytes.fromhex(file.name)
+            node.node.disk._unlink(name, None)
+            node.node.memory.remove(name)
+            node.node.handler._shelf.files.remove(name)
+        asked = len(node.origin.asked)
+        for target in ("/a.jpg", "/a.jpg?w=40"):
+            assert (await node.ask(target, kept_only)).status == 504
+        assert len(node.origin.asked) == asked
+        assert node.farm.renderer.renders == 2
+
+    on_node(test)
+
+
+def test_only_if_cached_is_no_familiar_head(on_node):
+    async def test(node: SharedNode) -> None:
+        handler = node.node.handler
+        node.origin.say = fixed({"Cache-Control": HOUR, "Content-Type": "image/jpeg"})
+        await node.ask("/a.jpg?w=40")
+        peer = handler.peer("192.0.2.7")
+        head = "GET /a.jpg?w=40 HTTP/1.1\r\nHost: h\r\nCache-Control: {}\r\n\r\n"
+        for control in ("only-if-cached", "max-age=259200, ONLY-IF-CACHED"):
+            handler.learn(head.format(control).encode())
+            assert handler.find(head.format(control).encode(), peer) is None
+        handler.learn(head.format("max-age=259200").encode())
+        assert handler.find(head.format("max-age=259200").encode(), peer) is not None
+
+    on_node(test)
