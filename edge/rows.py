@@ -585,9 +585,9 @@ def shared_rows(shared: SharedCache) -> Sequence[Row]:
         ),
         Counter(
             "halftone_shared_invalidated",
-            "URLs that such requests changed: purged, or bare (nothing was stored of them), or shared"
-            " (by the purge of another request). failed: that could not be recorded, refused: too"
-            " many at once; then other nodes go on serving what they have.",
+            "URLs that such requests changed: purged, or bare (nothing was stored of them), or"
+            " shared (by the purge of another request). failed: that could not be recorded,"
+            " refused: too many at once; then other nodes go on serving what they have.",
             ("result",),
             lambda: (
                 (("purged",), changes.purged),

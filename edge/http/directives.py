@@ -75,9 +75,10 @@ class CacheControl:
     """What an origin allows a shared cache. Seconds lie in 0 to MAX_DELTA_S; else ValueError.
 
     no_cache and private are the unqualified forms. withheld: fields that the qualified ones name,
-    lower-case: they are for who asked, and are not stored (section 3.1). A list that cannot be read,
-    or that names what is INDISPENSABLE, counts as the unqualified form. malformed: some of it could not be read; the answer is stale. targeted: read from a field meant
-    for us, so Expires has no say.
+    lower-case: they are for who asked, and are not stored (section 3.1). A list that cannot be
+    read, or that names what is INDISPENSABLE, counts as the unqualified form. malformed: some of it
+    could not be read; the answer is stale. targeted: read from a field meant for us, so Expires has
+    no say.
     """
 
     no_store: bool = False

@@ -7,17 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cache.flight import Flights
-from edge.answers import Writer
-from edge.changes import Changes
 from edge.http.body import FileSlice, Stretch
 from edge.http.date import format_date
 from edge.http.messages import Request, Response
 from edge.origin.errors import OriginRefused
 from edge.origin.messages import OriginRequest
-from edge.refresh import Refreshes
-from edge.shared import SharedCache
-from edge.spool import Spool
 from tests.behaviour.world import Farm, FarmNode, Said
 from tests.edge.test_record import Answer
 from tests.peers.redis import RedisServer
@@ -74,29 +68,8 @@ class SharedNode:
         self.origin = Scripted()
         self.farm.origin = self.origin  # type: ignore[assignment]
         self.node = node = FarmNode(self.farm, folder / "node")
-        self.flights: Flights[Any] = Flights()
-        self.refreshes: Refreshes[Any] = Refreshes()
-        handler: Any = node.handler
-        self.changes = Changes(
-            purger=node.purger,
-            is_known=handler._sources.is_known,
-            part=handler._sources.part,
-            clock=node.clock,
-        )
-        self.shared = SharedCache(
-            name="edge1",
-            store=node.store,
-            sources=handler._sources,
-            spool=Spool(str(folder / "node" / "cache")),
-            disk_threads=self.farm.threads,
-            clock=node.clock,
-            deliverer=handler._deliverer,
-            writer=Writer(node.clock, "boundary", "edge1"),
-            changes=self.changes,
-            flights=self.flights,
-            refreshes=self.refreshes,
-        )
-        handler._shared = self.shared
+        self.flights, self.refreshes = node.shared_flights, node.shared_refreshes
+        self.changes, self.shared = node.changes, node.shared
         self.chance = random.Random(1)
 
     @property
@@ -110,8 +83,6 @@ class SharedNode:
         await self.node.start()
 
     async def stop(self) -> None:
-        await self.refreshes.stop()
-        await self.flights.stop(1)
         await self.node.stop()
         self.farm.threads.shutdown()
 

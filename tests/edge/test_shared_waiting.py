@@ -268,10 +268,13 @@ def test_what_is_withheld_goes_to_who_asked_and_not_to_who_waits(on_node):
             asked = len(node.origin.asked)
             node.origin.hold = asyncio.Event()
             node.origin.came.clear()
+            flights = node.flights if vary else node.node.flights
+            joined = flights.stats.joined
             herd = [asyncio.create_task(node.ask(path, {"X": "1"})) for _ in range(10)]
             await node.origin.came.wait()
-            for _ in range(50):
-                await asyncio.sleep(0)
+            async with asyncio.timeout(10):
+                while flights.stats.joined < joined + 9:
+                    await asyncio.sleep(0)
             node.origin.hold.set()
             node.origin.hold = None
             replies = await asyncio.gather(*herd)
