@@ -7,7 +7,7 @@ through Sources as an Apart, and the shared cache (shared.py), which asked, deci
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -110,6 +110,7 @@ class Apart(Exception):
         self.answered_at = answered_at
         self._response: Incoming | None = response
         self._is_over = asyncio.Event()
+        self.on_end: Callable[[], None] = lambda: None
         loop = asyncio.get_running_loop()
         self._closing = loop.call_later(TAKEN_WITHIN_S, self._expire, loop)
 
@@ -122,6 +123,7 @@ class Apart(Exception):
     def end(self) -> None:
         """It is stored, or will not be; its taker says so, whatever happens."""
         self._is_over.set()
+        self.on_end()
 
     async def is_over(self) -> None:
         """For who came second: what may be stored is found from then on."""
@@ -138,12 +140,16 @@ class Apart(Exception):
 
 
 class Apartness:
-    """In place of an origin's fetch while one client's request lasts (Site.ask)."""
+    """In place of an origin's fetch while one client's request lasts (Site.ask). tell is told of
+    what comes of it before anybody else is."""
 
-    def __init__(self, origin: OriginPool, asking: Asking, clock: Clock) -> None:
+    def __init__(
+        self, origin: OriginPool, asking: Asking, clock: Clock, tell: Callable[[Apart], None]
+    ) -> None:
         self._origin = origin
         self._asking = asking
         self._clock = clock
+        self._tell = tell
 
     async def fetch(self, neutral: OriginRequest) -> OriginResponse:
         """Raises Apart, and what an origin raises."""
@@ -156,7 +162,9 @@ class Apartness:
             raise
         if found is None:
             return response
-        raise Apart(Incoming(response), found, asked_at, self._clock.wall)
+        apart = Apart(Incoming(response), found, asked_at, self._clock.wall)
+        self._tell(apart)
+        raise apart
 
     def _storability(self, response: OriginResponse) -> Storability | None:
         """None: Sources knows what to do."""

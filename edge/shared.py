@@ -186,6 +186,8 @@ class SharedCache:
         self._flights = flights
         self._refreshes = refreshes
         self._signposts: OrderedDict[SourceId, _Signpost] = OrderedDict()
+        # First answers of their URLs, on their way into the store; each has a place at an origin.
+        self._aparts: dict[tuple[SourceId, Token], Apart] = {}
         self.marks: Brief[SourceId] = Brief(MAX_MARKS, MARK_S, lambda: clock.wall)
         # Answers whose origin has failed, and is left alone for a while.
         self._rests: Brief[Key] = Brief(MAX_RESTS, RETRY_ORIGIN_S, lambda: clock.wall)
@@ -203,8 +205,8 @@ class SharedCache:
             return await self._get_kept(request, asking, site, source_id, path)
         if self._sources.is_known(source_id):
             return await self._sources.open(site, path, query)
-        # Twice: whoever joined an exchange that brought something else looks once more.
-        for _ in range(2):
+        # Whoever joined an exchange that brought something else looks once more.
+        for _ in range(3):
             opened = await self._open(site, source_id, path)
             is_marked = source_id in self.marks
             post = await self._signpost(source_id, opened, is_sought=not is_marked)
@@ -224,8 +226,14 @@ class SharedCache:
                 if kept is not None:
                     return Found(kept, Way.KNOWN)
                 break
+            arriving = self._aparts.get((source_id, opened.token))
+            if arriving is not None:
+                self.stats.joined += 1
+                await arriving.is_over()
+                continue
+            tell = functools.partial(self._expect, (source_id, opened.token))
             try:
-                return await self._sources.open(self._for_client(site, asking), path, query)
+                return await self._sources.open(self._for_client(site, asking, tell), path, query)
             except Apart as apart:
                 response = apart.take()
                 if response is None:
@@ -277,9 +285,15 @@ class SharedCache:
         remote = client.address if maybe_ip(client.address) is not None else "127.0.0.1"
         return Asking(own, remote, client.scheme, control)
 
-    def _for_client(self, site: Site, asking: Asking) -> Site:
+    def _expect(self, name: tuple[SourceId, Token], apart: Apart) -> None:
+        """From now on it is waited for, if it may be stored: nobody finds it yet."""
+        if apart.storability is Storability.STORABLE and name not in self._aparts:
+            self._aparts[name] = apart
+            apart.on_end = functools.partial(self._aparts.pop, name, None)
+
+    def _for_client(self, site: Site, asking: Asking, tell: Callable[[Apart], None]) -> Site:
         assert site.origin is not None
-        fetch = Apartness(site.origin, asking, self._clock).fetch
+        fetch = Apartness(site.origin, asking, self._clock, tell).fetch
         return dataclasses.replace(site, ask=fetch)
 
     async def _open(self, site: Site, source_id: SourceId, path: str) -> Opened:

@@ -165,7 +165,6 @@ class Origin:
         body = original(request.path, version)
         return Answer(tuple(headers), content_length=len(body), pieces=[body[:100], body[100:]])
 
-
     def _page(self, path: str, version: int, fields: dict[str, str]) -> Answer:
         of = PAGES[path]
         headers = [("content-type", "text/html"), ("cache-control", of.control)]
