@@ -16,8 +16,8 @@ from cache.entry import Entry
 from cache.index.interface import Token
 from cache.key import Key, SourceId
 from edge.clock import Clock
-from edge.deliver import NOSNIFF, SERVER
-from edge.http.body import FileSlice
+from edge.deliver import NOSNIFF, SERVER, with_pieces
+from edge.http.body import UNKNOWN_LENGTH, FileSlice, Growing, Stretch
 from edge.http.conditional import Preconditions, Verdict, evaluate
 from edge.http.date import parse_date
 from edge.http.directives import SURROGATE, effective_control
@@ -65,10 +65,25 @@ class Standing(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A stored answer and its body. The slice may be sent many times."""
+    """A stored answer and its body. The slice may be sent many times. A Growing is still on its way
+    into the store; then entry is without what the last byte tells."""
 
     entry: Entry
-    body: FileSlice
+    body: FileSlice | Growing
+
+    @property
+    def length(self) -> int:
+        """Of the body, or UNKNOWN_LENGTH."""
+        return len(self.body) if isinstance(self.body, FileSlice) else self.body.length
+
+    @property
+    def can_be_sent(self) -> bool:
+        """A body that the store refused in its middle is there for its first readers only."""
+        body = self.body
+        return isinstance(body, FileSlice) or (body.is_whole and not body.has_failed)
+
+    def read(self) -> FileSlice | Stretch:
+        return self.body if isinstance(self.body, FileSlice) else self.body.read()
 
     @property
     def status(self) -> int:
@@ -234,13 +249,14 @@ class Writer:
             ranged = self._ranged(request, kept, cache_status, cache, age_s, is_stale)
             if ranged is not None:
                 return ranged
-        length = len(kept.body)
+        length = kept.length
         ranges = "Accept-Ranges: bytes\r\n" if status == 200 else ""
-        told = "" if status in BODILESS_STATUSES else f"Content-Length: {length}\r\n"
+        is_told = status not in BODILESS_STATUSES and length != UNKNOWN_LENGTH
+        told = f"Content-Length: {length}\r\n" if is_told else ""
         head = self._head(status, kept.headers, told + ranges, cache_status, age_s, is_stale)
         if request.method == b"HEAD" or length == 0:
             return Response(status, head, cache=cache)
-        return Response(status, head, (kept.body,), length, cache=cache)
+        return with_pieces(status, head, request, (kept.read(),), length, cache)
 
     def _ranged(
         self,
@@ -252,8 +268,8 @@ class Writer:
         is_stale: bool,
     ) -> Response | None:
         """RFC 9110 sections 14.2 and 13.1.5."""
-        field, entry, length = request.field(b"range"), kept.entry, len(kept.body)
-        if field is None or request.method != b"GET":
+        field, entry, length = request.field(b"range"), kept.entry, kept.length
+        if field is None or request.method != b"GET" or length == UNKNOWN_LENGTH:
             return None
         if_range = request.field(b"if-range")
         if if_range is not None and not if_range_holds(
@@ -274,12 +290,12 @@ class Writer:
                 f"Content-Length: {one.size}\r\n"
             )
             head = self._head(206, kept.headers, lines, cache_status, age_s, is_stale)
-            part = kept.body.part(one.first, one.last)
+            part = kept.read().part(one.first, one.last)
             return Response(206, head, (part,), one.size, cache=cache)
         frame = frame_multipart(entry.media_type, length, ranges, self._boundary)
-        body: list[bytes | FileSlice] = []
+        body: list[bytes | FileSlice | Stretch] = []
         for part_head, one in zip(frame.heads, frame.ranges, strict=True):
-            body += (part_head, kept.body.part(one.first, one.last))
+            body += (part_head, kept.read().part(one.first, one.last))
         body.append(frame.closing)
         fields = tuple(pair for pair in kept.headers if pair[0] != "content-type")
         lines = f"Content-Type: {frame.content_type}\r\nContent-Length: {frame.content_length}\r\n"

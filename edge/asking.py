@@ -110,7 +110,7 @@ class Apart(Exception):
         self.answered_at = answered_at
         self._response: Incoming | None = response
         self._is_over = asyncio.Event()
-        self.on_end: Callable[[], None] = lambda: None
+        self.on_end: Callable[[], object] = lambda: None
         loop = asyncio.get_running_loop()
         self._closing = loop.call_later(TAKEN_WITHIN_S, self._expire, loop)
 

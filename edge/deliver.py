@@ -76,7 +76,7 @@ class Deliverer:
             if ranged is not None:
                 return ranged
         head = self._head(200, representation, facts, _entity(representation))
-        return _with_body(200, head, request, (representation.body,), representation.length, cache)
+        return with_pieces(200, head, request, (representation.body,), representation.length, cache)
 
     def deliver_ready(
         self, request: Request, representation: Representation, vary: str
@@ -91,7 +91,7 @@ class Deliverer:
         if facts is None or facts.vary != vary:
             return None
         body = (representation.body,)
-        return _with_body(200, representation.head, request, body, representation.length, "HIT")
+        return with_pieces(200, representation.head, request, body, representation.length, "HIT")
 
     def make_ready(self, representation: Representation, facts: Facts) -> None:
         """Put the 200's head together, for deliver_ready() in this second."""
@@ -207,7 +207,7 @@ class Deliverer:
             f"Cache-Status: {cache_status}\r\n".encode()
             + field_lines(fields)
         )
-        return _with_body(status, head, request, (body,) if length else (), length, "PASS")
+        return with_pieces(status, head, request, (body,) if length else (), length, "PASS")
 
     def redirect(self, location: str, cache_status: str) -> Response:
         """To the step that is served instead. location is a URL of our own building."""
@@ -278,10 +278,11 @@ def _part(body: bytes | FileSlice | Stretch, one: ByteRange) -> bytes | FileSlic
     return body[one.first : one.last + 1]
 
 
-def _with_body(
+def with_pieces(
     status: int, head: bytes, request: Request, body: Body, length: int, cache: str
 ) -> Response:
-    """RFC 9110 section 9.3.2: HEAD has the fields of GET and no body."""
+    """RFC 9110 section 9.3.2: HEAD has the fields of GET and no body. length may be unknown; then
+    head is without it."""
     if request.method == b"HEAD" or length == 0:
         return Response(status, head, cache=cache)
     if length != UNKNOWN_LENGTH:

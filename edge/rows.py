@@ -6,7 +6,7 @@ module that knows concrete parts, and it only reads.
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from cache.flight import Flights
 from cache.folders import Folders
@@ -36,7 +36,7 @@ from edge.residency import Residency
 from edge.seat import Bulletin
 from edge.shared import SharedCache
 from edge.site import Sites
-from edge.source import Found, Settled
+from edge.source import Found
 from edge.spellings import Spellings
 from edge.upgrades import Upgrades
 from resizer.cost import Lane
@@ -830,8 +830,8 @@ def resizer_rows(pool: Pool) -> Sequence[Row]:
     )
 
 
-def arrival_rows(arrivals: Arrivals[Settled]) -> Sequence[Row]:
-    """Large originals that are sent while they arrive."""
+def arrival_rows(arrivals: Arrivals[Any]) -> Sequence[Row]:
+    """Large originals, and answers that vary, that are sent while they arrive."""
     stats = arrivals.stats
     return (
         Gauge(

@@ -27,10 +27,12 @@ import xxhash
 
 from cache.entry import Entry
 from cache.errors import NotStored
+from cache.fill import Fill
 from cache.flight import Flights, Role
 from cache.index.interface import Token
 from cache.key import Key, SourceId
 from cache.store import Opened, Store
+from cache.stored import StoredFile
 from edge.answers import (
     SIGNPOST,
     Kept,
@@ -45,14 +47,14 @@ from edge.answers import (
     with_body,
     withheld_of,
 )
-from edge.arrival import STREAM_BYTES, Incoming
+from edge.arrival import STREAM_BYTES, Arriving, Incoming, growing_in
 from edge.asking import OF_THE_REQUEST, Apart, Apartness, Asking, storability_of
 from edge.brief import Brief
 from edge.changes import Changes
 from edge.clock import Clock
 from edge.deliver import Deliverer
 from edge.errors import LoopDetected, MethodNotAllowed, NotCached
-from edge.http.body import FileSlice
+from edge.http.body import Descriptor, FileSlice, Growing
 from edge.http.cache_status import Forward, build_forward, build_hit
 from edge.http.directives import effective_control
 from edge.http.forwarding import (
@@ -71,7 +73,7 @@ from edge.http.request_control import parse_request_control
 from edge.http.vary import vary_names
 from edge.origin.errors import OriginBroken, OriginError
 from edge.origin.messages import Headers, OriginRequest
-from edge.record import folded
+from edge.record import folded, record_of_entry
 from edge.refresh import Refreshes
 from edge.request_body import whole_body
 from edge.site import Site
@@ -86,8 +88,6 @@ log = logging.getLogger("halftone.shared")
 # What may be changed at an origin, and what is passed to it.
 UNSAFE: Final = frozenset((b"POST", b"PUT", b"PATCH", b"DELETE"))
 PASSED: Final = UNSAFE | {b"OPTIONS"}
-# Bodies are sent when they are stored; longer ones are passed on as they come.
-MAX_KEPT_BYTES: Final = 16 * 1024 * 1024
 # Answers of one URL that this worker keeps apart; the one not asked for longest makes room.
 MAX_VARIANTS: Final = 16
 # Of one answer that are read; more than one is a fault of the application's.
@@ -139,6 +139,7 @@ class _Signpost:
     token: Token
     names: tuple[str, ...]
     variants: "OrderedDict[str, None]"
+    is_written: bool = False  # others find it, and a later start
     # Under which URLs it was handed out, as far as that was written down under this token.
     noted: set[str] = field(default_factory=set)
 
@@ -188,6 +189,8 @@ class SharedCache:
         self._signposts: OrderedDict[SourceId, _Signpost] = OrderedDict()
         # First answers of their URLs, on their way into the store; each has a place at an origin.
         self._aparts: dict[tuple[SourceId, Token], Apart] = {}
+        # Large ones, which are sent while they arrive.
+        self._coming: dict[tuple[Key, Token], Kept] = {}
         self.marks: Brief[SourceId] = Brief(MAX_MARKS, MARK_S, lambda: clock.wall)
         # Answers whose origin has failed, and is left alone for a while.
         self._rests: Brief[Key] = Brief(MAX_RESTS, RETRY_ORIGIN_S, lambda: clock.wall)
@@ -289,7 +292,7 @@ class SharedCache:
         """From now on it is waited for, if it may be stored: nobody finds it yet."""
         if apart.storability is Storability.STORABLE and name not in self._aparts:
             self._aparts[name] = apart
-            apart.on_end = functools.partial(self._aparts.pop, name, None)
+            apart.on_end = lambda: self._aparts.pop(name, None)
 
     def _for_client(self, site: Site, asking: Asking, tell: Callable[[Apart], None]) -> Site:
         assert site.origin is not None
@@ -337,13 +340,16 @@ class SharedCache:
         if stored is None:
             return None
         with stored:
-            return self._put_up(source_id, opened.token, names_of(stored.entry))
+            post = self._put_up(source_id, opened.token, names_of(stored.entry))
+            post.is_written = True
+            return post
 
     def _put_up(self, source_id: SourceId, token: Token, names: tuple[str, ...]) -> _Signpost:
         post = self._signposts.pop(source_id, None)
         if post is None or post.token != token:
             post = _Signpost(token, names, OrderedDict())
-        post.names = names
+        if post.names != names:
+            post.names, post.is_written = names, False
         self._signposts[source_id] = post
         if len(self._signposts) > MAX_SIGNPOSTS:
             self._signposts.popitem(last=False)
@@ -371,6 +377,11 @@ class SharedCache:
         post: _Signpost,
     ) -> Response:
         key = key_of(source_id, post.names, asking.selecting)
+        coming = self._coming.get((key, opened.token))
+        if coming is not None and coming.can_be_sent:
+            self.stats.joined += 1
+            exchanged = Exchanged(coming, status=coming.status, is_stored=True)
+            return self._respond(request, exchanged, Forward.URI_MISS, collapsed=True)
         kept = await self._look_up(key, opened)
         why = Forward.VARY_MISS if post.names else Forward.MISS
         if kept is not None:
@@ -393,7 +404,8 @@ class SharedCache:
         exchanged = landing.value
         if landing.role is Role.JOINED:
             self.stats.joined += 1
-            if exchanged.kept is None or exchanged.kept.entry.key != key:
+            shared = exchanged.kept
+            if shared is None or shared.entry.key != key or not shared.can_be_sent:
                 # Nothing that could be shared, or chosen by other fields than before.
                 exchanged = await exchange()
                 return self._respond(request, exchanged, why)
@@ -558,19 +570,16 @@ class SharedCache:
         storability = storability_of(asking, status, fields)
         if method != "GET":
             storability = Storability.METHOD
-        length = response.content_length
-        is_small = length is not None and length <= MAX_KEPT_BYTES
         if storability is Storability.STORABLE and is_kept:
-            if is_small or not await response.is_large():
-                names = vary_names(fields)
-                assert names is not None  # or it would not be storable
-                entry = draft(key_of(source_id, names, asking.selecting), status=status,
-                              headers=headers)  # fmt: skip
-                answer = await self._keep(source_id, opened, names, entry, response)
-                if answer is not None:
-                    await self._sources.note_missing(source_id, opened, status, headers)
-                    own = withheld_of(headers, headers)
-                    return Exchanged(answer, status=status, is_stored=True, own=own)
+            names = vary_names(fields)
+            assert names is not None  # or it would not be storable
+            key = key_of(source_id, names, asking.selecting)
+            entry = draft(key, status=status, headers=headers)
+            answer = await self._keep(source_id, opened, names, entry, response)
+            if answer is not None:
+                await self._sources.note_missing(source_id, opened, status, headers)
+                own = withheld_of(headers, headers)
+                return Exchanged(answer, status=status, is_stored=True, own=own)
         elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
             if not asking.is_for_one:
                 self.marks.add(source_id)
@@ -586,12 +595,16 @@ class SharedCache:
         draft: Entry,
         response: Incoming,
     ) -> Kept | None:
-        """Store an answer, and how to find it. None: it cannot be, and no byte of it was read."""
+        """Store an answer, and how to find it; a large one while it is sent. None: it cannot be,
+        and no byte of it was read. Raises NotStored where the disk refuses a small one."""
+        is_large = await response.is_large()
         try:
             fill = await self._store.reserve(draft, response.content_length or STREAM_BYTES)
         except NotStored as error:
             log.warning("%a is passed on without being stored: %s", source_id.path, error)
             return None
+        if is_large:
+            return self._stream(source_id, opened, names, draft, response, fill)
         hasher, length = xxhash.xxh3_128(), 0
         with fill:
             while piece := await response.read():
@@ -600,36 +613,95 @@ class SharedCache:
                 length += len(piece)
             if response.content_length not in (None, length):
                 raise OriginBroken("the body has another length than was announced")
-            entry = with_body(draft, length, hasher.digest())
-            try:
-                if not response.is_cacheable:
-                    raise NotStored("something about the exchange was odd")
-                stored = await self._store.commit(fill, entry)
-            except NotStored as error:
-                log.info("%a is sent without being stored: %s", source_id.path, error)
+            digest = hasher.digest()
+            stored = await self._publish(source_id, opened, names, response, fill, length, digest)
+            if stored is None:
+                entry = with_body(draft, length, digest)
                 return Kept(entry, slice_of(fill.detach(entry)))
+        return Kept(stored.entry, slice_of(stored))
+
+    async def _publish(
+        self,
+        source_id: SourceId,
+        opened: Opened,
+        names: tuple[str, ...],
+        response: Incoming,
+        fill: Fill,
+        length: int,
+        digest: bytes,
+    ) -> StoredFile | None:
+        """Of a body that is whole. None: it is not kept."""
+        entry = with_body(fill.draft, length, digest)
+        try:
+            if not response.is_cacheable:
+                raise NotStored("something about the exchange was odd")
+            stored = await self._store.commit(fill, entry)
+        except NotStored as error:
+            log.info("%a is sent without being stored: %s", source_id.path, error)
+            return None
         await self._show(source_id, opened, names, entry.key)
         self.marks.discard(source_id)
         self.stats.stored += 1
-        return Kept(entry, slice_of(stored))
+        return stored
+
+    def _stream(
+        self,
+        source_id: SourceId,
+        opened: Opened,
+        names: tuple[str, ...],
+        draft: Entry,
+        response: Incoming,
+        fill: Fill,
+    ) -> Kept:
+        """It arrives in the store, and whoever asks for it meanwhile reads along (arrival.py)."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(fill.abort)
+            duplicate = Descriptor(os.dup(fill.fd))
+            stack.pop_all()
+        incoming = response.hand_over()
+        kept = Kept(draft, growing_in(fill, incoming, duplicate))
+        assert isinstance(kept.body, Growing)
+        arriving: Arriving[None] = Arriving(
+            SourceId(source_id.site, f"{source_id.path}{_MARK}{draft.key.variant}"),
+            opened,
+            record_of_entry(draft),
+            (),
+            kept.body,
+            asyncio.get_running_loop().create_future(),
+        )
+
+        async def store(length: int, digest: bytes) -> None:
+            stored = await self._publish(source_id, opened, names, incoming, fill, length, digest)
+            if stored is not None:
+                stored.close()
+
+        name = (draft.key, opened.token)
+        self._put_up(source_id, opened.token, names)
+        self._coming[name] = kept
+        arriving.ended.add_done_callback(lambda _: self._let_go(name, kept))
+        self._sources.arrivals.keep(incoming, arriving, fill, store, lambda error: error)
+        return kept
+
+    def _let_go(self, name: tuple[Key, Token], kept: Kept) -> None:
+        if self._coming.get(name) is kept:
+            del self._coming[name]
 
     async def _show(
         self, source_id: SourceId, opened: Opened, names: tuple[str, ...], key: Key
     ) -> None:
         """Where the answer is found from now on, also by others and after a restart."""
-        post = self._signposts.get(source_id)
-        is_new = post is None or post.token != opened.token or post.names != names
         post = self._put_up(source_id, opened.token, names)
         oldest = self._note_use(post, key)
         if oldest is not None:
             self.stats.crowded_out += 1
             await self._store.drop(oldest, opened.token)
-        if not is_new:
+        if post.is_written:
             return
         sign = signpost_of(source_id, opened.token, names, self._clock.wall)
         # Without it, whoever does not know asks the origin once more.
         with contextlib.suppress(NotStored), await self._store.reserve(sign, 0) as fill:
             (await self._store.commit(fill, sign)).close()
+            post.is_written = True
 
     async def _confirm(
         self,
@@ -641,6 +713,7 @@ class SharedCache:
         draft: Callable[..., Entry],
     ) -> Exchanged:
         """RFC 9111 section 4.3.4. The file is written anew: entries never change."""
+        assert isinstance(kept.body, FileSlice)  # it was looked up
         headers = confirmed_headers(kept, confirmation)
         entry = draft(kept.entry.key, status=kept.status, headers=headers)
         entry = with_body(entry, len(kept.body), kept.entry.body_hash)

@@ -20,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import xxhash
 
@@ -255,7 +255,8 @@ class Sources:
         self._refreshes = refreshes
         self._ticked_at = clock.wall
         self._leases = leases
-        self.arrivals: Arrivals[Settled] = Arrivals(spool, disk_threads)
+        # Also of the shared cache, whose bodies become something else.
+        self.arrivals: Arrivals[Any] = Arrivals(spool, disk_threads)
         self._known: OrderedDict[SourceId, Source] = OrderedDict()
         # Whoever comes after a purge must not join who asked before it: flights of open() are told
         # apart by the last order that concerned them.

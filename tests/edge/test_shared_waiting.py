@@ -8,8 +8,10 @@ import pytest
 
 from cache.orders import Act, Scope
 from edge.brief import Brief
+from edge.origin.errors import OriginTruncated
 from edge.shared import MARK_S, MAX_VARIANTS
 from tests.edge.shared_bench import BODY, SharedNode, said
+from tests.edge.test_arrival import paced
 from tests.edge.test_record import Answer
 
 HOUR = "max-age=3600"
@@ -346,5 +348,129 @@ def test_only_if_cached_is_no_familiar_head(on_node):
             assert handler.find(head.format(control).encode(), peer) is None
         handler.learn(head.format("max-age=259200").encode())
         assert handler.find(head.format("max-age=259200").encode(), peer) is not None
+
+    on_node(test)
+
+
+LARGE = bytes(range(256)) * 1200  # more than STREAM_BYTES
+
+
+def pieces_of(body: bytes) -> list[bytes]:
+    return [body[at : at + 65_536] for at in range(0, len(body), 65_536)]
+
+
+def large(headers: dict[str, str], body: bytes = LARGE, *, is_told: bool = True) -> Answer:
+    answer = said(body, headers=headers)
+    answer.pieces = pieces_of(body)
+    if not is_told:
+        answer.content_length = None
+    return answer
+
+
+async def settled(node: SharedNode) -> None:
+    arrivals = node.node.handler._sources.arrivals
+    async with asyncio.timeout(10):
+        while len(arrivals):
+            await asyncio.sleep(0)
+    assert not node.shared._coming
+    assert not node.shared._aparts
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_large_answer_is_stored_while_it_is_sent(on_node, is_told):
+    async def test(node: SharedNode) -> None:
+        headers = {"Vary": "x", "Cache-Control": HOUR, "ETag": '"1"'}
+        node.origin.say = lambda _: large(headers, is_told=is_told)
+        for value in ("1", "2"):
+            assert (await node.ask("/a", {"X": value})).body == LARGE
+        await settled(node)
+        node.shared._signposts.clear()  # others find it, too
+        asked = len(node.origin.asked)
+        for value in ("1", "2"):
+            assert (await node.ask("/a", {"X": value})).body == LARGE
+        part = await node.ask("/a", {"X": "1", "Range": "bytes=300000-300009"})
+        assert (part.status, part.body) == (206, LARGE[300_000:300_010])
+        assert (await node.ask("/a", {"X": "1", "If-None-Match": '"1"'})).status == 304
+        assert len(node.origin.asked) == asked
+        assert node.shared.stats.stored == 2
+
+    on_node(test)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_a_purge_overtakes_on_its_way_is_kept_by_nobody(on_node, is_known):
+    async def test(node: SharedNode) -> None:
+        headers = {"Vary": "x", "Cache-Control": HOUR}
+        if is_known:
+            node.origin.say = fixed(headers)
+            await node.ask("/a", {"X": "0"})
+        answer = paced(len(LARGE), **{"vary": "x", "cache-control": HOUR})
+        node.origin.say = lambda _: answer
+        first = asyncio.create_task(node.ask("/a", {"X": "1"}))
+        answer.send(*pieces_of(LARGE)[:-1])
+        async with asyncio.timeout(10):
+            while not node.shared._coming:
+                await asyncio.sleep(0)
+        second = asyncio.create_task(node.ask("/a", {"X": "1"}))
+        async with asyncio.timeout(10):
+            while not node.shared.stats.joined:
+                await asyncio.sleep(0)
+        await node.node.order(Act.PURGE, Scope.SOURCE, "/a")
+        node.origin.say = lambda _: large(headers, LARGE[::-1])
+        assert (await node.ask("/a", {"X": "1"})).body == LARGE[::-1]
+        answer.send(pieces_of(LARGE)[-1], b"")
+        for reader in (first, second):
+            assert (await reader).body == LARGE, "they came before it"
+        await settled(node)
+        asked = len(node.origin.asked)
+        assert (await node.ask("/a", {"X": "1"})).body == LARGE[::-1]
+        assert len(node.origin.asked) == asked
+
+    on_node(test)
+
+
+def test_what_the_store_refuses_in_its_middle_is_sent_all_the_same(on_node):
+    async def test(node: SharedNode) -> None:
+        body = LARGE * 8  # more than an entry may have
+        headers = {"Vary": "x", "Cache-Control": HOUR}
+        node.origin.say = lambda _: large(headers, body, is_told=False)
+        for _ in range(2):
+            assert (await node.ask("/a")).body == body
+            await settled(node)
+        assert len(node.origin.asked) == 2
+        assert node.node.handler._sources.arrivals.stats.diverted == 2
+        assert node.shared.stats.stored == 0
+
+    on_node(test)
+
+
+def test_what_fails_on_its_way_is_kept_by_nobody(on_node):
+    async def test(node: SharedNode) -> None:
+        headers = {"Vary": "x", "Cache-Control": HOUR}
+        answer = paced(len(LARGE), **{"vary": "x", "cache-control": HOUR})
+        node.origin.say = lambda _: answer
+        answer.send(*pieces_of(LARGE)[:-1], OriginTruncated("cut"))
+        with pytest.raises(AssertionError):  # has_failed
+            await node.ask("/a")
+        await settled(node)
+        node.origin.say = lambda _: large(headers)
+        assert (await node.ask("/a")).body == LARGE
+        await settled(node)
+        assert node.shared.stats.stored == 1
+
+    on_node(test)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_what_is_large_needs_no_reader(on_node, method):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = lambda _: large({"Vary": "x", "Cache-Control": HOUR, "ETag": '"1"'})
+        fields = {} if method == "HEAD" else {"If-None-Match": '"1"'}
+        reply = await node.ask("/a", fields, method)
+        assert (reply.status, reply.body) == (200 if method == "HEAD" else 304, b"")
+        await settled(node)
+        asked = len(node.origin.asked)
+        assert (await node.ask("/a")).body == LARGE
+        assert len(node.origin.asked) == asked
 
     on_node(test)
