@@ -115,7 +115,6 @@ class Stats:
     refused_old: int = 0  # fills that ended after a purge
     purges: int = 0
     unanswered_purges: int = 0
-    overtaken: int = 0  # in place of purges: there was nothing but what was being filled
     unforgotten: int = 0  # evicted entries that the index still lists
     orders: int = 0  # heard of and obeyed
     unsettled: int = 0  # purges heard of whose new token could not be read yet, in all
@@ -412,7 +411,6 @@ class Store:
             return source.digest not in self._known
         token, head = overtaken.token, self.orders.head
         self._remember(source, Opened(token, token, None, head, head))
-        self.stats.overtaken += 1
         return True
 
     # Tokens
