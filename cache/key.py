@@ -27,6 +27,13 @@ class SourceId:
     site: str
     path: str
 
+    def __post_init__(self) -> None:
+        # It is looked up in half a dozen tables for every request.
+        object.__setattr__(self, "_hash", hash((self.site, self.path)))
+
+    def __hash__(self) -> int:
+        return self._hash  # type: ignore[attr-defined, no-any-return]
+
     @functools.cached_property
     def digest(self) -> bytes:
         return _digest(self.site, self.path)

@@ -11,7 +11,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from edge.http.messages import Request
 from edge.whole_lines import whole_lines
@@ -25,8 +25,7 @@ WRITE_BYTES: Final = 1024 * 1024
 _MONTHS: Final = tuple("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())  # noqa: SIM905
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One exchange that was not ready. duration_ms 0: answered at once."""
 
     second: int
@@ -44,11 +43,13 @@ class Peer:
     clients, of a trusted proxy: those for whom it has spoken, by the bytes in which it said so.
     """
 
-    __slots__ = ("address", "clients", "prefix", "second")
+    __slots__ = ("address", "client", "clients", "prefix", "second")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.clients: dict[bytes, Peer] | None = None
+        # Of one that is no trusted proxy: what an origin is told of it, whatever it says.
+        self.client: object = None
         self.prefix = b""
         self.second = -1
 
@@ -235,8 +236,10 @@ class Combined:
         if request is not None:
             method, target = request.method.decode("latin-1"), request.target.decode("latin-1")
             line = f"{method} {_escape(target)} HTTP/1.{request.minor}"
-            referer = _escape(request.field(b"referer") or "-")
-            agent = _escape(request.field(b"user-agent") or "-")
+            if (told := request.field(b"referer")) is not None:
+                referer = _escape(told) or "-"
+            if (told := request.field(b"user-agent")) is not None:
+                agent = _escape(told) or "-"
         return (
             f"{record.peer} - - [{self._time(record.second)}] "
             f'"{line}" {record.status} {record.sent} "{referer}" "{agent}" '

@@ -63,22 +63,11 @@ class Incoming:
         self._response = response
         self._ahead: deque[bytes] = deque() if ahead is None else ahead
         self._is_handed_over = False
-
-    @property
-    def status(self) -> int:
-        return self._response.status
-
-    @property
-    def headers(self) -> Headers:
-        return self._response.headers
-
-    @property
-    def content_length(self) -> int | None:
-        return self._response.content_length
-
-    @property
-    def local_redirect(self) -> str | None:
-        return self._response.local_redirect
+        # A head does not change.
+        self.status = response.status
+        self.headers = response.headers
+        self.content_length = response.content_length
+        self.local_redirect = response.local_redirect
 
     @property
     def controls(self) -> Headers:
@@ -100,6 +89,12 @@ class Incoming:
             self._ahead.append(await self._response.read())
             size += len(self._ahead[-1])
         return True
+
+    def maybe_all(self) -> bytes | None:
+        """The body, where it has come whole already and is short; its exchange is then over."""
+        if self._ahead or (self.content_length or 0) > STREAM_BYTES:
+            return None
+        return self._response.maybe_all()
 
     async def read(self) -> bytes:
         return self._ahead.popleft() if self._ahead else await self._response.read()

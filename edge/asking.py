@@ -7,6 +7,7 @@ through Sources as an Apart, and the shared cache (shared.py), which asked, deci
 
 import asyncio
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +18,7 @@ from edge.http.directives import SURROGATE, CacheControl, Fields, effective_cont
 from edge.http.freshness import Storability, may_store
 from edge.http.request_control import NOTHING_ASKED, RequestControl
 from edge.http.vary import vary_names
-from edge.origin.messages import OriginRequest, OriginResponse
+from edge.origin.messages import REMEMBERED, Headers, OriginRequest, OriginResponse
 from edge.origin.pool import OriginPool
 from edge.record import folded
 
@@ -40,6 +41,11 @@ class Asking:
     remote: str
     scheme: str
     control: RequestControl = NOTHING_ASKED
+    # The fields once more, as an origin gets them: one object for as long as this is remembered.
+    headers: Headers = dataclasses.field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headers", tuple(self.fields.items()))
 
     @property
     def is_for_one(self) -> bool:
@@ -53,33 +59,55 @@ class Asking:
 
     def dress(self, neutral: OriginRequest) -> OriginRequest:
         """neutral in this client's fields; its own preconditions stay."""
-        own = {name: value for name, value in neutral.headers if name not in self.fields}
-        return dataclasses.replace(
-            neutral,
-            headers=(*own.items(), *self.fields.items()),
-            remote_addr=self.remote,
-            scheme=self.scheme,
+        return OriginRequest(
+            neutral.method,
+            neutral.target,
+            neutral.path,
+            neutral.query,
+            _dressed(neutral.headers, self.headers),
+            neutral.host,
+            self.scheme,
+            self.remote,
+            neutral.remote_port,
+            neutral.server_addr,
+            neutral.server_port,
+            neutral.server_protocol,
+            neutral.body,
         )
 
 
-def storability_of(asking: Asking, status: int, fields: Fields) -> Storability:
+@functools.lru_cache(maxsize=REMEMBERED)
+def _dressed(own: Headers, fields: Headers) -> Headers:
+    names = {name for name, _ in fields}
+    return (*(pair for pair in own if pair[0] not in names), *fields)
+
+
+def storability_of(asking: Asking, status: int, headers: Headers) -> Storability:
     """May this answer be stored? Section 3 of RFC 9111, and two rules of our own: with Cookie in
     the request a guess at the lifetime is not enough, since too many applications forget to say
     that a page is one visitor's; and nothing is kept that could neither be used nor be validated.
     """
-    control = effective_control(fields, SURROGATE)
     if asking.control.no_store:
         return Storability.METHOD  # section 5.2.1.5; the reason is the request's
+    has_cookie, has_authorization = "cookie" in asking.fields, "authorization" in asking.fields
+    return _storability(status, headers, has_cookie, has_authorization)
+
+
+@functools.lru_cache(maxsize=REMEMBERED)
+def _storability(
+    status: int, headers: Headers, has_cookie: bool, has_authorization: bool
+) -> Storability:
+    fields = folded(headers)
+    control = effective_control(fields, SURROGATE)
     names = vary_names(fields)
     if names is None:
         return Storability.VARY
-    has_authorization = "authorization" in asking.fields
     found = may_store(
         "GET", status, fields, has_authorization, control, key_covers=(*names, "accept-encoding")
     )
     if found is not Storability.STORABLE:
         return found
-    is_chosen_by_cookie = "cookie" not in asking.fields or "cookie" in names
+    is_chosen_by_cookie = not has_cookie or "cookie" in names
     if not (is_chosen_by_cookie or control.public or is_explicit(fields, control)):
         return Storability.NO_LIFETIME
     return found
@@ -172,7 +200,7 @@ class Apartness:
         if response.local_redirect is not None or status in (206, 304, 429) or status >= 500:
             return None
         fields = folded(response.headers)
-        found = storability_of(self._asking, status, fields)
+        found = storability_of(self._asking, status, response.headers)
         control = effective_control(fields, SURROGATE)
         is_whole = not control.withheld & fields.keys()  # else who asked gets more than others
         if found is Storability.STORABLE and is_whole and not vary_names(fields):

@@ -40,6 +40,8 @@ RECEIVE_BYTES: Final = 8 * 1024
 # One sendfile call's worth: large enough that a fast reader costs few calls, small enough that one
 # connection does not keep the loop from the others.
 SENDFILE_BYTES: Final = 2 * 1024 * 1024
+# Answers below this size are sent from one buffer.
+SHORT_BYTES: Final = 8 * 1024
 # Files from this size on leave apart from their heads.
 MORE_BYTES: Final = 64 * 1024
 # How long, and how much, is read from a client that we have stopped listening to, so that a reset
@@ -228,6 +230,11 @@ class Connection:
     def on_readable(self, data: bytes = b"") -> None:
         """data: what came behind a preamble, and is dealt with as if it had just been received."""
         if not data:
+            if self._active and self._upload is None:
+                # More, or an end, behind what is being answered: it waits in the kernel. Reading
+                # is paused only here, since most clients say nothing until they have their answer.
+                self._pause_reading()
+                return
             try:
                 data = self._sock.recv(RECEIVE_BYTES)
             except BlockingIOError:
@@ -278,6 +285,7 @@ class Connection:
                     request = parser.requests.popleft()
                     if not request.keep_alive:
                         listener.idle_parser = RequestParser()  # this one takes no more
+                    request.whole = data
                     response = self._answer(request)
                     if response is not None and response.status == 200 and request.keep_alive:
                         listener.handler.learn(data)
@@ -345,9 +353,9 @@ class Connection:
             return response
         self._started = self._listener.loop.time()
         self.deadline = float("inf")  # the handler has deadlines of its own
-        self._pause_reading()
         upload = request.upload
         if upload is not None and not upload.is_complete:
+            self._pause_reading()
             self._upload = upload
             upload.on_taken = self._read_on
             if request.minor and b"expect" in request.fields and not upload.received:
@@ -445,9 +453,12 @@ class Connection:
         self._unsent = len(head) + response.length
         # The common case in one call: a head and a small body, all of it taken by the kernel.
         if not body or (len(body) == 1 and type(body[0]) is bytes):
-            buffers = [head, *body]
+            data = body[0] if body else b""
+            assert isinstance(data, bytes)
+            # Copying what is short costs less than a vector of buffers.
+            wire = head + data if len(data) < SHORT_BYTES else b""
             try:
-                sent = self._sock.sendmsg(buffers)  # type: ignore[arg-type]
+                sent = self._sock.send(wire) if wire else self._sock.sendmsg((head, data))
             except BlockingIOError:
                 sent = 0
             except OSError as error:
@@ -457,7 +468,7 @@ class Connection:
             if not self._unsent:
                 self._finish()
                 return
-            self._out = deque([memoryview(b"".join(buffers))[sent:]])  # type: ignore[arg-type]
+            self._out = deque([memoryview(wire or head + data)[sent:]])
         else:
             self._out = deque([head, *body])
         self._flush()

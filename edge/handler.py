@@ -43,6 +43,7 @@ from edge.http.familiar import Familiar, Head
 from edge.http.forwarding import max_forwards
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, is_plain_target
+from edge.http.repeats import Repeats
 from edge.http.request_control import parse_request_control
 from edge.ladders import Ladders
 from edge.lifetimes import NO_LIMIT, Lifetimes
@@ -64,13 +65,13 @@ from edge.source import (
     Passed,
     Passing,
     Source,
-    Sources,
     UnderWay,
     Way,
     raise_for_status,
     source_id_of,
     source_of,
 )
+from edge.sources import Sources
 from edge.spellings import Spellings, url_of
 from edge.upgrades import QUICK_S, Upgrades
 from edge.urls.derivative import BadUrl
@@ -159,6 +160,7 @@ class Handler:
         self.upgrades = upgrades
         self._purging = purging
         self._spellings = spellings
+        self._repeats = Repeats()
         self._peers: dict[str, Peer] = {}
         self._lessons = LESSONS_PER_TURN
         # Bound once: they are called for every request.
@@ -184,16 +186,16 @@ class Handler:
     def find(self, data: bytes, peer: Peer) -> bytes | Request | ReadyResponse | None:
         head = self._read_head(data)
         if head is None:
-            return None
+            return self._repeats.maybe_request(data) if self._shared is not None else None
         if peer.clients is not None and head[4]:
             peer = peer.clients.get(head[4]) or self._client(peer, head[4])
         ready = self._find_ready(head, peer)
         if ready is not None:
             return ready
         request = self._request_of(head)
-        if request is not None and self._shared is not None and self._needs_all(request):
-            return None
-        return request
+        if self._shared is None or (request is not None and not self._needs_all(request)):
+            return request
+        return self._repeats.maybe_request(data)
 
     def _needs_all(self, request: Request) -> bool:
         """Would an origin be asked with fields of this request that were not told on?"""
@@ -401,11 +403,16 @@ class Handler:
 
     def _client_of(self, request: Request, peer: Peer) -> Client:
         trusted = self._trusted
+        if isinstance(peer.client, Client):
+            return peer.client
         scheme = trusted.scheme_of(
             peer.address, request.field(b"x-forwarded-proto"), request.field(b"forwarded")
         )
         address = self._address_of(request, peer)
-        return Client(peer.address, address, scheme, trusted.trusts(peer.address))
+        client = Client(peer.address, address, scheme, trusted.trusts(peer.address))
+        if not client.is_trusted:
+            peer.client = client
+        return client
 
     async def obey(self, order: Order) -> None:
         """From now on nothing that the order concerns is answered from what was known."""
@@ -541,12 +548,18 @@ class Handler:
     def _terms(self, request: Request, peer: Peer, site: Site, mark: Mark | None) -> Terms:
         return Terms(self._address_of(request, peer), site.looks.inputs, mark)
 
-    async def _find_for(self, request: Request, peer: Peer, route: Route) -> Found | Response:
+    def _find_for(self, request: Request, peer: Peer, route: Route) -> Awaitable[Found | Response]:
+        # No coroutine of its own: each one that only waits for another is a microsecond.
         if self._shared is None or not _is_shared(route):
-            return await self._find(route)
+            return self._find(route)
+        if request.whole:
+            self._repeats.learn(request.whole, request)
+            self.learn(request.whole)
         client = self._client_of(request, peer)
-        path = route.derivative.source
-        return await self._shared.get(request, client, route.site, path, route.query)
+        path, source_id = route.derivative.source, route.source_id
+        if source_id is None:
+            source_id = route.source_id = source_id_of(route.site, path, route.query)
+        return self._shared.get(request, client, route.site, source_id, path, route.query)
 
     async def _find(self, route: Route) -> Found:
         """The source, trying the endings of a grammar that names originals without one."""

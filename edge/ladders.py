@@ -31,7 +31,8 @@ from edge.origin.errors import DocrootFailed, NotAllowed, OriginError
 from edge.policy.rungs import kind, rungs
 from edge.rendering import Derivatives, Made, version_digest
 from edge.site import Site
-from edge.source import Original, Source, Sources
+from edge.source import Original, Source
+from edge.sources import Sources
 from resizer.errors import QueueFull, ResizeError, ResizerStopped
 from resizer.formats import Format
 from resizer.job import Result

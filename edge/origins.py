@@ -1,16 +1,19 @@
-"""What answers for an origin, by its kind: the client, and where its hosts are.
+"""The origins of a node, as the configuration says: pools, and what answers for their hosts.
 
 Beside app.py the only place that knows the clients by name.
 """
 
 import logging
 import os
+import random
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import Final
 
+from edge.clock import Clock
 from edge.origin.address import Address
+from edge.origin.balance import Balance
 from edge.origin.cgi import CgiClient, Program
 from edge.origin.errors import DocrootFailed
 from edge.origin.exchange import Client, Deadlines
@@ -18,13 +21,83 @@ from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.fastcgi.params import Script
 from edge.origin.files import Docroot
 from edge.origin.http.client import HttpClient, Tls
-from edge.origin.s3 import Bucket, S3Client
+from edge.origin.messages import OriginRequest
+from edge.origin.pool import OriginPool
+from edge.origin.probe import Prober
+from edge.origin.s3.bucket import Bucket
+from edge.origin.s3.client import S3Client
 from edge.origin.sendfile import SendfileClient
 from edge.settings.sections import Origin, OriginKind
+
+# Idle connections at the least: one to storage takes a place from nobody, and most have TLS.
+KEPT_TO_STORAGE: Final = 16
 
 
 class CannotBuild(Exception):
     """The text says what to do."""
+
+
+class Origins:
+    """by_name: what sites ask. Raises CannotBuild."""
+
+    def __init__(
+        self,
+        sections: Iterable[Origin],
+        *,
+        threads: Executor,
+        clock: Clock,
+        monotonic: Callable[[], float],
+        chance: random.Random,
+    ) -> None:
+        self._threads = threads
+        self._clock = clock
+        self._monotonic = monotonic
+        self._chance = chance
+        self._clients: list[Client] = []
+        self._probers: list[Prober] = []
+        self.by_name = {section.name: self._build(section) for section in sections}
+
+    def start(self) -> None:
+        for prober in self._probers:
+            prober.start()
+
+    async def stop(self) -> None:
+        for prober in self._probers:
+            await prober.stop()
+        for client in self._clients:
+            await client.aclose()
+
+    def _build(self, section: Origin) -> OriginPool:
+        logger = logging.getLogger("halftone.origin")
+        client = build_client(
+            section, threads=self._threads, wall=lambda: self._clock.wall, logger=logger
+        )
+        self._clients.append(client)
+        origin = OriginPool(
+            section.name,
+            hosts_of(section),
+            client,
+            clock=self._monotonic,
+            chance=self._chance.random,
+            logger=logger,
+            balance=Balance(section.balance.value),
+            backups=[Address.parse(str(host)) for host in section.backup],
+            weights={Address.parse(name): weight for name, weight in section.weights},
+            max_per_host=section.max_per_host,
+            total_s=section.total_timeout,
+        )
+        if section.probe is not None:
+            prober = Prober(
+                origin,
+                client,
+                probe_request_of(section, section.probe),
+                interval_s=section.probe_interval,
+                timeout_s=section.probe_timeout,
+                chance=self._chance.random,
+                logger=logger,
+            )
+            self._probers.append(prober)
+        return origin
 
 
 def hosts_of(section: Origin) -> list[Address]:
@@ -33,10 +106,7 @@ def hosts_of(section: Origin) -> list[Address]:
         case OriginKind.CGI:
             return [Program(path=section.script_filename or "")]
         case OriginKind.S3:
-            endpoint = section.s3.endpoint
-            if endpoint is not None:
-                return [Address(endpoint.address.host, endpoint.address.port)]
-            return [Address(f"s3.{section.s3.region}.amazonaws.com", 443)]
+            return [_bucket(section).address]
         case _:
             return [Address.parse(str(host)) for host in section.hosts]
 
@@ -59,6 +129,29 @@ def build_client(
     return SendfileClient(client, roots, threads=threads, wall=wall, logger=logger)
 
 
+def probe_request_of(section: Origin, path: str) -> OriginRequest:
+    """Of an object a byte is enough. Not HEAD: a refusal without a document does not tell a key of
+    ours that is not known there from an object that may not be read."""
+    is_object = section.kind is OriginKind.S3
+    return OriginRequest(
+        method="GET",
+        target=path,
+        path=path,
+        query="",
+        headers=(
+            ("User-Agent", "halftone-probe"),
+            *((("Range", "bytes=0-0"),) if is_object else ()),
+        ),
+        host="localhost",
+        scheme="http",
+        remote_addr="127.0.0.1",
+        remote_port=0,
+        server_addr="127.0.0.1",
+        server_port=80,
+        server_protocol="HTTP/1.1",
+    )
+
+
 def _build_fastcgi(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:
     return FastCGIClient(_script(section), deadlines, logger, keep=section.keep_connections)
 
@@ -74,8 +167,15 @@ def _build_cgi(section: Origin, deadlines: Deadlines, logger: logging.Logger) ->
 
 
 def _build_s3(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:
+    bucket = _bucket(section)
+    tls = Tls(_tls_context(section), section.tls_name or "") if bucket.is_tls else None
+    keep = max(section.keep_connections, KEPT_TO_STORAGE)
+    return S3Client(HttpClient(deadlines, logger, keep=keep, tls=tls), bucket, deadlines, logger)
+
+
+def _bucket(section: Origin) -> Bucket:
     s3 = section.s3
-    bucket = Bucket(
+    return Bucket(
         name=s3.bucket or "",
         prefix=s3.prefix,
         region=s3.region,
@@ -83,8 +183,8 @@ def _build_s3(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> 
         access_key=s3.access_key,
         secret_key=s3.secret_key.reveal(),
         is_anonymous=s3.anonymous,
+        is_virtual_host=s3.virtual_host,
     )
-    return S3Client(bucket, deadlines, logger)
 
 
 _BUILDERS: Final[dict[OriginKind, Callable[[Origin, Deadlines, logging.Logger], Client]]] = {

@@ -24,7 +24,8 @@ from cache.stored import StoredFile
 from edge.http.etag import derivative_etag
 from edge.policy.rungs import STEPS
 from edge.site import Site
-from edge.source import Home, Original, Source, Sources, slice_of
+from edge.source import Home, Original, Source, slice_of
+from edge.sources import Sources
 from resizer.errors import ImpossibleTransform
 from resizer.formats import Format
 from resizer.job import Result

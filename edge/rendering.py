@@ -35,7 +35,8 @@ from edge.parents import Found, Parents
 from edge.representation import Representation
 from edge.shelf import Shelf, read_exactly, read_now
 from edge.site import Site
-from edge.source import Original, Source, Sources, slice_of
+from edge.source import Original, Source, slice_of
+from edge.sources import Sources
 from resizer.errors import (
     BadPicture,
     DeadlineExceeded,

@@ -13,7 +13,8 @@ from edge.ready import MAX_WIRE_BYTES, Ready, ReadyAnswers
 from edge.representation import Representation
 from edge.route import Route
 from edge.shelf import Shelf
-from edge.source import Source, Sources
+from edge.source import Source
+from edge.sources import Sources
 
 # Hits before an answer is worth keeping.
 WORTH_HITS: Final = 2

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Final, TypeAlias
 
-from cache.key import Key
+from cache.key import Key, SourceId
 from edge.errors import NotFound, UnknownMark, WidthNotAllowed
 from edge.http.messages import Request
 from edge.marks import Mark
@@ -31,7 +31,7 @@ class Route:
 
     __slots__ = (
         "asked", "derivative", "found", "is_noted", "key", "mark", "mark_path", "query", "redirect",
-        "site", "source", "variant", "vary",
+        "site", "source", "source_id", "variant", "vary",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +54,7 @@ class Route:
         self.mark_path = mark_path  # of the site's watermark; "" for none
         self.source: Source | None = None
         self.mark: Mark | None = None  # as it was when the key was made
+        self.source_id: SourceId | None = None  # of what is no derivative
         self.key: Key | None = None
         self.variant = variant
         self.vary = "" if variant is None else site.negotiation.answer_lines

@@ -3,7 +3,7 @@
     look        the docroot, an original that is known, a stored answer that these fields choose
     ask         one exchange for all who wait for the same; what varies is found once its Vary is
                 known, and what is one client's own is asked for by each
-    keep        an original for everybody is Sources' (source.py); what varies, or is no 200, is
+    keep        an original for everybody is Sources' (sources.py); what varies, or is no 200, is
                 stored here (answers.py); all else is passed on
 
 An answer that may not be stored marks its URL (hit-for-miss): for MARK_S nobody waits behind
@@ -17,7 +17,7 @@ import functools
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -63,21 +63,22 @@ from edge.http.forwarding import (
     is_loop,
     marks_of,
     max_forwards,
-    repeated_fields,
-    via_of_answer,
+    passed_fields_of,
 )
 from edge.http.freshness import STALE_IF_ERROR_STATUSES, Storability
 from edge.http.ip import maybe_ip
 from edge.http.messages import Request, Response
 from edge.http.request_control import parse_request_control
 from edge.http.vary import vary_names
+from edge.http.writer import BODILESS_STATUSES
 from edge.origin.errors import OriginBroken, OriginError
 from edge.origin.messages import Headers, OriginRequest
 from edge.record import folded, record_of_entry
 from edge.refresh import Refreshes
 from edge.request_body import whole_body
 from edge.site import Site
-from edge.source import RETRY_ORIGIN_S, Found, Passing, Sources, Way, slice_of, source_id_of
+from edge.source import RETRY_ORIGIN_S, Found, Passing, Way, slice_of, source_id_of
+from edge.sources import Sources
 from edge.spellings import url_of
 from edge.spool import Spool
 from edge.urls.derivative import BadUrl
@@ -100,6 +101,7 @@ MAX_NOTED: Final = 16
 MARK_S: Final = 60
 MAX_MARKS: Final = 65_536
 MAX_RESTS: Final = 16_384
+MAX_ASKINGS: Final = 2048
 # Statuses that say nothing of what another request would get; nor does a 5xx.
 _NO_WORD: Final = frozenset((206, 304, 416, 429))
 # For origins that are asked behind what is served stale.
@@ -192,18 +194,41 @@ class SharedCache:
         # Large ones, which are sent while they arrive.
         self._coming: dict[tuple[Key, Token], Kept] = {}
         self.marks: Brief[SourceId] = Brief(MAX_MARKS, MARK_S, lambda: clock.wall)
+        # Of heads that repeat (repeats.py), whose fields are read and cleaned once for a client.
+        self._askings: dict[tuple[bytes, str, str, str, bool], Asking] = {}
         # Answers whose origin has failed, and is left alone for a while.
         self._rests: Brief[Key] = Brief(MAX_RESTS, RETRY_ORIGIN_S, lambda: clock.wall)
 
     # GET and HEAD
 
-    async def get(
-        self, request: Request, client: Client, site: Site, path: str, query: str
+    def get(
+        self,
+        request: Request,
+        client: Client,
+        site: Site,
+        source_id: SourceId,
+        path: str,
+        query: str,
+    ) -> Awaitable[Response | Found]:
+        """A Found is an original, or on its way to be one. source_id is of site, path and query.
+        Raises what Sources.open() raises, and LoopDetected, NotCached."""
+        if source_id in self.marks and self._is_nowhere(site, source_id, path):
+            asking = self._asking(request, client, keep=OF_THE_CACHE)
+            if not asking.control.only_if_cached:
+                self.stats.marked += 1
+                return self._get_marked(request, asking, site, source_id)
+        return self._get(request, client, site, source_id, path, query)
+
+    async def _get(
+        self,
+        request: Request,
+        client: Client,
+        site: Site,
+        source_id: SourceId,
+        path: str,
+        query: str,
     ) -> Response | Found:
-        """A Found is an original, or on its way to be one. Raises what Sources.open() raises, and
-        LoopDetected, NotCached."""
         asking = self._asking(request, client)
-        source_id = source_id_of(site, path, query)
         if asking.control.only_if_cached:
             return await self._get_kept(request, asking, site, source_id, path)
         if self._sources.is_known(source_id):
@@ -264,10 +289,60 @@ class SharedCache:
             post.noted.add(url)
             self.changes.note(source_id, url)
 
+    def _is_nowhere(self, site: Site, source_id: SourceId, path: str) -> bool:
+        """Is nothing here that could be an answer for this URL? Looked at without waiting."""
+        if source_id in self._signposts or self._sources.is_known(source_id):
+            return False
+        return site.docroot is None or site.docroot.is_missing_now(path)
+
+    async def _get_marked(
+        self, request: Request, asking: Asking, site: Site, source_id: SourceId
+    ) -> Response:
+        """Hit-for-miss: one exchange, and nothing of it is stored. No token is taken ahead of it,
+        so an answer that could be stored only takes the mark away, and the next one will be."""
+        assert site.origin is not None
+        put = asking.dress(self._sources.request_for(site, source_id))
+        if request.method == b"HEAD":
+            put = dataclasses.replace(put, method="HEAD")
+        response = Incoming(await site.origin.fetch(put))
+        is_open = True
+        try:
+            if response.local_redirect is not None:
+                raise OriginBroken("redirects inside an origin are not followed")
+            status = response.status
+            storability = storability_of(asking, status, response.headers)
+            if put.method != "GET":
+                storability = Storability.METHOD
+            elif storability is Storability.STORABLE:
+                self.marks.discard(source_id)
+                storability = Storability.METHOD  # the reason is this request's
+            elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
+                self.marks.renew(source_id)
+            body = response.maybe_all() if put.method == "GET" else None
+            if body is None:
+                return await self._pass(request, response, storability, put.method)
+            is_open = False
+            self.stats.passed += 1
+            return self._pass_all(request, response, storability, body)
+        finally:
+            if is_open:
+                await response.aclose()
+
     def _asking(
         self, request: Request, client: Client, keep: frozenset[str] = frozenset()
     ) -> Asking:
         """Raises LoopDetected."""
+        if not request.block:
+            return self._read(request, client, keep)
+        name = (request.block, client.peer, client.address, client.scheme, bool(keep))
+        asking = self._askings.get(name)
+        if asking is None:
+            if len(self._askings) >= MAX_ASKINGS:
+                self._askings.clear()
+            asking = self._askings[name] = self._read(request, client, keep)
+        return asking
+
+    def _read(self, request: Request, client: Client, keep: frozenset[str]) -> Asking:
         fields = {
             name.decode("latin-1"): value.decode("latin-1")
             for name, value in request.fields.items()
@@ -567,7 +642,7 @@ class SharedCache:
                 self._rests.add(kept.entry.key)
                 return Exchanged(kept, status=status, has_failed=True)
         fields = folded(headers)
-        storability = storability_of(asking, status, fields)
+        storability = storability_of(asking, status, headers)
         if method != "GET":
             storability = Storability.METHOD
         if storability is Storability.STORABLE and is_kept:
@@ -751,10 +826,23 @@ class SharedCache:
             return self._writer.bare(request, status, headers, length, cache_status)
         passed = await self._sources.pass_on(response, storability)
         length = passed.length if isinstance(passed, Passing) else len(passed.body)
-        # Via of what lies behind comes before ours.
-        fields = (*repeated_fields(headers), ("via", via_of_answer(headers, self._name)))
+        fields = passed_fields_of(headers, self._name)
         return self._deliverer.pass_on(
             request, status, fields, passed.body, cache_status, length, has_via=True
+        )
+
+    def _pass_all(
+        self, request: Request, response: Incoming, storability: Storability, body: bytes
+    ) -> Response:
+        """The answer to a GET that was there at once."""
+        status = response.status
+        word = "request" if storability in OF_THE_REQUEST else storability.value
+        cache_status = build_forward(self._name, Forward.URI_MISS, status=status, detail=word)
+        if status in BODILESS_STATUSES:
+            return self._writer.bare(request, status, response.headers, None, cache_status)
+        fields = passed_fields_of(response.headers, self._name)
+        return self._deliverer.pass_on(
+            request, status, fields, body, cache_status, len(body), has_via=True
         )
 
     def _respond(

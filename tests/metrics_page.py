@@ -1,6 +1,6 @@
 """docs/metrics.md, written from the rows themselves: python -m tests.metrics_page
 
-Every row of edge/rows.py under the first sentences of the function that makes it. Read from the
+Every row of edge/rows/ under the first sentences of the function that makes it. Read from the
 source, because which rows a node has depends on its configuration.
 """
 
@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Final
 
 PAGE: Final = "docs/metrics.md"
-MODULES: Final = ("edge.rows", "edge.metrics")
+# In the order of the page.
+ROWS: Final = (
+    *("node", "folders", "requests", "staleness", "index", "cache", "rungs", "purges", "shared"),
+    *("origins", "resizer", "arrivals", "leases"),
+)
+MODULES: Final = (*(f"edge.rows.{name}" for name in ROWS), "edge.metrics")
 KINDS: Final = {"Counter": "counter", "Gauge": "gauge", "Histogram": "histogram"}
 # Where the function's own words are for programmers.
 ABOUT: Final = {

@@ -5,6 +5,7 @@ edge1; fwd=uri-miss; fwd-status=200; stored; collapsed; detail=render
 """
 
 import enum
+import functools
 from typing import Final
 
 
@@ -31,6 +32,8 @@ def build_hit(name: str, ttl: int, detail: str) -> str:
     return f"{name}; hit; ttl={ttl}; detail={detail}"
 
 
+# A handful of reasons, statuses and details are all there are.
+@functools.lru_cache(maxsize=1024)
 def build_forward(
     name: str,
     reason: Forward,

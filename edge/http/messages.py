@@ -19,7 +19,8 @@ class Request:
     """
 
     __slots__ = (
-        "authority", "fields", "keep_alive", "lines", "method", "minor", "target", "upload",
+        "authority", "block", "fields", "keep_alive", "lines", "method", "minor", "target",
+        "upload", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +42,10 @@ class Request:
         # by its lines.
         self.lines: tuple[bytes, bytes, bytes] | None = None
         self.upload: Upload | None = None  # its body, where one follows
+        # The bytes that it was parsed from, where these hold it and nothing else; and the lines
+        # below its request line, where they were met before (repeats.py).
+        self.whole = b""
+        self.block = b""
 
     def field(self, name: bytes) -> str | None:
         """A field's value as text (latin-1 keeps every byte apart), None when absent."""

@@ -4,6 +4,8 @@ Nothing of a request is ever written into a field here; values that came from an
 check_value() first.
 """
 
+import functools
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
@@ -15,6 +17,7 @@ _STATUS_LINES: Final = {
 _TOKEN: Final = frozenset(
     "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 # 204, 304 and 1xx have no body (RFC 9110 section 6.4.1).
 BODILESS_STATUSES: Final = frozenset((204, 304))
@@ -31,11 +34,17 @@ def status_line(status: int) -> bytes:
 
 def field_lines(fields: Iterable[tuple[str, str]]) -> bytes:
     """Field lines with their CRLFs. Raises BadField."""
+    return _field_lines(tuple(fields))
+
+
+# What was checked and encoded a moment ago need not be again. Failures are not remembered.
+@functools.lru_cache(maxsize=512)
+def _field_lines(fields: tuple[tuple[str, str], ...]) -> bytes:
     lines = []
     for name, value in fields:
         if not name or not _TOKEN.issuperset(name):
             raise BadField("field name is no token")
-        if any((char < " " and char != "\t") or char == "\x7f" for char in value):
+        if _CONTROL.search(value):
             raise BadField(f"control character in the value of {name}")
         lines.append(f"{name}: {value}\r\n")
     try:

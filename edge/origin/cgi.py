@@ -242,6 +242,9 @@ class CgiResponse:
             self._run.stdin.close()
         self._patience.note_upload()
 
+    def maybe_all(self) -> bytes | None:
+        return None
+
     async def read(self) -> bytes:
         try:
             while not self._ready and self._failure is None and not self._is_ended:

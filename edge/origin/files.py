@@ -187,6 +187,21 @@ class Docroot:
         opened.close()
         return FileStatus(opened.size, opened.mtime_ns, opened.inode, opened.dev)
 
+    def is_missing_now(self, source: str) -> bool:
+        """Does the kernel know without asking a disk that nothing is there? False is no verdict."""
+        if self.resolver is not Resolver.OPENAT2:
+            return False
+        try:
+            path = _relative(source)
+            if path is None:
+                return False
+            os.close(self._resolve(path, os.O_PATH | os.O_CLOEXEC, _RESOLVE_CACHED))
+        except FileNotFoundError:
+            return True
+        except (OSError, NotAllowed):
+            return False
+        return False
+
     def look_now(self, source: str) -> FileStatus | None:
         """stat() of a regular file, if the kernel can tell without asking a disk: RESOLVE_CACHED
         answers EAGAIN where any part of the path is not in its cache, and an inode whose name is

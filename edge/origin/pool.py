@@ -32,10 +32,12 @@ from edge.origin.errors import (
     OriginTimeout,
     Phase,
 )
-from edge.origin.exchange import REPEATABLE, Client, Connections, Result
+from edge.origin.exchange import REPEATABLE, Client, Connections, Deadlines, Result
 from edge.origin.host import Host, HostState
 from edge.origin.limit import Limit
 from edge.origin.messages import OriginRequest, OriginResponse
+from edge.origin.resuming import ResumingResponse
+from edge.origin.resumption import maybe_resumption
 
 # lighttpd's disable-time; doubled per failed probe up to a minute (nginx never holds longer).
 FIRST_HOLD_S: Final = 1.0
@@ -52,6 +54,7 @@ CHECK_FAILURES: Final = 2
 # had at once, and so many may be put to another.
 RETRY_SHARE: Final = 0.1
 MAX_PER_HOST: Final = 64
+TOTAL_S: Final = Deadlines().total_s
 MAX_RETRIES_SAVED: Final = float(MAX_PER_HOST)
 # Counts as an answer's latency where there was none: failing quickly is not being quick.
 FAILURE_S: Final = 1.0
@@ -61,8 +64,11 @@ _NO_ANSWER: Final = frozenset({*_CONNECT_FAILED, Result.TIMEOUT, Result.BROKEN, 
 
 @dataclass(slots=True)
 class PoolStats:
-    requests: int = 0  # requests == sum of assigned - retries + turned_away
+    # requests == sum of assigned - retries - resumed - unresumed + turned_away, all being over
+    requests: int = 0
     retries: int = 0
+    resumed: int = 0  # bodies that went on where they had broken off
+    unresumed: int = 0  # asked for the rest, and it was not to be had
     turned_away: int = 0  # no host could be assigned
 
 
@@ -95,7 +101,7 @@ class OriginPool:
     """clock is monotonic, in seconds. chance gives numbers from 0 to 1.
 
     weights are 1 where none is named. max_per_host bounds the leases of one host, whatever its
-    limit learns.
+    limit learns. total_s is the clients' deadline for an answer altogether.
     """
 
     def __init__(
@@ -111,6 +117,7 @@ class OriginPool:
         backups: Sequence[Address] = (),
         weights: Mapping[Address, int] = MappingProxyType({}),
         max_per_host: int = MAX_PER_HOST,
+        total_s: float = TOTAL_S,
     ) -> None:
         addresses = (*hosts, *backups)
         if not hosts or len(set(addresses)) != len(addresses):
@@ -134,6 +141,7 @@ class OriginPool:
         self._logger = logger
         self._balancer = make_balancer(balance, chance)
         self._retries_saved = MAX_RETRIES_SAVED
+        self._total_s = total_s
 
     @property
     def connections(self) -> Connections:
@@ -146,26 +154,27 @@ class OriginPool:
         """
         self.stats.requests += 1
         self._retries_saved = min(MAX_RETRIES_SAVED, self._retries_saved + RETRY_SHARE)
-        lease = self.assign(request)
-        try:
-            return await self._attempt(lease, request)
-        except OriginError as failed:
-            second = self._maybe_retry(request, failed, lease.host)
-            if second is None:
-                raise
-            self._logger.info("origin %s: %s; trying %s", self.name, failed, second.address)
-        return await self._attempt(second, request)
+        lease, is_first = self.assign(request), True
+        while True:
+            try:
+                response = await self._client.fetch(lease.host.address, request, lease)
+            except BaseException as failed:
+                lease.closed(Result.ABANDONED)  # no effect after a client that told its result
+                second = None
+                if is_first and isinstance(failed, OriginError):
+                    second = self._maybe_retry(request, failed, lease.host)
+                if second is None:
+                    raise
+                self._logger.info("origin %s: %s; trying %s", self.name, failed, second.address)
+                lease, is_first = second, False
+                continue
+            self._note_answer(lease)
+            return self._resuming(request, response)
 
-    async def _attempt(self, lease: Lease, request: OriginRequest) -> OriginResponse:
-        try:
-            response = await self._client.fetch(lease.address, request, lease)
-        except BaseException:
-            lease.closed(Result.ABANDONED)  # no effect after a client that told its result
-            raise
+    def _note_answer(self, lease: Lease) -> None:
         host, now = lease.host, self._clock()
         host.latency.note(now - lease.assigned_at, now)
         host.limit.note_answer(now - lease.assigned_at, host.load, lease.assigned_at, now)
-        return response
 
     def _maybe_retry(
         self, request: OriginRequest, failed: OriginError, tried: Host
@@ -177,6 +186,42 @@ class OriginPool:
             self._retries_saved -= 1
             self.stats.retries += 1
         return lease
+
+    def _resuming(self, request: OriginRequest, response: OriginResponse) -> OriginResponse:
+        resumption = maybe_resumption(request, response)
+        if resumption is None:
+            return response
+        return ResumingResponse(
+            response,
+            request,
+            resumption,
+            ask=self._ask_for_rest,
+            note=self._note_resumption,
+            total_s=self._total_s,
+            logger=self._logger,
+        )
+
+    async def _ask_for_rest(self, request: OriginRequest) -> OriginResponse | None:
+        """As a retry, of any host: an ETag is the same at all of them, or it is no answer."""
+        if self._retries_saved < 1:
+            return None
+        lease = self._maybe_assign(request)
+        if lease is None:
+            return None
+        self._retries_saved -= 1
+        try:
+            response = await self._client.fetch(lease.address, request, lease)
+        except BaseException:
+            lease.closed(Result.ABANDONED)
+            raise
+        self._note_answer(lease)
+        return response
+
+    def _note_resumption(self, is_resumed: bool) -> None:
+        if is_resumed:
+            self.stats.resumed += 1
+        else:
+            self.stats.unresumed += 1
 
     def assign(self, request: OriginRequest) -> Lease:
         """The next host, its load already raised. Raises OriginOverloaded when there is none."""
@@ -190,6 +235,10 @@ class OriginPool:
         )
 
     def _maybe_assign(self, request: OriginRequest, excluding: Host | None = None) -> Lease | None:
+        if len(self.hosts) == 1 and excluding is None:
+            only = self.hosts[0]
+            if only.state is HostState.RUNNING and only.load < only.limit.value:
+                return self._lease(only, self._clock(), is_probe=False)
         free = [host for host in self.hosts if host is not excluding and host.has_room]
         for is_backup in (False, True):
             group = [host for host in free if host.is_backup is is_backup]
@@ -240,9 +289,12 @@ class OriginPool:
     def note_closed(self, lease: Lease, result: Result) -> None:
         """For Lease alone."""
         host = lease.host
-        self._learn(lease, result)
+        if result is not Result.ANSWERED:
+            self._learn(lease, result)
         host.load -= 1
         host.stats.results[result] += 1
+        if result is Result.ANSWERED and not lease.is_probe:
+            return  # the common case: nothing that follows concerns it
         is_probing = lease.is_probe and host.state is HostState.PROBING
         # A host that is held already has nothing to learn from requests assigned before that.
         if not is_probing and host.state is not HostState.RUNNING:

@@ -5,13 +5,15 @@ The application says which file, and its host and this one see the same folders:
 nowhere else is a file sent, opened as the docroot opens its own (files.py). What lies outside, or
 is no regular file, is 403 and a line in the log; what is missing is 404. The rest of the answer
 stays as the application made it, but for what only its own body had: length, ranges. Validators are
-the file's where the application gave none, and a precondition is then evaluated here.
+the file's where the application gave none; preconditions and Range, as far as the request has them,
+are evaluated here, as of a file in a docroot.
 
 Order of effects: the exchange with the origin ends before the file is opened, so that no place at
 the origin is held while a file is read.
 """
 
 import asyncio
+import dataclasses
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +26,14 @@ from edge.http.conditional import Preconditions, Verdict, evaluate
 from edge.http.date import format_date, parse_date
 from edge.http.etag import original_etag
 from edge.http.media_types import media_type_of
+from edge.http.range import (
+    UNSATISFIABLE,
+    ByteRange,
+    content_range,
+    if_range_holds,
+    select_ranges,
+    unsatisfied_range,
+)
 from edge.origin.address import Address
 from edge.origin.commands import (
     Commands,
@@ -96,6 +106,8 @@ class SendfileClient:
         self, address: Address, request: OriginRequest, watcher: Watcher
     ) -> OriginResponse:
         response = await self._client.fetch(address, request, watcher)
+        if not response.controls:
+            return response
         try:
             commands = parse_commands(response.controls)
             if commands.parts and not self._roots:
@@ -138,13 +150,15 @@ class SendfileClient:
         status = 200 if status == 206 else status
         if status == 200:
             status = _STATUSES[_evaluate(request, headers)]
+        if status == 200:
+            status, headers, slices = _ranged(request, headers, slices, self._wall())
         length = sum(one.stop - one.start for one in slices)
-        has_body = status not in _BODILESS and status != 412
+        has_body = status not in _BODILESS and status not in (412, 416)
         return FileResponse(
             status,
             headers,
             slices if has_body and request.method != "HEAD" else (),
-            content_length=length if has_body else None,
+            content_length=length if has_body else 0 if status == 416 else None,
             threads=self._threads,
         )
 
@@ -207,26 +221,64 @@ def _described(headers: Headers, commands: Commands, slices: Sequence[_Slice]) -
     return (*headers, *((name, value) for name, value in own.items() if name not in names))
 
 
-def _evaluate(request: OriginRequest, headers: Headers) -> Verdict:
-    def maybe(name: str, fields: Headers) -> str | None:
-        values = [value for field, value in fields if field.lower() == name]
-        return ", ".join(values) if values else None
+def _maybe(name: str, fields: Headers) -> str | None:
+    values = [value for field, value in fields if field.lower() == name]
+    return ", ".join(values) if values else None
 
+
+def _evaluate(request: OriginRequest, headers: Headers) -> Verdict:
     if request.method not in ("GET", "HEAD"):
         return Verdict.PROCEED
     asked = request.headers
-    modified = maybe("last-modified", headers)
+    modified = _maybe("last-modified", headers)
     return evaluate(
         Preconditions(
-            if_match=maybe("if-match", asked),
-            if_none_match=maybe("if-none-match", asked),
-            if_modified_since=maybe("if-modified-since", asked),
-            if_unmodified_since=maybe("if-unmodified-since", asked),
+            if_match=_maybe("if-match", asked),
+            if_none_match=_maybe("if-none-match", asked),
+            if_modified_since=_maybe("if-modified-since", asked),
+            if_unmodified_since=_maybe("if-unmodified-since", asked),
         ),
         is_safe=True,
-        etag=maybe("etag", headers),
+        etag=_maybe("etag", headers),
         last_modified=None if modified is None else parse_date(modified),
     )
+
+
+def _ranged(
+    request: OriginRequest, headers: Headers, slices: Sequence[_Slice], now: int
+) -> tuple[int, Headers, Sequence[_Slice]]:
+    """What Range makes of a 200. Of several ranges the whole, which is always right."""
+    wanted, if_range = _maybe("range", request.headers), _maybe("if-range", request.headers)
+    whole = (200, headers, slices)
+    if wanted is None or request.method != "GET":
+        return whole
+    modified = _maybe("last-modified", headers)
+    if if_range is not None and not if_range_holds(
+        if_range, _maybe("etag", headers), None if modified is None else parse_date(modified), now
+    ):
+        return whole
+    length = sum(one.stop - one.start for one in slices)
+    ranges = select_ranges(wanted, length)
+    if ranges is UNSATISFIABLE:
+        refused = (("content-range", unsatisfied_range(length)), ("cache-control", "no-store"))
+        return 416, refused, ()
+    if ranges is None or len(ranges) > 1:
+        return whole
+    [one] = ranges
+    told = content_range(one.first, one.last, length)
+    return 206, (*headers, ("content-range", told)), _cut(slices, one)
+
+
+def _cut(slices: Sequence[_Slice], wanted: ByteRange) -> Sequence[_Slice]:
+    """What of the slices, one behind the other, lies in a range of them."""
+    found, at = [], 0
+    for one in slices:
+        start = one.start + max(wanted.first - at, 0)
+        stop = min(one.stop, one.start + wanted.last + 1 - at)
+        if start < stop:
+            found.append(dataclasses.replace(one, start=start, stop=stop))
+        at += one.stop - one.start
+    return found
 
 
 def _refusal(status: int) -> "FileResponse":
@@ -257,6 +309,9 @@ class FileResponse:
         self._at = slices[0].start if slices else 0
         self._is_closed = False
         self._has_changed = False
+
+    def maybe_all(self) -> bytes | None:
+        return None
 
     @property
     def is_cacheable(self) -> bool:
@@ -310,6 +365,9 @@ class _Retold:
     @property
     def is_cacheable(self) -> bool:
         return self._response.is_cacheable
+
+    def maybe_all(self) -> bytes | None:
+        return self._response.maybe_all()
 
     async def read(self) -> bytes:
         return await self._response.read()

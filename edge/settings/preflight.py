@@ -17,7 +17,7 @@ from typing import Final
 from edge.settings.addresses import Address, EmbeddedIndex, IndexAddress, TcpAddress, UnixAddress
 from edge.settings.declare import Report
 from edge.settings.document import Path
-from edge.settings.sections import Cache, Log, Origin, OriginKind, Site
+from edge.settings.sections import S3, Cache, Log, Origin, OriginKind, Site
 from resizer.job import MAX_MARK_BYTES
 
 
@@ -133,10 +133,12 @@ def _check_program(path: str, where: Path, report: Report) -> None:
 
 
 def _check_tls(origin: Origin, where: Path, report: Report) -> None:
-    if not origin.tls:
-        return
-    if origin.kind is not OriginKind.HTTP:
+    if origin.tls and origin.kind is OriginKind.S3:
+        report((*where, "tls"), 'means nothing where kind = "s3": s3.endpoint says https, or http')
+    elif origin.tls and origin.kind is not OriginKind.HTTP:
         report((*where, "tls"), f'means nothing where kind = "{origin.kind}"')
+    if not origin.tls and origin.kind is not OriginKind.S3:
+        return
     if any(isinstance(host, UnixAddress) for host in (*origin.hosts, *origin.backup)):
         report((*where, "tls"), "is not spoken over unix sockets")
     if origin.tls_ca is None:
@@ -161,6 +163,22 @@ def _check_s3(origin: Origin, where: Path, report: Report) -> None:
         report((*where, "s3", "access_key"), "and secret_key need each other")
     if s3.anonymous and s3.access_key:
         report((*where, "s3", "anonymous"), "signs nothing, and there is an access_key")
+    if origin.probe is not None and any(
+        part in ("", ".", "..") for part in origin.probe[1:].split("/")
+    ):
+        report((*where, "probe"), f'names no object, as kind = "s3" needs it: {origin.probe}')
+    if s3.virtual_host:
+        _check_virtual_host(s3, (*where, "s3", "virtual_host"), report)
+
+
+def _check_virtual_host(s3: S3, where: Path, report: Report) -> None:
+    if any(not 1 <= len(label) <= 63 for label in (s3.bucket or "x").split(".")):
+        report(where, f"the name of the bucket cannot be a part of a host's: {s3.bucket}")
+    host = "" if s3.endpoint is None else s3.endpoint.address.host
+    if ":" in host or host.replace(".", "").isdigit():
+        report(where, f"needs a name to stand before, and s3.endpoint has an address, {host}")
+    if "." in (s3.bucket or "") and (s3.endpoint is None or s3.endpoint.tls):
+        report(where, f'with "." in the name of the bucket no certificate is valid: {s3.bucket}')
 
 
 def check_sendfile_roots(origins: Sequence[Origin], cache: Cache, report: Report) -> None:

@@ -485,6 +485,12 @@ class S3:
         "Where it listens; without it Amazon's own, of the region.",
         example='"https://minio.internal:9000"',
     )
+    virtual_host: bool = setting(
+        Switch(),
+        False,
+        "The bucket's name is a part of the host (BUCKET.s3.example.org) and not of the path: for"
+        " storage that wants it so.",
+    )
     access_key: str = setting(
         Written(_parse_bare, "a key's id"),
         "",
@@ -550,7 +556,8 @@ class Origin:
         "Idle connections kept per host and worker, for 4 s each. Each holds one php-fpm worker"
         " that nobody else can use meanwhile: all workers of all nodes together must stay well"
         " below pm.max_children, or php-fpm stops answering. Leave it 0 unless connecting is what"
-        " costs. With http nothing is pinned: 8 is a good start, above all with tls.",
+        " costs. With http nothing is pinned: 8 is a good start, above all with tls. With s3 there"
+        " are 16 at the least.",
     )
     script_filename: str | None = optional(
         PATH,
@@ -558,7 +565,9 @@ class Origin:
         " cgi the program itself, on this machine.",
         example='"/srv/app/index.php"',
     )
-    tls: bool = setting(Switch(), False, "Speak https to the hosts. For http.")
+    tls: bool = setting(
+        Switch(), False, "Speak https to the hosts. For http; of s3 the endpoint says so."
+    )
     tls_verify: bool = setting(
         Switch(),
         True,
@@ -567,12 +576,14 @@ class Origin:
     )
     tls_name: str | None = optional(
         Written(parse_host, "a host name"),
-        "Name that their certificates are for, where it is not that in hosts.",
+        "Name that their certificates are for, where it is not that in hosts (of s3, in its"
+        " endpoint).",
         example='"app.internal"',
     )
     tls_ca: str | None = optional(
         PATH,
-        "File with the certificates (PEM) of who signed theirs; without it the system's.",
+        "File with the certificates (PEM) of who signed theirs; without it the system's. Also for"
+        " s3, whose endpoint may be signed by your own authority.",
         example='"/etc/halftone/ca.pem"',
     )
     sendfile_roots: tuple[SendfileRoot, ...] = setting(
@@ -599,9 +610,9 @@ class Origin:
     )
     probe: str | None = optional(
         Written(_parse_probe, "a path like /health"),
-        "Path that every host is asked for (GET), with and without other traffic. One that"
-        " twice in a row answers 500 or above, or not in time, is held down until it answers"
-        " again, if others are left. Without it connects alone tell.",
+        "Path that every host is asked for (GET; of s3 the first byte of an object), with and"
+        " without other traffic. One that twice in a row answers 500 or above, or not in time, is"
+        " held down until it answers again, if others are left. Without it connects alone tell.",
         example='"/health"',
     )
     probe_interval: float = setting(

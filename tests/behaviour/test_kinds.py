@@ -1,17 +1,20 @@
 """Whole nodes before each kind of origin: an original becomes a thumbnail, and nothing leaks."""
 
+import contextlib
+import http.client
 import http.server
 import io
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from PIL import Image
 
 from tests.behaviour.conftest import draw
-from tests.peers.node import Node, Reply, node, quote
+from tests.peers.node import Node, Reply, node, quote, until
 from tests.peers.phpfpm import PROGRAM, php_fpm
 from tests.peers.programs import make_program
 from tests.peers.s3 import s3_server
@@ -42,13 +45,8 @@ def web(pictures: Path) -> Iterator[str]:
     def handler(*args: object) -> Files:
         return Files(*args, directory=str(pictures))  # type: ignore[arg-type]
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield f"127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(handler) as url:  # type: ignore[arg-type]
+        yield url.removeprefix("http://")
 
 
 def size_of(reply: Reply) -> tuple[int, int]:
@@ -142,3 +140,108 @@ def test_s3(tmp_path: Path, pictures: Path) -> None:
         with node(tmp_path, origin + SITE, keys) as edge:
             check(edge, data)
             assert edge.get("/wide.jpg").headers["cache-control"] == "public, max-age=60"
+
+
+class Bucket(http.server.BaseHTTPRequestHandler):
+    """Storage that speaks S3, as far as a GET needs it; it breaks off in the middle of every whole
+    object, and refuses when it is told to. No validator but the ETag."""
+
+    protocol_version = "HTTP/1.1"
+    version = 1
+    is_changing = False
+    refusal: tuple[int, str] | None = None
+    asked: ClassVar[list[str]] = []
+
+    @classmethod
+    def body(cls) -> bytes:
+        return bytes([cls.version]) * 600_000
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        cls = Bucket
+        wanted, tag = self.headers["Range"], f'"{cls.version}"'
+        cls.asked.append(wanted or "")
+        if cls.refusal is not None:
+            status, code = cls.refusal
+            return self._send(status, f"<Error><Code>{code}</Code></Error>".encode())
+        if self.headers["If-None-Match"] == tag:
+            return self._send(304, b"", f"ETag: {tag}", "Cache-Control: max-age=0")
+        if self.headers["If-Match"] not in (None, tag):
+            return self._send(412, b"")
+        body = cls.body()
+        fields = [f"ETag: {tag}", "Accept-Ranges: bytes", "Cache-Control: max-age=0"]
+        if wanted is None:
+            self._send(200, body, *fields, sends=300_000)
+            cls.version += cls.is_changing
+            self.close_connection = True
+            return None
+        start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        told = f"Content-Range: bytes {start}-{len(body) - 1}/{len(body)}"
+        return self._send(206, body[start:], *fields, told)
+
+    def _send(self, status: int, body: bytes, *fields: str, sends: int | None = None) -> None:
+        self.send_response(status)
+        for field in (*fields, f"Content-Length: {len(body)}"):
+            self.send_header(*field.split(": ", 1))
+        self.end_headers()
+        self.wfile.write(body[:sends])
+
+
+@contextlib.contextmanager
+def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_s3_that_breaks_off_and_refuses(tmp_path: Path) -> None:
+    pytest.importorskip("obstore")
+    with serving(Bucket) as endpoint:
+        origin = (
+            '[[origin]]\nname = "app"\nkind = "s3"\ns3 = { bucket = "pics", access_key = "id",'
+            f' secret_key = "key", endpoint = "{endpoint}" }}\n'
+        )
+        with node(tmp_path, origin + SITE) as edge:
+
+            def resumptions(result: str) -> float:
+                name = f'halftone_origin_resumptions_total{{origin="app",result="{result}"}}'
+                return edge.metrics()[name]
+
+            # It goes on where it broke off, and is kept.
+            first = edge.get("/a.bin")
+            assert (first.status, first.body) == (200, bytes([1]) * 600_000)
+            assert Bucket.asked == ["", "bytes=300000-"]
+            assert (resumptions("resumed"), resumptions("failed")) == (1, 0)
+            kept = 'halftone_arrivals_total{result="ended"}'
+            until(lambda: edge.metrics()[kept] == 1, "the original is stored")
+            again = edge.get("/a.bin")
+            assert (again.body == first.body, again.headers["etag"]) == (True, '"1"')
+            assert Bucket.asked[2:] == [""]  # with If-None-Match
+            # Another version is not its rest: who has the beginning is cut off.
+            Bucket.is_changing = True
+            with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+                edge.get("/b.bin")
+            edge.wait_for("cut off after 300000 bytes.*not resumed: status 412")
+            assert resumptions("failed") == 1
+            # A key that is not ours is no answer: what was kept serves on, and somebody is told.
+            Bucket.is_changing, Bucket.refusal = False, (403, "InvalidAccessKeyId")
+            Bucket.version = 1
+            stale = edge.get("/a.bin")
+            assert (stale.status, stale.body) == (200, first.body)
+            assert "stale-if-error" in stale.cache_status
+            assert edge.get("/c.bin").status == 502
+            edge.wait_for("403 InvalidAccessKeyId: access_key, or AWS_ACCESS_KEY_ID, is not known")
+            # Nor is too much.
+            Bucket.refusal = (503, "SlowDown")
+            busy = edge.get("/d.bin")
+            assert (busy.status, "retry-after" in busy.headers) == (503, True)
+            # What may not be seen is.
+            Bucket.refusal = (403, "AccessDenied")
+            assert edge.get("/e.bin").status == 403
+            edge.wait_for("/e.bin.: 403 AccessDenied: it may not be read")

@@ -34,6 +34,7 @@ from edge.changes import Changes
 from edge.clock import Clock
 from edge.deliver import Deliverer
 from edge.failures import Failures, TimesToLive
+from edge.fetching import Node
 from edge.handler import Handler
 from edge.http.body import FileSlice
 from edge.http.messages import Request, Response
@@ -54,7 +55,8 @@ from edge.route import Routes
 from edge.shared import Exchanged, SharedCache
 from edge.shelf import Shelf
 from edge.site import Site, Sites
-from edge.source import Found, Node, Sources
+from edge.source import Found
+from edge.sources import Sources
 from edge.spool import Spool
 from edge.upgrades import Upgrades
 from edge.urls.grammars import make_grammars
@@ -224,6 +226,7 @@ class Farm:
         self.origin = Origin()
         self.renderer = Renderer()
         self.threads = ThreadPoolExecutor(2)
+        self.has_docroot = True  # or the origin has everything
         self.docroot = folder / "docroot"
         self.docroot.mkdir()
         (self.docroot / "pets").mkdir()
@@ -308,7 +311,7 @@ class FarmNode:
         site = Site(
             name=SITE,
             hosts=(),
-            docroot=Docroot(str(farm.docroot)),
+            docroot=Docroot(str(farm.docroot)) if farm.has_docroot else None,
             origin=farm.origin,  # type: ignore[arg-type]
             grammars=make_grammars(["query"]),
             extensions=(),

@@ -18,7 +18,8 @@ from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.fastcgi.params import Script
 from edge.origin.http.client import HttpClient
 from edge.origin.pool import OriginPool
-from edge.origin.s3 import Bucket, S3Client
+from edge.origin.s3.bucket import Bucket
+from edge.origin.s3.client import S3Client
 from tests.edge.origin.asking import GET, HEAD, LOGGER, LOOPS, PATIENT, SCRIPT, read_all, run
 from tests.peers import fastcgi, http
 from tests.peers.fastcgi import fastcgi_peer
@@ -81,7 +82,7 @@ def _over_fastcgi(seen: fastcgi.Seen) -> fastcgi.Behaviour:
 
 
 def _over_http(seen: http.Seen) -> http.Behaviour:
-    status, body, spoiled = ANSWERS["/" + seen.target.rpartition("/")[2]]
+    status, body, spoiled = ANSWERS["/" + seen.target.partition("?")[0].rpartition("/")[2]]
     head = b"HTTP/1.1 %d X\r\n" % status + _fields(status, body)
     if seen.method == "HEAD":
         body = b""
@@ -135,7 +136,7 @@ def origin(request: pytest.FixtureRequest, tmp_path: Path) -> Running:
                 case _:
                     address = (await stack.enter_async_context(http_peer(_over_http))).address
                     bucket = Bucket("pics", "", "us-east-1", f"http://{address}", "id", "key")
-                    client = S3Client(bucket, deadlines, LOGGER)
+                    client = S3Client(HttpClient(deadlines, LOGGER), bucket, deadlines, LOGGER)
             pool = OriginPool(
                 "app", [address], client,
                 clock=asyncio.get_running_loop().time, chance=lambda: 0.5, logger=LOGGER,

@@ -11,8 +11,9 @@ def test_the_page_is_what_the_rows_say(repository: Path) -> None:
     text = (repository / PAGE).read_text()
     assert text == page(repository), "python -m tests.metrics_page writes it anew"
     # However rows come to their names.
-    for name in re.findall(r'"(halftone_[a-z_]+)"', (repository / "edge/rows.py").read_text()):
-        assert f"`{name}" in text, name
+    for path in (repository / "edge/rows").glob("*.py"):
+        for name in re.findall(r'"(halftone_[a-z_]+)"', path.read_text()):
+            assert f"`{name}" in text, name
 
 
 def test_a_node_tells_nothing_that_the_page_does_not_have(repository: Path, tmp_path: Path) -> None:

@@ -62,9 +62,12 @@ def refused(_: OriginRequest) -> Answer:
 
 
 class SharedNode:
-    def __init__(self, folder: Path, server: RedisServer | None = None) -> None:
+    def __init__(
+        self, folder: Path, server: RedisServer | None = None, *, has_docroot: bool = True
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.farm = Farm(folder, server)
+        self.farm.has_docroot = has_docroot
         self.origin = Scripted()
         self.farm.origin = self.origin  # type: ignore[assignment]
         self.node = node = FarmNode(self.farm, folder / "node")

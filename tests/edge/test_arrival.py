@@ -37,6 +37,9 @@ class Paced(Answer):
     taken: int = 0
     is_closed: bool = False
 
+    def maybe_all(self) -> bytes | None:
+        return None
+
     async def read(self) -> bytes:
         piece = await self.queue.get()
         if isinstance(piece, Exception):

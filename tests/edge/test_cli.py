@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import importlib
 import json
 import socket
 import socketserver
@@ -12,6 +13,7 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -188,6 +190,31 @@ def test_the_program_starts_light() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_command_is_imported_when_it_is_called() -> None:
+    script = (
+        "import sys; from edge import cli\n"
+        "try: cli.main(['serve', '/nonexistent'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted(name for name in sys.modules if name.startswith('edge.commands.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    rooms = ("configured", "options", "serve", "status")
+    assert done.stdout.splitlines()[-1] == str([f"edge.commands.{room}" for room in rooms])
+
+
+def test_the_table_has_every_command() -> None:
+    folder = Path(cli.__file__).parent / "commands"
+    found = {}
+    for path in folder.glob("*.py"):
+        module = importlib.import_module(f"edge.commands.{path.stem}")
+        for name, value in vars(module).items():
+            if isinstance(value, click.Command):
+                found[value.name] = (path.stem, name)
+    assert found == cli.COMMANDS
 
 
 # ---- sandbox-check -----------------------------------------------------------------------------

@@ -330,6 +330,8 @@ KINDS = [
     ("kind = 's3'\ns3.bucket = 'pics'", []),
     ("kind = 's3'\ns3 = { bucket = 'pics', endpoint = 'http://[::1]:9000' }", []),
     ("kind = 's3'\ns3 = { bucket = 'pics', access_key = 'a', secret_key = 'b' }", []),
+    ("kind = 's3'\nprobe = '/sub/a.jpg'\ns3 = { bucket = 'pics', virtual_host = true }", []),
+    ("kind = 's3'\ns3 = { bucket = 'a.b', virtual_host = true, endpoint = 'http://a:9000' }", []),
     ("kind = 'http'", ['hosts: is missing: kind = "http" connects to them']),
     ("kind = 'http'\nhosts = ['a:80']\nscript_filename = '/i.php'",
      ['script_filename: means nothing where kind = "http"']),
@@ -351,6 +353,23 @@ KINDS = [
     ("kind = 's3'\ns3 = { bucket = 'pics', secret_key = 7 }", ["must be a secret, in quotes"]),
     ("kind = 's3'\ns3 = { bucket = 'pics', anonymous = true, access_key = 'a', secret_key = 'b' }",
      ["anonymous: signs nothing"]),
+    ("kind = 's3'\ntls_ca = '/dev/null'\ns3.bucket = 'pics'",
+     ["tls_ca: /dev/null cannot be used"]),
+    ("kind = 's3'\ntls = true\ns3.bucket = 'pics'", ["s3.endpoint says https, or http"]),
+    *(
+        (f"kind = 's3'\nprobe = '{path}'\ns3.bucket = 'pics'", ["names no object"])
+        for path in ("/", "/a/", "//a", "/a/../b")
+    ),
+    *(
+        (f"kind = 's3'\ns3 = {{ bucket = '{name}', virtual_host = true{more} }}", [problem])
+        for name, more, problem in [
+            ("my.pics", "", 'with "." in the name of the bucket no certificate is valid'),
+            ("my.pics", ", endpoint = 'https://a'", 'with "." in the name'),
+            ("pics", ", endpoint = 'http://192.0.2.1:9000'", "has an address, 192.0.2.1"),
+            ("pics", ", endpoint = 'http://[::1]:9000'", "has an address"),
+            ("p" * 64, "", "cannot be a part of a host's"),
+        ]
+    ),
     *(
         (f"kind = 's3'\ns3 = {{ bucket = 'pics', endpoint = '{text}' }}", [problem])
         for text, problem in [

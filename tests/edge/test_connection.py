@@ -167,6 +167,14 @@ def get(target: bytes, *fields: bytes, version: bytes = b"1.1") -> bytes:
     return b"GET %s HTTP/%s\r\nHost: a\r\n%s\r\n" % (target, version, lines)
 
 
+async def until(is_so: Callable[[], bool], what: str) -> None:
+    for _ in range(2000):
+        if is_so():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError(f"never: {what}")
+
+
 CLOSE = b"Connection: close"
 
 
@@ -191,6 +199,38 @@ def test_pipelined_requests_are_answered_in_order_also_behind_a_slow_one():
         assert [answer.index(body) for body in (b"/wait", b"/2", b"/3")] == sorted(
             answer.index(body) for body in (b"/wait", b"/2", b"/3")
         )
+
+    on_loop(test)
+
+
+def test_what_comes_while_an_answer_is_made_waits_in_the_kernel():
+    async def test(bench: Bench) -> None:
+        reader, writer = await bench.client()
+        writer.write(get(b"/wait"))
+        await bench.handler.waiting.wait()
+        writer.write(get(b"/2") + get(b"/3"))
+        (connection,) = bench.listener.connections
+        await until(lambda: not connection._reading, "reading is paused")
+        assert not bench.handler.records
+        bench.handler.go.set()
+        for body in (b"/wait", b"/2", b"/3"):
+            assert await reader.readuntil(body) == OK % len(body) + b"\r\n" + body
+        writer.write(get(b"/4"))  # and it is read again afterwards
+        assert await reader.readuntil(b"/4") == OK % 2 + b"\r\n/4"
+
+    on_loop(test)
+
+
+def test_a_client_that_ends_its_side_while_its_answer_is_made_gets_it():
+    async def test(bench: Bench) -> None:
+        reader, writer = await bench.client()
+        writer.write(get(b"/wait"))
+        await bench.handler.waiting.wait()
+        writer.write_eof()
+        (connection,) = bench.listener.connections
+        await until(lambda: not connection._reading, "the end was met")
+        bench.handler.go.set()
+        assert await reader.read() == OK % 5 + b"\r\n/wait"
 
     on_loop(test)
 

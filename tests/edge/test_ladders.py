@@ -20,6 +20,7 @@ from cache.memory import Memory
 from cache.store import Store
 from edge.clock import Clock
 from edge.failures import Failures, TimesToLive
+from edge.fetching import Node
 from edge.ladders import Ladders
 from edge.marks import Marks
 from edge.origin.files import Docroot
@@ -30,7 +31,8 @@ from edge.rendering import Derivatives, Made, Terms
 from edge.representation import Representation
 from edge.shelf import Shelf
 from edge.site import Site
-from edge.source import Node, Source, Sources
+from edge.source import Source
+from edge.sources import Sources
 from edge.spool import Spool
 from resizer.errors import CorruptPicture, QueueFull, ResizeError, ResizerStopped, TransferFailed
 from resizer.formats import Format, InputOnly

@@ -68,7 +68,7 @@ def original(token: Token, now: int, body: bytes = BODY, **more: Any) -> Entry:
 
 def test_who_leads_asks_the_origin_and_says_whether_others_may_have_it(tmp_path):
     async def test(bench: Bench) -> None:
-        lease = leased(bench.sources)
+        lease = leased(bench.sources._fetching)
         cases = [
             (lambda: answer(**KEPT), True),
             (lambda: answer(cache_control="no-store"), False),
@@ -87,7 +87,7 @@ def test_who_leads_asks_the_origin_and_says_whether_others_may_have_it(tmp_path)
 
 def test_a_parcel_is_kept_and_served(tmp_path):
     async def test(bench: Bench) -> None:
-        lease = leased(bench.sources)
+        lease = leased(bench.sources._fetching)
 
         async def take(errand: Errand[Any]) -> Any:
             return await errand.take(original(errand.token, bench.now), BODY)
@@ -119,7 +119,7 @@ REFUSED = [
 @pytest.mark.parametrize("more", REFUSED)
 def test_a_parcel_of_no_use(tmp_path, more):
     async def test(bench: Bench) -> None:
-        lease = leased(bench.sources)
+        lease = leased(bench.sources._fetching)
 
         async def take(errand: Errand[Any]) -> Any:
             assert await errand.take(original(errand.token, bench.now, **more), BODY) is None
@@ -137,7 +137,7 @@ def test_what_is_older_than_what_was_known_is_of_no_use(tmp_path):
         bench.origin.say = lambda: answer(**KEPT)
         await bench.source()
         bench.later(60)
-        lease = leased(bench.sources)
+        lease = leased(bench.sources._fetching)
         looked = []
 
         async def look(errand: Errand[Any]) -> Any:
@@ -173,7 +173,7 @@ def test_what_may_go_into_heads(more, is_good):
 
 def test_what_another_worker_stored_meanwhile_is_found_on_disk(tmp_path):
     async def test(bench: Bench) -> None:
-        lease = leased(bench.sources)
+        lease = leased(bench.sources._fetching)
 
         async def wait(errand: Errand[Any]) -> Any:
             assert await errand.held() is None
@@ -205,7 +205,7 @@ def test_who_follows_a_confirmation_need_not_ask_again(tmp_path):
         bench.origin.say = lambda: answer(**KEPT)
         await bench.source()
         bench.later(60)
-        lease = leased(bench.sources)
+        lease = leased(bench.sources._fetching)
 
         async def follow(errand: Errand[Any]) -> Any:
             await errand.fill()
@@ -227,7 +227,7 @@ def test_who_follows_a_confirmation_need_not_ask_again(tmp_path):
 
 def test_who_has_waited_long_enough_takes_what_is_stale(tmp_path):
     async def test(bench: Bench) -> None:
-        lease = leased(bench.sources)
+        lease = leased(bench.sources._fetching)
 
         async def give_up(errand: Errand[Any]) -> Any:
             raise LedElsewhere("5 s")

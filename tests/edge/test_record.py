@@ -43,6 +43,9 @@ class Answer:
     is_cacheable: bool = True
     pieces: list[bytes] = field(default_factory=list)
 
+    def maybe_all(self) -> bytes | None:
+        return None
+
     async def read(self) -> bytes:
         return self.pieces.pop(0) if self.pieces else b""
 

@@ -5,7 +5,7 @@ import logging
 from edge.origin.address import Address
 from edge.origin.exchange import Connections, Lookups, Result
 from edge.origin.pool import OriginPool
-from edge.rows import origin_rows
+from edge.rows.origins import origin_rows
 from edge.site import Sites
 from tests.edge.origin.asking import GET
 
@@ -44,6 +44,7 @@ def test_rows_of_origins() -> None:
     assert found == {
         "fetches": {("app", "refused"): 1},
         "retries": {("app",): 0},
+        "resumptions": {("app", "resumed"): 0, ("app", "failed"): 0},
         "turned_away": {("app",): 0},
         "connections": {("app", "opened"): 3, ("app", "reused"): 2, ("app", "lost"): 1},
         "hosts": {("app", "running"): 1, ("app", "held"): 1, ("app", "probing"): 0},

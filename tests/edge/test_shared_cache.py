@@ -1585,6 +1585,7 @@ ROWS: list[tuple[str, str, list[Step]]] = [
         [
             Step(ok(cache_control="private"), asked=1),
             Step(ok(cache_control=HOUR), asked=1),
+            Step(),  # where nothing was prepared for storing, this is the one that is stored
             Step(asked=0),
         ],
     ),
@@ -1596,12 +1597,13 @@ def test_there_are_enough():
     assert all(section for section, _, _ in ROWS)
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory) -> Iterator[tuple[asyncio.Runner, SharedNode]]:
+@pytest.fixture(scope="module", params=[True, False], ids=["docroot", "bare"])
+def bench(request, tmp_path_factory) -> Iterator[tuple[asyncio.Runner, SharedNode]]:
     with asyncio.Runner() as runner:
 
         async def make() -> SharedNode:
-            made = SharedNode(tmp_path_factory.mktemp("shared"))
+            folder = tmp_path_factory.mktemp("shared")
+            made = SharedNode(folder, has_docroot=request.param)
             await made.start()
             return made
 

@@ -9,6 +9,8 @@ import pytest
 
 from cache.orders import Act, Scope
 from edge.brief import Brief
+from edge.http.messages import Request
+from edge.http.parser import RequestParser
 from edge.origin.errors import OriginTruncated
 from edge.origin.messages import OriginRequest
 from edge.policy.forwarded import TrustedProxies
@@ -21,19 +23,26 @@ HOUR = "max-age=3600"
 
 
 @pytest.fixture
+def on_bare_node(tmp_path: Path) -> Callable[[Callable[[SharedNode], Awaitable[None]]], None]:
+    """Of a site without a docroot, where a marked URL goes to its origin at once."""
+    return lambda test: _run(tmp_path, test, has_docroot=False)
+
+
+@pytest.fixture
 def on_node(tmp_path: Path) -> Callable[[Callable[[SharedNode], Awaitable[None]]], None]:
-    def run(test: Callable[[SharedNode], Awaitable[None]]) -> None:
-        async def whole() -> None:
-            node = SharedNode(tmp_path)
-            await node.start()
-            try:
-                await test(node)
-            finally:
-                await node.stop()
+    return lambda test: _run(tmp_path, test, has_docroot=True)
 
-        asyncio.run(whole())
 
-    return run
+def _run(folder: Path, test: Callable[[SharedNode], Awaitable[None]], *, has_docroot: bool) -> None:
+    async def whole() -> None:
+        node = SharedNode(folder, has_docroot=has_docroot)
+        await node.start()
+        try:
+            await test(node)
+        finally:
+            await node.stop()
+
+    asyncio.run(whole())
 
 
 def fixed(headers: dict[str, str], status: int = 200) -> Callable[..., Answer]:
@@ -75,6 +84,102 @@ def test_nobody_waits_for_what_is_not_stored(on_node):
         assert node.shared.stats.marked == 10
 
     on_node(test)
+
+
+MARKED = [
+    # (what the answer says now, is the next one kept)
+    ({"Cache-Control": "no-store"}, False),
+    ({"Cache-Control": HOUR}, True),
+    ({"Cache-Control": HOUR, "Vary": "x"}, True),
+    ({"Cache-Control": HOUR, "Vary": "*"}, False),
+    ({"Cache-Control": HOUR, "Set-Cookie": "a=b"}, False),
+]
+
+
+@pytest.mark.parametrize(("headers", "is_kept"), MARKED)
+def test_a_mark_goes_when_an_answer_could_have_been_stored(on_bare_node, headers, is_kept):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Cache-Control": "private"})
+        await node.ask("/a")
+        node.origin.say = fixed(headers)
+        await node.ask("/a")
+        assert node.shared.stats.marked == 1
+        await node.ask("/a")
+        await node.ask("/a")
+        assert len(node.origin.asked) == (3 if is_kept else 4)
+        assert node.shared.stats.marked == (1 if is_kept else 3)
+
+    on_bare_node(test)
+
+
+def test_a_file_that_comes_to_the_docroot_is_what_a_marked_url_means(on_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Cache-Control": "private"})
+        for _ in range(3):
+            assert (await node.ask("/late.txt")).body == BODY
+        assert node.shared.stats.marked == 2
+        (node.farm.docroot / "late.txt").write_bytes(b"a file")
+        assert (await node.ask("/late.txt")).body == b"a file"
+        assert len(node.origin.asked) == 3
+
+    on_node(test)
+
+
+def test_marks_of_what_is_asked_for_often_stay(on_bare_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Cache-Control": "private"})
+        await node.ask("/a")
+        for _ in range(5):
+            node.later(MARK_S * 2 // 3)
+            await node.ask("/a")
+        assert node.shared.stats.marked == 5
+
+    on_bare_node(test)
+
+
+def test_a_marked_url_hears_the_clients_own_preconditions(on_bare_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Cache-Control": "private", "ETag": '"1"'})
+        await node.ask("/a")
+        await node.ask("/a", {"If-None-Match": '"1"', "Range": "bytes=0-1", "X": "y"})
+        assert node.origin.fields["if-none-match"] == '"1"'
+        assert node.origin.fields["range"] == "bytes=0-1"
+        assert node.origin.fields["x"] == "y"
+        node.origin.say = fixed({}, status=304)
+        assert (await node.ask("/a", {"If-None-Match": '"1"'})).status == 304
+        await node.ask("/a", method="HEAD")
+        assert node.origin.asked[-1].method == "HEAD"
+
+    on_bare_node(test)
+
+
+def test_heads_that_repeat_are_read_once_and_each_client_is_its_own(on_bare_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Cache-Control": "private"})
+        data = b"GET /a HTTP/1.1\r\nHost: h\r\nCookie: c=1\r\n\r\n"
+        handler = node.node.handler
+        asked = []
+        for address in ("192.0.2.7", "192.0.2.8", "192.0.2.7"):
+            for _ in range(2):
+                peer = handler.peer(address)
+                request = handler.find(data, peer)
+                if request is None:
+                    parser = RequestParser()
+                    parser.receive_data(data)
+                    request = parser.requests.popleft()
+                    request.whole = data
+                assert isinstance(request, Request)
+                await handler.serve(request, peer)
+                asked.append(node.origin.asked[-1])
+        assert [one.remote_addr[-1] for one in asked] == ["7", "7", "8", "8", "7", "7"]
+        for one in asked:
+            fields = dict(one.headers)
+            assert fields["x-forwarded-for"] == one.remote_addr
+            assert fields["cookie"] == "c=1"
+        # The first was no repeat, and the second head of each client was read already.
+        assert asked[-1].headers is asked[-2].headers
+
+    on_bare_node(test)
 
 
 def test_a_private_answer_goes_to_one_of_those_who_wait(on_node):

@@ -23,6 +23,7 @@ from cache.store import Store
 from edge.clock import Clock
 from edge.errors import NotFound, OriginChanged
 from edge.failures import Failures, TimesToLive
+from edge.fetching import Node
 from edge.http.freshness import Storability
 from edge.origin.errors import (
     DocrootFailed,
@@ -38,18 +39,10 @@ from edge.origin.messages import OriginRequest
 from edge.policy.steps import OffStep, Steps
 from edge.refresh import Refreshes
 from edge.site import Site
-from edge.source import (
-    RETRY_ORIGIN_S,
-    SHORT_BYTES,
-    STAT_TTL_S,
-    Node,
-    Original,
-    Passed,
-    Source,
-    Sources,
-    Way,
-)
+from edge.source import RETRY_ORIGIN_S, STAT_TTL_S, Original, Passed, Source, Way
+from edge.sources import Sources
 from edge.spool import Spool
+from edge.unkept import SHORT_BYTES
 from tests.edge.test_record import Answer
 
 BODY = b"a picture, or so" * 400
@@ -57,6 +50,9 @@ OTHER = b"another picture!" * 400
 
 
 class Truncated(Answer):
+    def maybe_all(self) -> bytes | None:
+        return None
+
     async def read(self) -> bytes:
         if self.pieces:
             return self.pieces.pop(0)

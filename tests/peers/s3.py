@@ -1,6 +1,9 @@
-"""A server that speaks S3 (moto's), as a process on loopback."""
+"""A server that speaks S3 (moto's), as a process on loopback; and what that does not look at: is a
+request signed (Signature Version 4 in the query, as Amazon describes it)?"""
 
 import contextlib
+import hashlib
+import hmac
 import socket
 import subprocess
 import sys
@@ -9,6 +12,8 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
+
+from tests.peers.http import Seen
 
 START_S = 30
 _SERVE = "import sys; from moto.server import main; main(['-H', '127.0.0.1', '-p', sys.argv[1]])"
@@ -59,3 +64,22 @@ def s3_server() -> Iterator[S3Server]:
     finally:
         process.kill()
         process.wait()
+
+
+def is_signed(seen: Seen, secret: str) -> bool:
+    """By the target and the Host that came over the wire."""
+    path, _, query = seen.target.partition("?")
+    pairs = [pair for pair in query.split("&") if not pair.startswith("X-Amz-Signature=")]
+    told = dict(pair.split("=", 1) for pair in query.split("&"))
+    _, day, region, service, end = told["X-Amz-Credential"].split("%2F")
+    host = f"host:{seen.field('host')}\n"
+    canonical = "\n".join(
+        (seen.method, path, "&".join(sorted(pairs)), host, "host", "UNSIGNED-PAYLOAD")
+    )
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    scope = f"{day}/{region}/{service}/{end}"
+    text = "\n".join(("AWS4-HMAC-SHA256", told["X-Amz-Date"], scope, digest))
+    key = b"AWS4" + secret.encode()
+    for word in (day, region, service, end, text):
+        key = hmac.digest(key, word.encode(), "sha256")
+    return key.hex() == told["X-Amz-Signature"]

@@ -13,12 +13,14 @@ so that the connection can be kept; any other is closed.
 
 import asyncio
 import logging
+from typing import Final
 
 from edge.origin.address import Address
-from edge.origin.connect import Stream, open_stream
+from edge.origin.alarms import Alarms
+from edge.origin.channel import Channel, open_tcp, open_unix
 from edge.origin.errors import OriginBroken, OriginError, UnsendableRequest
 from edge.origin.exchange import REPEATABLE, Connections, Deadlines, Result, Watcher, result_of
-from edge.origin.fastcgi.kept import KeptConnections
+from edge.origin.fastcgi.idle import IdleChannels
 from edge.origin.fastcgi.params import Script, build_params
 from edge.origin.fastcgi.records import (
     KEEP_CONN,
@@ -26,11 +28,13 @@ from edge.origin.fastcgi.records import (
     Record,
     RecordType,
     Role,
+    build_short_stream,
     build_stream,
 )
 from edge.origin.fastcgi.response import REQUEST_ID, FastCGIResponse
 from edge.origin.messages import OriginRequest
 from edge.origin.names import Names
+from edge.origin.poller import Poller
 
 
 class FastCGIClient:
@@ -50,7 +54,9 @@ class FastCGIClient:
         self._logger = logger
         self._names = names or Names(logger)
         self.connections = Connections(lookups=self._names.stats)
-        self._kept = KeptConnections(keep)
+        self._kept = IdleChannels(keep)
+        self._alarms = Alarms()
+        self._poller = Poller()
 
     async def fetch(
         self, address: Address, request: OriginRequest, watcher: Watcher
@@ -66,7 +72,9 @@ class FastCGIClient:
             watcher.closed(Result.UNSENDABLE)
             raise
         try:
-            response = await self._maybe_reuse(address, request, wire, watcher)
+            response = None
+            if self._kept.limit:
+                response = await self._maybe_reuse(address, request, wire, watcher)
             if response is None:
                 response = await self._put(address, request, wire, watcher)
         except OriginError as failed:
@@ -81,6 +89,7 @@ class FastCGIClient:
         """Closes what idles, and ends what is drained or looked up."""
         await self._kept.aclose()
         await self._names.aclose()
+        self._poller.close()
 
     async def _maybe_reuse(
         self, address: Address, request: OriginRequest, wire: bytes, watcher: Watcher
@@ -88,10 +97,10 @@ class FastCGIClient:
         """The answer on a kept connection; None where there is none, or where it was dead."""
         if request.method not in REPEATABLE:
             return None
-        stream = await self._kept.maybe_take(address)
-        if stream is None:
+        channel = self._kept.maybe_take(address)
+        if channel is None:
             return None
-        response = self._respond(stream, address, request, self._deadlines.total_s, watcher)
+        response = self._respond(channel, address, request, self._deadlines.total_s, watcher)
         try:
             await response.start(wire, request)
         except OriginBroken as failed:
@@ -106,26 +115,32 @@ class FastCGIClient:
     async def _put(
         self, address: Address, request: OriginRequest, wire: bytes, watcher: Watcher
     ) -> FastCGIResponse:
+        budget_s, connect_s = self._deadlines.total_s, self._deadlines.connect_s
         loop = asyncio.get_running_loop()
-        started_at = loop.time()
-        stream = await open_stream(address, self._deadlines.connect_s, self._names)
+        if address.path:
+            channel = Channel(open_unix(address), loop, self._alarms, self._poller)
+        else:
+            started_at = loop.time()
+            sock = await open_tcp(address, connect_s, self._names)
+            channel = Channel(sock, loop, self._alarms, self._poller)
+            budget_s -= loop.time() - started_at
         self.connections.opened += 1
         watcher.connected()
-        budget_s = self._deadlines.total_s - (loop.time() - started_at)
-        response = self._respond(stream, address, request, budget_s, watcher)
+        response = self._respond(channel, address, request, budget_s, watcher)
         await response.start(wire, request)
         return response
 
     def _respond(
         self,
-        stream: Stream,
+        channel: Channel,
         address: Address,
         request: OriginRequest,
         budget_s: float,
         watcher: Watcher,
     ) -> FastCGIResponse:
         return FastCGIResponse(
-            stream,
+            channel,
+            asyncio.get_running_loop(),
             address=address,
             is_head=request.method == "HEAD",
             deadlines=self._deadlines,
@@ -136,14 +151,21 @@ class FastCGIClient:
         )
 
 
+_BEGINS: Final = tuple(
+    Record(
+        RecordType.BEGIN_REQUEST, REQUEST_ID, BeginRequest(Role.RESPONDER, flags).build()
+    ).build()
+    for flags in (0, KEEP_CONN)
+)
+_NO_BODY: Final = build_stream(RecordType.STDIN, REQUEST_ID, b"")
+
+
 def _build_request(request: OriginRequest, script: Script, *, is_kept: bool) -> bytes:
     """BEGIN_REQUEST, PARAMS with their end, and STDIN with its end (also without a body) if its
     content is at hand."""
-    begin = BeginRequest(Role.RESPONDER, KEEP_CONN if is_kept else 0)
-    parts = [
-        Record(RecordType.BEGIN_REQUEST, REQUEST_ID, begin.build()).build(),
-        build_stream(RecordType.PARAMS, REQUEST_ID, build_params(request, script)),
-    ]
+    params = build_short_stream(RecordType.PARAMS, REQUEST_ID, build_params(request, script))
+    body = b""
     if isinstance(request.body, bytes):
-        parts.append(build_stream(RecordType.STDIN, REQUEST_ID, request.body))
-    return b"".join(parts)
+        content = request.body
+        body = build_stream(RecordType.STDIN, REQUEST_ID, content) if content else _NO_BODY
+    return b"".join((_BEGINS[is_kept], params, body))

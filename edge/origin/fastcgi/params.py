@@ -1,16 +1,24 @@
 """FastCGI name-value pairs (FastCGI 1.0 section 3.4) and the CGI variables of a request. Pure.
 
-The variables are those of RFC 3875 section 4.1 with the additions that php-fpm needs, in
-lighttpd's order. SCRIPT_FILENAME comes from the configuration, never from the request.
+The variables are those of RFC 3875 section 4.1 with the additions that php-fpm needs. Those that
+stay the same from one request of a client to its next are encoded once. SCRIPT_FILENAME comes from
+the configuration, never from the request.
 """
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from edge.origin.errors import OriginBroken, UnsendableRequest
-from edge.origin.messages import HOP_BY_HOP, OriginRequest, named_by_connection
+from edge.origin.messages import (
+    HOP_BY_HOP,
+    REMEMBERED,
+    Headers,
+    OriginRequest,
+    named_by_connection,
+)
 
 # lighttpd's bound; one PARAMS record holds as much.
 MAX_PARAMS_BYTES: Final = 65_535
@@ -34,19 +42,17 @@ def _build_length(length: int) -> bytes:
     return (length | 1 << 31).to_bytes(4, "big")
 
 
-# All that a request needs but for the odd cookie.
 _SHORT_LENGTHS: Final = tuple(_build_length(length) for length in range(_LONG))
 
 
 def build_pairs(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
-    # Some thirty pairs a request.
     parts: list[bytes] = []
     for name, value in pairs:
-        for text in (name, value):
-            length = len(text)
-            parts.append(_SHORT_LENGTHS[length] if length < _LONG else _build_length(length))
-        parts.append(name)
-        parts.append(value)
+        long, short = len(name), len(value)
+        if long < _LONG and short < _LONG:  # all that a request needs but for the odd cookie
+            parts += (_SHORT_LENGTHS[long], _SHORT_LENGTHS[short], name, value)
+        else:
+            parts += (_build_length(long), _build_length(short), name, value)
     return b"".join(parts)
 
 
@@ -78,7 +84,7 @@ def _parse_length(block: bytes, at: int) -> tuple[int, int]:
     return int.from_bytes(block[at : at + 4], "big") & _MAX_LENGTH, at + 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Script:
     """The application as its own host sees it. extra is sent last and may override nothing.
 
@@ -101,54 +107,96 @@ class Script:
                 raise ValueError(f"{name} comes from the request or the script")
 
 
+class _Block(NamedTuple):
+    """Variables that do not change with every request, and the same as they are sent."""
+
+    pairs: Pairs
+    wire: bytes
+
+
 def build_params(request: OriginRequest, script: Script) -> bytes:
     """The content of the PARAMS stream. Raises UnsendableRequest."""
-    block = build_pairs(cgi_variables(request, script))
+    own, around, fields, constants = _variables(request, script)
+    block = b"".join((build_pairs(own), around.wire, fields.wire, constants.wire))
     if len(block) > MAX_PARAMS_BYTES:
         raise UnsendableRequest(f"parameters are {len(block)} bytes, limit {MAX_PARAMS_BYTES}")
     return block
 
 
 def cgi_variables(request: OriginRequest, script: Script) -> Pairs:
-    """Name and value in the order of lighttpd's http_cgi.c. Raises UnsendableRequest.
+    """Name and value. Raises UnsendableRequest.
 
     PATH_INFO is empty and PATH_TRANSLATED absent because a front controller has no path behind its
     name; REDIRECT_URI is absent because nothing was rewritten. DOCUMENT_URI, which lighttpd lacks
     and nginx has, is the decoded path, so that the application need not decode a second time.
     """
-    types = [value for name, value in request.headers if name.lower() == "content-type"]
-    if len(types) > 1:
-        raise UnsendableRequest(f"{len(types)} Content-Type fields")
-    secure = (("HTTPS", "on"),) if request.scheme == "https" else ()
-    typed = (("CONTENT_TYPE", types[0]),) if types else ()
-    variables = (
-        ("CONTENT_LENGTH", str(len(request.body))),
-        ("QUERY_STRING", request.query),
-        ("REQUEST_URI", request.target),
+    own, *blocks = _variables(request, script)
+    return (*own, *(pair for block in blocks for pair in block.pairs))
+
+
+def _variables(request: OriginRequest, script: Script) -> tuple[Pairs, _Block, _Block, _Block]:
+    """What is of this request alone; its surroundings, its fields, and what the script adds."""
+    own = (
+        (b"CONTENT_LENGTH", b"%d" % len(request.body)),
+        (b"QUERY_STRING", request.query.encode()),
+        (b"REQUEST_URI", request.target.encode()),
+        (b"DOCUMENT_URI", request.path.encode()),
+    )
+    around = _surroundings(
+        request.method,
+        request.server_protocol,
+        request.scheme,
+        request.host,
+        request.server_addr,
+        request.server_port,
+        request.remote_addr,
+        request.remote_port,
+    )
+    return own, around, _fields(request.headers, request.host), _constants(script)
+
+
+@functools.lru_cache(maxsize=REMEMBERED)
+def _surroundings(
+    method: str,
+    protocol: str,
+    scheme: str,
+    host: str,
+    server_addr: str,
+    server_port: int,
+    remote_addr: str,
+    remote_port: int,
+) -> _Block:
+    secure = (("HTTPS", "on"),) if scheme == "https" else ()
+    return _block(
+        ("REQUEST_METHOD", method),
+        ("SERVER_PROTOCOL", protocol),
+        ("REQUEST_SCHEME", scheme),
+        *secure,
+        ("SERVER_PORT", str(server_port)),
+        ("SERVER_ADDR", server_addr),
+        ("SERVER_NAME", _PORT.sub("", host) or server_addr),
+        ("REMOTE_ADDR", remote_addr),
+        ("REMOTE_PORT", str(remote_port)),
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _constants(script: Script) -> _Block:
+    return _block(
         ("REDIRECT_STATUS", "200"),
         ("SCRIPT_NAME", script.name),
         ("PATH_INFO", ""),
         ("SCRIPT_FILENAME", script.filename),
-        ("DOCUMENT_URI", request.path),
         ("DOCUMENT_ROOT", script.document_root or script.filename.rpartition("/")[0] or "/"),
-        ("REQUEST_METHOD", request.method),
-        ("SERVER_PROTOCOL", request.server_protocol),
         ("SERVER_SOFTWARE", script.software),
         ("GATEWAY_INTERFACE", "CGI/1.1"),
-        ("REQUEST_SCHEME", request.scheme),
-        *secure,
-        ("SERVER_PORT", str(request.server_port)),
-        ("SERVER_ADDR", request.server_addr),
-        ("SERVER_NAME", _PORT.sub("", request.host) or request.server_addr),
-        ("REMOTE_ADDR", request.remote_addr),
-        ("REMOTE_PORT", str(request.remote_port)),
+        *script.extra,
     )
-    return (
-        *((name.encode(), value.encode()) for name, value in variables),
-        *_http_variables(request),
-        *((name.encode(), value.encode("latin-1")) for name, value in typed),
-        *((name.encode(), value.encode()) for name, value in script.extra),
-    )
+
+
+def _block(*variables: tuple[str, str]) -> _Block:
+    pairs = tuple((name.encode(), value.encode()) for name, value in variables)
+    return _Block(pairs, build_pairs(pairs))
 
 
 _RESERVED: Final = frozenset(
@@ -179,14 +227,19 @@ _RESERVED: Final = frozenset(
 )
 
 
-def _http_variables(request: OriginRequest) -> Iterable[tuple[bytes, bytes]]:
+@functools.lru_cache(maxsize=REMEMBERED)
+def _fields(headers: Headers, host: str) -> _Block:
     """RFC 3875 section 4.1.18. Two fields that would share a variable could hide one behind the
-    other (X_Real_IP from the client, X-Real-IP from a proxy), so they are refused together."""
-    dropped = _NOT_AS_HTTP | _DROPPED | named_by_connection(request.headers)
+    other (X_Real_IP from the client, X-Real-IP from a proxy), so they are refused together.
+    Raises UnsendableRequest."""
+    dropped = _NOT_AS_HTTP | _DROPPED | named_by_connection(headers)
     spelling: dict[str, str] = {"HTTP_HOST": "host"}
-    values: dict[str, str] = {"HTTP_HOST": request.host}
-    for name, value in request.headers:
+    values: dict[str, str] = {"HTTP_HOST": host}
+    types = []
+    for name, value in headers:
         lower = name.lower()
+        if lower == "content-type":
+            types.append(value)
         variable = "HTTP_" + "".join(c if c.isalnum() else "_" for c in lower).upper()
         if spelling.setdefault(variable, lower) != lower:
             raise UnsendableRequest(f"fields {lower!a:.80} and {spelling[variable]!a:.80} collide")
@@ -195,4 +248,9 @@ def _http_variables(request: OriginRequest) -> Iterable[tuple[bytes, bytes]]:
         # RFC 9110 section 5.3; Cookie alone is joined otherwise (RFC 6265 section 5.4).
         joint = "; " if lower == "cookie" else ", "
         values[variable] = f"{values[variable]}{joint}{value}" if variable in values else value
-    return ((name.encode(), value.encode("latin-1")) for name, value in values.items())
+    if len(types) > 1:
+        raise UnsendableRequest(f"{len(types)} Content-Type fields")
+    if types:
+        values["CONTENT_TYPE"] = types[0]
+    pairs = tuple((name.encode(), value.encode("latin-1")) for name, value in values.items())
+    return _Block(pairs, build_pairs(pairs))

@@ -8,7 +8,7 @@ import enum
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from edge.origin.errors import OriginBroken
 
@@ -24,6 +24,8 @@ KEEP_CONN: Final = 1
 _HEADER: Final = struct.Struct("!BBHHBx")
 _BEGIN: Final = struct.Struct("!HB5x")
 _END: Final = struct.Struct("!IB3x")
+# Of END_REQUEST: appStatus 0, REQUEST_COMPLETE. Nearly every answer ends so.
+COMPLETE: Final = bytes(8)
 
 
 class RecordType(enum.IntEnum):
@@ -53,22 +55,20 @@ class ProtocolStatus(enum.IntEnum):
     UNKNOWN_ROLE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """type is a number, not a RecordType: a peer may send types of its own, to be skipped."""
 
     type: int
     request_id: int
     content: bytes = b""
 
-    def __post_init__(self) -> None:
+    def build(self) -> bytes:
+        """Raises ValueError for what no record can hold."""
+        length = len(self.content)
         if not 0 <= self.type <= 255 or not 0 <= self.request_id <= 65_535:
             raise ValueError(f"type {self.type} or request id {self.request_id} out of range")
-        if len(self.content) > MAX_CONTENT_BYTES:
-            raise ValueError(f"content is {len(self.content)} bytes, limit {MAX_CONTENT_BYTES}")
-
-    def build(self) -> bytes:
-        length = len(self.content)
+        if length > MAX_CONTENT_BYTES:
+            raise ValueError(f"content is {length} bytes, limit {MAX_CONTENT_BYTES}")
         padding = -length % 8
         header = _HEADER.pack(VERSION, self.type, self.request_id, length, padding)
         return b"".join((header, self.content, bytes(padding)))
@@ -81,6 +81,17 @@ def build_stream(type_: RecordType, request_id: int, data: bytes) -> bytes:
         for start in range(0, len(data), MAX_ALIGNED_BYTES)
     ]
     return b"".join((*pieces, Record(type_, request_id).build()))
+
+
+def build_short_stream(type_: RecordType, request_id: int, data: bytes) -> bytes:
+    """build_stream() of what one record holds, with both headers in one go."""
+    length = len(data)
+    padding = -length % 8
+    if not 0 < length <= MAX_CONTENT_BYTES:
+        return build_stream(type_, request_id, data)
+    header = _HEADER.pack(VERSION, type_, request_id, length, padding)
+    end = _HEADER.pack(VERSION, type_, request_id, 0, 0)
+    return b"".join((header, data, bytes(padding), end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +145,17 @@ class RecordReader:
     """
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer: bytes | bytearray = b""
         self._start = 0
 
     def receive_data(self, data: bytes) -> None:
+        if self._start == len(self._buffer):
+            # Most answers are one piece, which is cut where it lies.
+            self._buffer, self._start = data, 0
+            return
+        if type(self._buffer) is bytes:
+            self._buffer = bytearray(self._buffer)
+        assert isinstance(self._buffer, bytearray)
         del self._buffer[: self._start]
         self._start = 0
         self._buffer += data
@@ -153,16 +171,19 @@ class RecordReader:
             yield record
 
     def maybe_next(self) -> Record | None:
+        buffer, start = self._buffer, self._start
+        pending = len(buffer) - start
         # The version is judged on the first byte: garbage need not be eight bytes long.
-        if self.pending_bytes and self._buffer[self._start] != VERSION:
-            raise OriginBroken(f"FastCGI version {self._buffer[self._start]}, not {VERSION}")
-        if self.pending_bytes < HEADER_BYTES:
+        if pending and buffer[start] != VERSION:
+            raise OriginBroken(f"FastCGI version {buffer[start]}, not {VERSION}")
+        if pending < HEADER_BYTES:
             return None
-        _, type_, request_id, length, padding = _HEADER.unpack_from(self._buffer, self._start)
-        if self.pending_bytes < HEADER_BYTES + length + padding:
+        _, type_, request_id, length, padding = _HEADER.unpack_from(buffer, start)
+        if pending < HEADER_BYTES + length + padding:
             return None
-        start = self._start + HEADER_BYTES
-        with memoryview(self._buffer) as view:
-            content = bytes(view[start : start + length])
+        start += HEADER_BYTES
+        content = buffer[start : start + length]
         self._start = start + length + padding
+        if type(content) is not bytes:
+            content = bytes(content)
         return Record(type_, request_id, content)

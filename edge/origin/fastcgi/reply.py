@@ -5,6 +5,7 @@ scripts for NPH servers write it, counts as Status. What could mislead a cache o
 control character in a value, a name that is no token, two lengths, no Content-Type) is refused.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +23,10 @@ from edge.origin.messages import (
 # As for requests: more is a broken application, not a picture's head.
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_FIELDS: Final = 100
+# Heads that are remembered, since an application says the same of most of its answers, and how long
+# one may be: half a megabyte with what was made of them.
+KNOWN_HEADS: Final = 256
+MAX_KNOWN_BYTES: Final = 1024
 
 _STATUS: Final = re.compile(r"([0-9]{3})(?: .*)?", re.ASCII)
 _NPH: Final = re.compile(r"HTTP/1\.[01] +(.*)", re.ASCII)
@@ -66,6 +71,12 @@ class ReplyParser:
         """Raises OriginBroken, before the head only."""
         if self.head is not None:
             return self._receive_body(data)
+        if not self._block:
+            # Nearly every head comes in one piece, and often as the last one came.
+            usual = _end_of_usual_block(data)
+            if usual:
+                self.head = _known_head(data[:usual])
+                return self._receive_body(data[usual:])
         self._block += data
         end = self._maybe_end_of_block()
         if end is None:
@@ -86,13 +97,11 @@ class ReplyParser:
                 f"reply ended after {len(self._block)} bytes without the end of its header block"
             )
         length = self.head.content_length
-        if length is None or self._has_no_body or self._received_bytes >= length:
+        if length is None or self._is_head or self._received_bytes >= length:
+            return
+        if self.head.is_bodiless:
             return
         raise OriginTruncated(f"body is {self._received_bytes} of {length} bytes")
-
-    @property
-    def _has_no_body(self) -> bool:
-        return self._is_head or (self.head is not None and self.head.is_bodiless)
 
     def _maybe_end_of_block(self) -> int | None:
         """Index behind the empty line. Each line is looked at once, however the block is cut."""
@@ -104,17 +113,33 @@ class ReplyParser:
         return None
 
     def _receive_body(self, data: bytes) -> bytes:
-        assert self.head is not None
+        head = self.head
+        assert head is not None
         # Scripts that write a body for HEAD are common and harmless (RFC 3875 section 4.3.2).
-        if self._has_no_body:
+        if self._is_head or head.status in _BODILESS:
             return b""
-        if self.head.content_length is not None:
-            room = self.head.content_length - self._received_bytes
+        if head.content_length is not None:
+            room = head.content_length - self._received_bytes
             if len(data) > room:
                 self.has_excess = True
                 data = data[:room]
         self._received_bytes += len(data)
         return data
+
+
+def _end_of_usual_block(data: bytes) -> int:
+    """Index behind the empty line of a short block with CR LF; 0 where it takes a closer look."""
+    end = data.find(b"\r\n\r\n", 0, MAX_KNOWN_BYTES) + 4
+    before = data[: end - 2]
+    if end < 5 or before[0] in b"\r\n" or b"\n\n" in before or b"\n\r\n" in before:
+        return 0
+    return end
+
+
+@functools.lru_cache(maxsize=KNOWN_HEADS)
+def _known_head(block: bytes) -> ReplyHead:
+    """Raises OriginBroken, which is not remembered."""
+    return parse_head(block)
 
 
 def parse_head(block: bytes) -> ReplyHead:

@@ -6,13 +6,12 @@ exchange on the same connection.
 """
 
 import asyncio
-import contextlib
 import logging
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from edge.origin.address import Address
-from edge.origin.connect import RETRY_AFTER_S, Stream
+from edge.origin.channel import Channel
+from edge.origin.connect import RETRY_AFTER_S
 from edge.origin.errors import (
     OriginBroken,
     OriginError,
@@ -22,8 +21,9 @@ from edge.origin.errors import (
     Phase,
 )
 from edge.origin.exchange import RATE, Deadlines, Result, Watcher, result_of
-from edge.origin.fastcgi.kept import KeptConnections
+from edge.origin.fastcgi.idle import IdleChannels
 from edge.origin.fastcgi.records import (
+    COMPLETE,
     MANAGEMENT_ID,
     EndRequest,
     ProtocolStatus,
@@ -31,22 +31,23 @@ from edge.origin.fastcgi.records import (
     RecordReader,
     RecordType,
 )
-from edge.origin.fastcgi.reply import ReplyHead, ReplyParser
+from edge.origin.fastcgi.reply import ReplyParser
 from edge.origin.fastcgi.stderr import StderrLines
 from edge.origin.fastcgi.upload import Upload
 from edge.origin.messages import Headers, OriginRequest
 
 # Never multiplexed, so every request may have the same.
 REQUEST_ID: Final = 1
-_READ_BYTES: Final = 64 * 1024
 # What an aborted exchange may still bring before its connection is closed after all. php-fpm looks
 # at ABORT_REQUEST only when it reads: short answers end in this time, long ones are cut.
 DRAIN_S: Final = 0.5
 DRAIN_BYTES: Final = 1 << 20
+_STDOUT: Final = int(RecordType.STDOUT)
+_STDERR: Final = int(RecordType.STDERR)
+_END_REQUEST: Final = int(RecordType.END_REQUEST)
 
 
-@dataclass(frozen=True, slots=True)
-class _Wait:
+class _Wait(NamedTuple):
     """What is waited for, since when, and until when at the latest."""
 
     phase: Phase
@@ -58,20 +59,28 @@ class FastCGIResponse:
     """An OriginResponse, and the exchange behind it. Buffers at most what one read brings beyond
     one record."""
 
+    __slots__ = (
+        "_address", "_budget_s", "_channel", "_deadlines", "_failure", "_has_begun", "_has_stdout",
+        "_is_closed", "_is_ended", "_is_suspect", "_kept", "_logger", "_loop", "_ready", "_records",
+        "_reply", "_stderr", "_upload", "_wait", "_watcher", "content_length", "controls",
+        "headers", "local_redirect", "status",
+    )  # fmt: skip
+
     def __init__(
         self,
-        stream: Stream,
+        channel: Channel,
+        loop: asyncio.AbstractEventLoop,
         *,
         address: Address,
         is_head: bool,
         deadlines: Deadlines,
         budget_s: float,
         watcher: Watcher,
-        kept: KeptConnections,
+        kept: IdleChannels,
         logger: logging.Logger,
     ) -> None:
-        self._stream = stream
-        self._reader, self._writer = stream
+        self._channel = channel
+        self._loop = loop
         self._address = address
         self._deadlines = deadlines
         self._budget_s = budget_s
@@ -80,9 +89,9 @@ class FastCGIResponse:
         self._logger = logger
         self._records = RecordReader()
         self._reply = ReplyParser(is_head=is_head)
-        self._stderr = StderrLines()
+        self._stderr: StderrLines | None = None
         self._upload: Upload | None = None
-        self._waits: tuple[_Wait, asyncio.Timeout] | None = None
+        self._wait: _Wait | None = None  # while a body goes up
         self._ready: list[bytes] = []
         self._failure: OriginError | None = None
         self._has_stdout = False
@@ -90,31 +99,12 @@ class FastCGIResponse:
         self._is_ended = False
         self._is_closed = False
         self._is_suspect = False
-
-    @property
-    def _head(self) -> ReplyHead:
-        assert self._reply.head is not None, "start() has not returned"
-        return self._reply.head
-
-    @property
-    def status(self) -> int:
-        return self._head.status
-
-    @property
-    def headers(self) -> Headers:
-        return self._head.headers
-
-    @property
-    def content_length(self) -> int | None:
-        return self._head.content_length
-
-    @property
-    def local_redirect(self) -> str | None:
-        return self._head.local_redirect
-
-    @property
-    def controls(self) -> Headers:
-        return self._head.controls
+        # The head, from the return of start() on. Plain attributes: they are asked for ten times.
+        self.status = 0
+        self.headers: Headers = ()
+        self.content_length: int | None = None
+        self.local_redirect: str | None = None
+        self.controls: Headers = ()
 
     @property
     def is_cacheable(self) -> bool:
@@ -129,21 +119,37 @@ class FastCGIResponse:
         application may answer before it has read everything.
         """
         try:
-            self._writer.write(wire)
+            self._channel.write(wire)
             if not isinstance(request.body, bytes):
-                self._upload = Upload(self._stream, _frame, request.body, self._note_upload)
-            began_at = asyncio.get_running_loop().time()
-            while self._reply.head is None:
+                ends = (self._channel, self._channel)
+                self._upload = Upload(ends, _frame, request.body, self._note_upload)
+            began_at = self._loop.time()
+            while (head := self._reply.head) is None:
                 await self._receive(Phase.FIRST_BYTE, began_at)
         except BaseException:
             self._is_closed = True
             self._hang_up()
             raise
+        self.status = head.status
+        self.headers = head.headers
+        self.content_length = head.content_length
+        self.local_redirect = head.local_redirect
+        self.controls = head.controls
+
+    def maybe_all(self) -> bytes | None:
+        """The body, where all of it came with the head; the exchange is then over, as after the
+        last read()."""
+        if not self._is_ended or self._failure is not None or self._is_closed:
+            return None
+        data = b"".join(self._ready)
+        self._ready.clear()
+        self._close(Result.ANSWERED)
+        return data
 
     async def read(self) -> bytes:
         try:
             while not self._ready and self._failure is None and not self._is_ended:
-                await self._receive(Phase.PROGRESS, asyncio.get_running_loop().time())
+                await self._receive(Phase.PROGRESS, self._loop.time())
         except OriginError as failed:
             self._failure = failed
         except BaseException:
@@ -164,9 +170,6 @@ class FastCGIResponse:
     async def aclose(self) -> None:
         is_read = self._is_ended and not self._ready
         self._close(Result.ANSWERED if is_read else Result.ABANDONED)
-        if self._writer.is_closing():
-            with contextlib.suppress(OSError):  # the connection was lost before, which is no news
-                await self._writer.wait_closed()
 
     def _close(self, result: Result) -> None:
         if self._is_closed:
@@ -180,7 +183,7 @@ class FastCGIResponse:
             self._hang_up()
         elif self._is_ended:
             self._log_rest()
-            self._kept.put(self._address, self._stream)
+            self._kept.put(self._address, self._channel)
         else:
             # The place is given back when the application is rid of the request, not before.
             self._kept.own(self._drain(result))
@@ -193,38 +196,36 @@ class FastCGIResponse:
         return self._kept.limit > 0 and (self._upload is None or self._upload.is_done)
 
     def _hang_up(self) -> None:
-        """abort() and not close(): nothing is owed to the peer, and close() would wait for a peer
-        that does not read."""
         if self._upload is not None:
             self._upload.stop()
-        self._writer.transport.abort()
+        self._channel.abort()
         self._log_rest()
 
     def _log_rest(self) -> None:
-        for line in self._stderr.end():
-            self._log_stderr(line)
+        if self._stderr is not None:
+            for line in self._stderr.end():
+                self._log_stderr(line)
 
     async def _drain(self, result: Result) -> None:
         """Abort the exchange, and keep its connection if it ends soon and cleanly."""
         is_clean = False
         try:
-            self._writer.write(Record(RecordType.ABORT_REQUEST, REQUEST_ID).build())
-            async with asyncio.timeout(DRAIN_S):
-                is_clean = await self._skip_to_end()
+            self._channel.write(Record(RecordType.ABORT_REQUEST, REQUEST_ID).build())
+            is_clean = await self._skip_to_end(self._loop.time() + DRAIN_S)
         except (OriginError, OSError):  # the time is over, too
             pass
         finally:
             if is_clean:
                 self._log_rest()
-                self._kept.put(self._address, self._stream)
+                self._kept.put(self._address, self._channel)
             else:
                 self._hang_up()
             self._watcher.closed(result)
 
-    async def _skip_to_end(self) -> bool:
-        """False when the connection was lost, or too much came."""
+    async def _skip_to_end(self, late_at: float) -> bool:
+        """False when the connection was lost, or too much came. Raises TimeoutError."""
         left = DRAIN_BYTES
-        while left > 0 and (data := await self._reader.read(_READ_BYTES)):
+        while left > 0 and (data := await self._channel.read(late_at)):
             left -= len(data)
             self._records.receive_data(data)
             for record in self._records:
@@ -239,16 +240,27 @@ class FastCGIResponse:
 
         Before the head faults are raised; behind it they are kept in _failure.
         """
-        data = await self._read_socket(phase, began_at)
+        waits_from = self._loop.time()
+        wait = _Wait(phase, began_at, waits_from + self._budget_s)
+        if self._upload is not None:
+            self._wait = wait
         try:
+            data = await self._channel.read(self._late_at(wait)[0])
+        except TimeoutError as late:
+            awaited = self._late_at(wait)[1]
+            raise OriginTimeout(f"{self._address}: no answer in time", awaited) from late
+        finally:
+            self._wait = None
+            self._budget_s -= self._loop.time() - waits_from
+        try:
+            # The connection is gone, cleanly or not: without END_REQUEST both are faults.
             if not data:
                 raise self._early_close()
             self._has_begun = True
-            self._records.receive_data(data)
-            for record in self._records:
+            records = self._records
+            records.receive_data(data)
+            while not self._is_ended and (record := records.maybe_next()) is not None:
                 self._take(record)
-                if self._is_ended:
-                    break
         except OriginError as failed:
             if self._reply.head is None:
                 raise
@@ -256,24 +268,6 @@ class FastCGIResponse:
             return
         if self._is_ended and self._records.pending_bytes:
             self._suspect(f"{self._records.pending_bytes} bytes behind the end of the answer")
-
-    async def _read_socket(self, phase: Phase, began_at: float) -> bytes:
-        """b"" when the connection is gone, cleanly or not: without END_REQUEST both are faults."""
-        loop = asyncio.get_running_loop()
-        waits_from = loop.time()
-        wait = _Wait(phase, began_at, waits_from + self._budget_s)
-        try:
-            async with asyncio.timeout_at(self._late_at(wait)[0]) as timer:
-                self._waits = (wait, timer)
-                return await self._reader.read(_READ_BYTES)
-        except TimeoutError as late:
-            awaited = self._late_at(wait)[1]
-            raise OriginTimeout(f"{self._address}: no answer in time", awaited) from late
-        except OSError:
-            return b""
-        finally:
-            self._waits = None
-            self._budget_s -= loop.time() - waits_from
 
     def _late_at(self, wait: _Wait) -> tuple[float, Phase]:
         """While a body goes up each piece of it is progress; the wait for an answer begins with
@@ -291,11 +285,8 @@ class FastCGIResponse:
 
     def _note_upload(self) -> None:
         """Whoever waits for an answer waits longer now, or, after the last piece, another time."""
-        if self._waits is None:
-            return
-        wait, timer = self._waits
-        if not timer.expired():
-            timer.reschedule(self._late_at(wait)[0])
+        if self._wait is not None:
+            self._channel.reschedule(self._late_at(self._wait)[0])
 
     def _early_close(self) -> OriginError:
         return OriginBroken(
@@ -308,16 +299,22 @@ class FastCGIResponse:
             return
         if record.request_id != REQUEST_ID:
             raise OriginBroken(f"{self._address}: record for request {record.request_id}")
-        match record.type:
-            case RecordType.STDOUT:
-                self._take_stdout(record.content)
-            case RecordType.STDERR:
-                for line in self._stderr.receive_data(record.content):
-                    self._log_stderr(line)
-            case RecordType.END_REQUEST:
+        # Plain numbers: this is done for every record, and a pattern of names costs as much again.
+        if record.type == _STDOUT:
+            self._take_stdout(record.content)
+        elif record.type == _END_REQUEST:
+            if record.content == COMPLETE:
+                self._reply.receive_eof()
+                self._is_ended = True
+            else:
                 self._take_end(EndRequest.parse(record.content))
-            case _:
-                self._suspect(f"record of type {record.type} skipped")
+        elif record.type == _STDERR:
+            if self._stderr is None:
+                self._stderr = StderrLines()
+            for line in self._stderr.receive_data(record.content):
+                self._log_stderr(line)
+        else:
+            self._suspect(f"record of type {record.type} skipped")
 
     def _take_stdout(self, content: bytes) -> None:
         if not content:

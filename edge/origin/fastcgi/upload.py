@@ -6,14 +6,25 @@ read; with one task for each direction neither waits for the other.
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
-from edge.origin.connect import Stream
 from edge.origin.errors import BodyUnreadable
 from edge.origin.messages import RequestBody
 
 # The most that one FastCGI record holds without padding.
 PIECE_BYTES: Final = 65_528
+
+
+class Reader(Protocol):
+    def set_exception(self, failure: Exception) -> None:
+        """Whoever reads gets it."""
+
+
+class Writer(Protocol):
+    def write(self, data: bytes) -> None: ...
+
+    async def drain(self) -> None:
+        """Raises OSError when the connection is lost."""
 
 
 class Upload:
@@ -28,7 +39,7 @@ class Upload:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: tuple[Reader, Writer],
         frame: Callable[[bytes], bytes],
         body: RequestBody,
         moved: Callable[[], None],

@@ -234,6 +234,9 @@ class HttpResponse:
             self._hang_up()
             raise
 
+    def maybe_all(self) -> bytes | None:
+        return None
+
     async def read(self) -> bytes:
         try:
             while not self._ready and self._failure is None and not self._parser.is_ended:

@@ -157,6 +157,7 @@ def test_a_look_without_waiting_says_the_same_or_nothing(
         ):
             assert found == expected
             seen, file = docroot.look_now(source), docroot.open_now(source)
+            assert not docroot.is_missing_now(source) or found is None
             if found != INSIDE or resolver is Resolver.COMPONENTS:
                 assert (seen, file) == (None, None)
                 continue
@@ -165,6 +166,16 @@ def test_a_look_without_waiting_says_the_same_or_nothing(
             assert (os.pread(file.fd, 100, 0), file.inode) == (INSIDE, seen.inode)
             file.close()
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_what_is_missing_is_known_to_be_and_no_longer_when_it_comes(tree: Path) -> None:
+    with Docroot(str(tree), resolver=Resolver.OPENAT2) as docroot:
+        for source in ("/late.jpg", "/no/such/folder/late.jpg"):
+            assert docroot.stat(source) is None
+            assert docroot.is_missing_now(source)
+        (tree / "late.jpg").write_bytes(INSIDE)
+        assert not docroot.is_missing_now("/late.jpg")
+        (tree / "late.jpg").unlink()
 
 
 def test_a_path_that_is_not_cached_is_not_looked_up(
@@ -180,7 +191,8 @@ def test_a_path_that_is_not_cached_is_not_looked_up(
     with Docroot(str(tree), resolver=Resolver.OPENAT2) as docroot:
         monkeypatch.setattr(files, "_openat2", uncached)
         assert docroot.look_now("/a/b/c.jpg") is None
-    assert [resolve & 0x20 for resolve in asked] == [0x20]
+        assert not docroot.is_missing_now("/a/b/c.jpg")
+    assert [resolve & 0x20 for resolve in asked] == [0x20, 0x20]
 
 
 INTERESTING = (

@@ -63,6 +63,9 @@ class Answer:
     def __init__(self, watcher: Watcher) -> None:
         self.watcher = watcher
 
+    def maybe_all(self) -> bytes | None:
+        return None
+
     async def read(self) -> bytes:
         self.watcher.closed(Result.ANSWERED)
         return b""

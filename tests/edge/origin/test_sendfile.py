@@ -62,6 +62,9 @@ class Answer:
     is_closed: bool = False
     read_bytes: int = 0
 
+    def maybe_all(self) -> bytes | None:
+        return None
+
     async def read(self) -> bytes:
         piece = self.pieces.pop(0) if self.pieces else b""
         if piece is None:
@@ -235,6 +238,70 @@ def test_preconditions(sending: Sending, request_headers: Headers, status: int) 
         assert (found, fields["etag"], is_cacheable) == (status, '"app"', True)
         assert body == (b"0123456789" if status == 200 and request is GET else b"")
         assert length == (10 if status == 200 else None)
+
+
+ONE, TWO = "ROOT/a.jpg 0-", "ROOT/a.jpg 2-4,ROOT/a.jpg 8-"  # 0123456789 and 23489
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "status", "body", "told"),
+    [
+        (ONE, "bytes=2-4", 206, b"234", "bytes 2-4/10"),
+        (ONE, "bytes=0-0", 206, b"0", "bytes 0-0/10"),
+        (ONE, "bytes=9-", 206, b"9", "bytes 9-9/10"),
+        (ONE, "bytes=-3", 206, b"789", "bytes 7-9/10"),
+        (ONE, "bytes=0-99", 206, b"0123456789", "bytes 0-9/10"),
+        (ONE, "bytes=10-", 416, b"", "bytes */10"),
+        # of what is put together, across its seams
+        (TWO, "bytes=0-", 206, b"23489", "bytes 0-4/5"),
+        (TWO, "bytes=0-2", 206, b"234", "bytes 0-2/5"),
+        (TWO, "bytes=2-3", 206, b"48", "bytes 2-3/5"),
+        (TWO, "bytes=3-3", 206, b"8", "bytes 3-3/5"),
+        (TWO, "bytes=-1", 206, b"9", "bytes 4-4/5"),
+        (TWO, "bytes=5-", 416, b"", "bytes */5"),
+        ("ROOT/empty.txt 0-,ROOT/a.jpg 3-5,ROOT/empty.txt 0-", "bytes=1-1", 206, b"4",
+         "bytes 1-1/3"),
+        ("ROOT/a.jpg 3-2000", "bytes=6-", 206, b"9", "bytes 6-6/7"),
+        ("ROOT/empty.txt 0-", "bytes=0-", 416, b"", "bytes */0"),
+        # the whole is always right
+        (TWO, "bytes=0-0,200-", 206, b"2", "bytes 0-0/5"),  # one that is there
+        ("ROOT/large.bin 0-", "bytes=0-0,500-600", 200, LARGE, None),
+        (ONE, "bytes=4-2", 200, b"0123456789", None),
+        (ONE, "lines=1-2", 200, b"0123456789", None),
+    ],
+)  # fmt: skip
+def test_ranges(
+    sending: Sending, value: str, wanted: str, status: int, body: bytes, told: str | None
+) -> None:
+    asked = dataclasses.replace(GET, headers=(("Range", wanted),))
+    answer = Answer(controls=sending.controls(value, "x-sendfile2"), status=206)
+    found, fields, length, got, is_cacheable = run(sending.ask(answer, asked))
+    assert (found, length, got, is_cacheable) == (status, len(body), body, True)
+    assert fields.get("content-range") == told
+    assert ("etag" in fields) == (status != 416)
+    assert all_closed(sending.tree)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"if-range": '"app"'}, 206),
+        ({"if-range": '"other"'}, 200),
+        ({"if-range": 'W/"app"'}, 200),
+        ({"if-range": MODIFIED_TEXT}, 206),
+        ({"if-range": "Mon, 13 Nov 2023 22:13:20 GMT"}, 200),
+        ({"if-none-match": '"app"'}, 304),
+        ({"if-match": '"other"'}, 412),
+        ({"if-match": '"app"'}, 206),
+    ],
+)
+def test_ranges_come_last(sending: Sending, fields: dict[str, str], status: int) -> None:
+    for request, expected in ((GET, status), (HEAD, 200 if status == 206 else status)):
+        answer = Answer(headers=(("etag", '"app"'),), controls=sending.controls("ROOT/a.jpg"))
+        asked = dataclasses.replace(request, headers=(("range", "bytes=0-3"), *fields.items()))
+        assert run(sending.ask(answer, asked))[0] == expected
+    answer = Answer(404, controls=sending.controls("ROOT/a.jpg"))
+    assert run(sending.ask(answer, asked))[0] == 404
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from edge.origin.errors import OriginBroken, OriginError, OriginTruncated
 from edge.origin.exchange import Connections, Result
 from edge.origin.fastcgi import response as response_module
 from edge.origin.fastcgi.client import FastCGIClient
-from edge.origin.fastcgi.kept import IDLE_S, KeptConnections
+from edge.origin.fastcgi.idle import IDLE_S, IdleChannels
 from edge.origin.messages import OriginRequest
 from tests.edge.origin.asking import (
     GET,
@@ -202,7 +202,7 @@ def test_not_more_than_the_limit() -> None:
 def test_not_for_long(loop: str) -> None:
     async def main() -> None:
         async with rig() as it:
-            it.client._kept = KeptConnections(2, idle_s=0.02)
+            it.client._kept = IdleChannels(2, idle_s=0.02)
             await it.ask()
             assert it.idle == 1
             await it.peer.quiet()
@@ -307,7 +307,7 @@ def test_many_clients_at_once() -> None:
             )
 
         async with rig(application, keep=3) as it:
-            it.client._kept = KeptConnections(3, idle_s=0.003)
+            it.client._kept = IdleChannels(3, idle_s=0.003)
 
             async def one(number: int) -> None:
                 for turn in range(12):

@@ -97,7 +97,7 @@ def test_record_limits() -> None:
     assert len(Record(6, 1, bytes(MAX_CONTENT_BYTES)).build()) == 65_544
     for bad in [(256, 1, b""), (-1, 1, b""), (6, 65536, b""), (6, 1, bytes(65536))]:
         with pytest.raises(ValueError, match=r"range|limit"):
-            Record(*bad)
+            Record(*bad).build()
 
 
 @given(st.sampled_from(Role), st.integers(0, 255))

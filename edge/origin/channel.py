@@ -1,0 +1,287 @@
+"""A connection to an origin: a non-blocking socket as the event loop sees it.
+
+Not asyncio's streams: a transport, its protocol, a reader, a writer and a timer for each deadline
+cost several times what the exchange of one small answer costs (edge/NOTES.md has the figures).
+Here bytes are received when somebody waits for them, and stay in the kernel until then, so the
+sender is slowed down by its own window and nothing is buffered twice.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from edge.origin.address import Address
+from edge.origin.alarms import Alarms
+from edge.origin.connect import RETRY_AFTER_S
+from edge.origin.errors import OriginOverloaded, OriginRefused, OriginTimeout, Phase
+from edge.origin.names import Names
+from edge.origin.poller import Poller
+
+READ_BYTES: Final = 64 * 1024
+# What may be written ahead of the peer before drain() waits.
+WRITE_AHEAD_BYTES: Final = 64 * 1024
+# Plain numbers and the plain type: the library's flags and its wrapper cost as much as the call.
+_UNIX: Final = int(socket.AF_UNIX)
+_STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+
+class Channel:
+    """Of one owner, who ends it by abort(). sock is non-blocking, and connected."""
+
+    __slots__ = (
+        "_alarms", "_failure", "_fd", "_has_ended", "_is_reading", "_is_writing", "_loop",
+        "_on_event", "_poller", "_sock", "_unsent", "_waiter", "_writable", "late_at",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        sock: socket.SocketType,
+        loop: asyncio.AbstractEventLoop,
+        alarms: Alarms,
+        poller: Poller,
+    ) -> None:
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._loop = loop
+        self._alarms = alarms
+        self._poller = poller
+        self._waiter: asyncio.Future[bytes] | None = None
+        self._failure: Exception | None = None
+        self._has_ended = False
+        self._is_reading = False
+        self._is_writing = False
+        self._unsent = b""
+        self._writable: asyncio.Future[None] | None = None
+        self._on_event: Callable[[], None] | None = None
+        self.late_at = float("inf")
+
+    @property
+    def is_closed(self) -> bool:
+        """Ended by us."""
+        return self._fd < 0
+
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self._unsent)
+
+    # Reading
+
+    async def read(self, late_at: float) -> bytes:
+        """1 to READ_BYTES bytes as they come; b"" when the connection is gone, cleanly or not.
+
+        Raises TimeoutError at late_at, and what fail() was told.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._has_ended or self._fd < 0:
+            return b""
+        if late_at <= self._loop.time():
+            # Or whoever has always said something more when the timer rings is never late.
+            raise TimeoutError
+        if not self._is_reading:
+            self._is_reading = True
+            self._poller.add(self._fd, self._on_readable, self._loop)
+        waiter: asyncio.Future[bytes] = self._loop.create_future()
+        self._waiter = waiter
+        self.late_at = late_at
+        self._alarms.add(self, self._loop)
+        try:
+            return await waiter
+        finally:
+            self._waiter = None
+            self._alarms.discard(self)
+
+    def reschedule(self, late_at: float) -> None:
+        """Moves the deadline of a read() that is under way."""
+        self.late_at = late_at
+        if self._waiter is not None:
+            self._alarms.add(self, self._loop)
+
+    def set_exception(self, failure: Exception) -> None:
+        """Whoever reads gets it, now or next."""
+        self._failure = failure
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(failure)
+
+    def expire(self) -> None:
+        if self._on_event is not None:
+            self._on_event()
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(TimeoutError())
+
+    def _on_readable(self) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            # It stays in the kernel until somebody wants it.
+            self._is_reading = False
+            self._poller.discard(self._fd)
+            return
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._has_ended = True
+        waiter.set_result(data)
+
+    # Idling
+
+    def watch(self, on_event: Callable[[], None], late_at: float) -> None:
+        """on_event is called once, when the peer closes, says something, or late_at has come."""
+        self._on_event = on_event
+        self._is_reading = True
+        self._poller.add(self._fd, on_event, self._loop)
+        self.late_at = late_at
+        self._alarms.add(self, self._loop)
+
+    def is_quiet_now(self) -> bool:
+        """Ends watch(): nothing has come, not even an end."""
+        self._on_event = None
+        self._alarms.discard(self)
+        self._is_reading = False
+        self._poller.discard(self._fd)
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        return False
+
+    # Writing
+
+    def write(self, data: bytes) -> None:
+        """Never waits; what the kernel does not take at once is kept. A lost connection is found
+        out by who reads."""
+        if self._fd < 0:
+            return
+        if self._unsent:
+            self._unsent += data
+            return
+        try:
+            sent = self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            return
+        if sent < len(data):
+            self._unsent = data[sent:]
+            self._is_writing = True
+            self._loop.add_writer(self._fd, self._on_writable)
+
+    async def drain(self) -> None:
+        """Waits until little is left to be written. Raises OSError when the connection is lost."""
+        if self._fd < 0:
+            raise ConnectionResetError("the connection is closed")
+        while len(self._unsent) > WRITE_AHEAD_BYTES:
+            self._writable = self._loop.create_future()
+            await self._writable
+
+    def _on_writable(self) -> None:
+        try:
+            sent = self._sock.send(self._unsent)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as lost:
+            self._stop_writing(lost)
+            return
+        self._unsent = self._unsent[sent:]
+        if not self._unsent:
+            self._stop_writing(None)
+        elif len(self._unsent) <= WRITE_AHEAD_BYTES:
+            self._wake_writer(None)
+
+    def _stop_writing(self, lost: OSError | None) -> None:
+        self._unsent = b""
+        if self._is_writing:
+            self._is_writing = False
+            self._loop.remove_writer(self._fd)
+        self._wake_writer(lost)
+
+    def _wake_writer(self, lost: OSError | None) -> None:
+        writable, self._writable = self._writable, None
+        if writable is None or writable.done():
+            return
+        if lost is None:
+            writable.set_result(None)
+        else:
+            writable.set_exception(lost)
+
+    def abort(self) -> None:
+        """Closes it now; unsent bytes are given up. May be called again."""
+        if self._fd < 0:
+            return
+        self._alarms.discard(self)
+        self._on_event = None
+        if self._is_reading:
+            self._is_reading = False
+            self._poller.forget(self._fd)
+        if self._unsent or self._is_writing:
+            self._stop_writing(ConnectionAbortedError("the exchange was given up"))
+        self._fd = -1
+        self._sock.close()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(b"")
+
+
+def open_unix(address: Address) -> socket.SocketType:
+    """Connected: a connect to a Unix socket is decided at once. Raises OriginOverloaded (full
+    backlog), OriginRefused."""
+    sock = socket.SocketType(_UNIX, _STREAM)
+    try:
+        sock.connect(address.path)
+    except BlockingIOError as full:
+        sock.close()
+        raise OriginOverloaded(f"{address}: backlog is full", RETRY_AFTER_S) from full
+    except OSError as failed:
+        sock.close()
+        raise OriginRefused(f"{address}: {failed}") from failed
+    return sock
+
+
+async def open_tcp(address: Address, timeout_s: float, names: Names) -> socket.SocketType:
+    """Connected. Raises OriginRefused, OriginTimeout(CONNECT). The deadline holds for resolving and
+    connecting together."""
+    try:
+        return await _first_that_accepts(address, timeout_s, names)
+    # Also the kernel's own ETIMEDOUT, which is a TimeoutError as well.
+    except TimeoutError as late:
+        names.doubt(address.host)
+        raise OriginTimeout(f"{address}: no connection in {timeout_s} s", Phase.CONNECT) from late
+    except OSError as failed:
+        names.doubt(address.host)
+        raise OriginRefused(f"{address}: {failed}") from failed
+
+
+async def _first_that_accepts(address: Address, timeout_s: float, names: Names) -> socket.socket:
+    """Of a name's addresses, each of which has its share of the time that is left. Raises OSError,
+    TimeoutError."""
+    loop = asyncio.get_running_loop()
+    late_at = loop.time() + timeout_s
+    async with asyncio.timeout_at(late_at):
+        hosts = await names.lookup(address.host)
+    failure: OSError = TimeoutError()
+    for place, host in enumerate(hosts):
+        now = loop.time()
+        try:
+            async with asyncio.timeout_at(now + (late_at - now) / (len(hosts) - place)):
+                return await _connect(host, address.port, loop)
+        except OSError as failed:
+            failure = failed
+    raise failure
+
+
+async def _connect(host: str, port: int, loop: asyncio.AbstractEventLoop) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, _STREAM)
+    try:
+        # An exchange is one small message each way; Nagle would hold the second one back.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await loop.sock_connect(sock, (host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
