@@ -188,6 +188,8 @@ class Store:
             return None
         if known.record is not None:
             tags = (*tags, *known.record.tags)
+            if self.orders.softened(source, tags) > known.record.seen:
+                return None  # it is stale, which open_source() says
         return None if self.orders.barrier(source, tags) > known.applied else known
 
     async def open_source(

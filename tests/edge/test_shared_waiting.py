@@ -250,6 +250,28 @@ def test_a_purge_is_of_every_variant(on_node, order):
     on_node(test)
 
 
+@pytest.mark.parametrize("order", PURGES)
+@pytest.mark.parametrize("has_docroot", [True, False])
+def test_a_purge_is_of_originals(tmp_path, order, has_docroot):
+    """Hard or soft, by whatever: the origin is asked before it is used again."""
+
+    async def test() -> None:
+        node = SharedNode(tmp_path, has_docroot=has_docroot)
+        await node.start()
+        headers = {"Cache-Control": HOUR, "Surrogate-Key": "cat", "ETag": '"1"'}
+        node.origin.say = fixed(headers)
+        for _ in range(2):
+            await node.ask("/pets/a")
+        assert len(node.origin.asked) == 1
+        await node.node.order(*order)
+        for target in ("/pets/a", "/pets/a", "/pets/a?w=40"):
+            await node.ask(target)
+        assert len(node.origin.asked) == 2
+        await node.stop()
+
+    asyncio.run(test())
+
+
 def test_a_purge_overtakes_an_exchange(on_node):
     async def test(node: SharedNode) -> None:
         node.origin.say = fixed({"Vary": "x", "Cache-Control": HOUR})
