@@ -61,6 +61,10 @@ class Flights(Generic[T]):
     def __len__(self) -> int:
         return len(self._tasks)
 
+    @property
+    def limit(self) -> int:
+        return self._limit
+
     def is_flying(self, key_digest: bytes, token: Token) -> bool:
         return (key_digest, token) in self._tasks
 

@@ -198,6 +198,10 @@ class Folders:
             if folder.disk is not None and not folder.is_lost()
         ]
 
+    def rooms(self) -> list[tuple[str, Room]]:
+        """Each path that could be opened once, with its room."""
+        return [(one.path, one.disk.room) for one in self._folders if one.disk is not None]
+
     def states(self) -> list[tuple[str, str]]:
         """Each path, with why it is not in use, "" when it is."""
         return [(folder.path, folder.why_lost) for folder in self._folders]

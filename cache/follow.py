@@ -68,6 +68,24 @@ class Follower:
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def head(self) -> int:
+        """The seq of the newest order that was heard of, 0 for none."""
+        return self._orders.head
+
+    @property
+    def kept(self) -> int:
+        """Orders by tag or prefix that sources are compared with, MAX_ORDERS at the most."""
+        return len(self._orders)
+
+    @property
+    def taken_down(self) -> int:
+        return len(self._orders.taken_down)
+
+    @property
+    def journal(self) -> Journal:
+        return self._journal
+
     def is_current(self) -> bool:
         return self._monotonic() - self._looked_at < TRUST_S
 

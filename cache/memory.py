@@ -31,6 +31,7 @@ class Memory(Generic[V]):
     """At most limit bytes of values, none larger than cut_off bytes."""
 
     def __init__(self, limit: int, cut_off: int) -> None:
+        self.limit = limit
         self.cut_off = min(cut_off, limit - OVERHEAD_BYTES)
         self.stats = Stats()
         self._slots: dict[bytes, Slot[V]] = {}

@@ -448,6 +448,11 @@ class Store:
                     del self._unsettled[next(iter(self._unsettled))]
         return True
 
+    @property
+    def unsettled(self) -> int:
+        """Purges heard of whose new token is still to be read, MAX_ORDERS at the most."""
+        return len(self._unsettled)
+
     async def settle(self) -> None:
         """Read new tokens of what was purged elsewhere, SETTLE of them at the most. Raises
         IndexUnavailable."""

@@ -1,14 +1,16 @@
-"""The admin listener: health, readiness, metrics of the node, purges and checks of its cache.
+"""The admin listener: status page, health, readiness, metrics, purges and checks of the cache.
 
 Nothing here is ever cached. Who reaches it may do everything: it asks for no password. A browser
-that was lured here by another site may not: PURGE is a method that it asks leave for, and a POST
-with an Origin is refused.
+that was lured here by another site may not: the page is shown in no frame, PURGE is a method that
+it asks leave for, and a POST with an Origin is refused.
 """
 
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Final
 
 from edge.access import Peer
@@ -20,22 +22,32 @@ from edge.http.parser import ParseError
 from edge.http.writer import field_lines, status_line
 from edge.metrics import Exposition
 from edge.purging import Purging
+from edge.status.page import page
+from edge.status.shown import Status
+from edge.status.style import POLICY
 
 log = logging.getLogger("halftone.admin")
 
 TEXT: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json"
+HTML: Final = "text/html; charset=utf-8"
 # Of a purge that could not be recorded: by then the index's breaker lets a question through.
 RETRY_AFTER: Final = "2"
 ALLOW: Final = "GET, HEAD, PURGE"
-PATHS: Final = b"There is /healthz, /readyz and /metrics, PURGE of any path, and POST /fsck.\n"
+PATHS: Final = (
+    b"There is / (the status page), /status.json, /healthz, /readyz and /metrics, PURGE of any"
+    b" path, and POST /fsck.\n"
+)
+# Of the status page; what else stands in a query says nothing.
+_PACE: Final = re.compile(rb"refresh=([0-9]{1,4})")
+_FRAMELESS: Final = (("Content-Security-Policy", POLICY), ("Referrer-Policy", "no-referrer"))
 
 # Compares the cache's files with its index; True: and puts right what can be. Numbers by name.
 Fsck = Callable[[bool], Awaitable[Mapping[str, object]]]
 
 
 class Admin:
-    """purging or fsck None: this node does not do it."""
+    """purging, fsck or status None: this node does not do it."""
 
     def __init__(
         self,
@@ -44,12 +56,14 @@ class Admin:
         clock: Clock,
         purging: Purging | None = None,
         fsck: Fsck | None = None,
+        status: Callable[[], Status] | None = None,
     ) -> None:
         self._exposition = exposition
         self._health = health
         self._clock = clock
         self._purging = purging
         self._fsck = fsck
+        self._status = status
         self._is_checking = False
 
     def peer(self, address: str) -> Peer:
@@ -62,7 +76,7 @@ class Admin:
         """Nothing here is asked for often enough."""
 
     def receive(self, request: Request, peer: Peer) -> Response | None:
-        path = request.target.partition(b"?")[0]
+        path, _, query = request.target.partition(b"?")
         if request.method == b"PURGE" and self._purging is not None:
             return None
         if path == b"/fsck" and self._fsck is not None:
@@ -79,6 +93,13 @@ class Admin:
             case b"/metrics":
                 media_type, body = self._exposition.render(request.field(b"accept") or "")
                 return self._answer(request, 200, media_type, body)
+            case b"/" if self._status is not None:
+                found = _PACE.fullmatch(query)
+                html = page(self._status(), int(found[1]) if found else None)
+                return self._answer(request, 200, HTML, html.encode(), more=_FRAMELESS)
+            case b"/status.json" if self._status is not None:
+                text = json.dumps(asdict(self._status()), allow_nan=False)
+                return self._answer(request, 200, JSON, f"{text}\n".encode())
             case _:
                 return self._answer(request, 404, TEXT, PATHS)
 
@@ -150,12 +171,14 @@ class Admin:
         *,
         close: bool = False,
         allow: str = ALLOW,
+        more: Sequence[tuple[str, str]] = (),
     ) -> Response:
         fields = [
             ("Content-Type", media_type),
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
+            *more,
         ]
         if status == 405:
             fields.append(("Allow", allow))

@@ -55,6 +55,7 @@ from edge.origins import CannotBuild, Origins
 from edge.policy.forwarded import TrustedProxies
 from edge.purging import Purging
 from edge.ready import TURN_S
+from edge.recent import Recent
 from edge.refresh import Refreshes
 from edge.rendering import Derivatives, Made
 from edge.renewal import Renewal
@@ -66,6 +67,17 @@ from edge.rows.arrivals import arrival_rows
 from edge.rows.folders import folder_rows
 from edge.rows.leases import lease_rows
 from edge.rows.node import build_info, bulletin_rows, worker_rows
+from edge.rows.now import (
+    host_rows,
+    limit_rows,
+    listener_rows,
+    order_rows,
+    ratio_rows,
+    recent_rows,
+    room_rows,
+    traffic_of,
+    worker_now_rows,
+)
 from edge.rows.purges import purge_rows
 from edge.rows.requests import metric_rows
 from edge.rows.shared import shared_rows
@@ -81,6 +93,8 @@ from edge.source import Found
 from edge.sources import Sources
 from edge.spellings import Spellings
 from edge.spool import Spool
+from edge.status.reading import Facts, OriginFacts, Verdicts, read
+from edge.status.shown import Status
 from edge.storage import (
     check_at_rest,
     check_in_use,
@@ -91,6 +105,7 @@ from edge.storage import (
 from edge.tenure import Tenure
 from edge.upgrades import Upgrades
 from resizer.errors import ResizeError
+from resizer.pool import Pool
 from resizer.version import encoder_version
 
 log = logging.getLogger("halftone")
@@ -158,6 +173,7 @@ class App:
         self._tenure = Tenure(seat.link, self._reopen)
         self._access: AccessLog | None = None
         self._exposition: Exposition | None = None
+        self._recent = Recent()
 
     async def run(self) -> int:
         config = self._config
@@ -361,14 +377,35 @@ class App:
             rows += folder_rows(folders)
             rows += purge_rows(purging, downstream, spellings)
             rows += shared_rows(shared_cache)
+            rows += recent_rows(self._recent)
+            rows += worker_now_rows(os.getpid(), self._seat.slot)
+            rows += limit_rows(
+                pool=pool,
+                handler=handler,
+                memory=memory,
+                flights={
+                    "render": render_flights,
+                    "source": source_flights,
+                    "shared": shared_flights,
+                },
+                downstream=downstream,
+                spellings=spellings,
+            )
+            rows += listener_rows(self._listeners.all)
+            rows += room_rows(folders)
+            rows += order_rows(follower, store)
+            rows += host_rows(sites)
             page = self._seat.page
             shared = bulletin_rows(self._seat.bulletin)
-            exposition = Exposition(rows, shared, build_info(), page, self._posting_at)
+            exposition = Exposition(
+                rows, shared, build_info(), page, self._posting_at, ratio_rows()
+            )
             self._exposition = exposition
             health = Health(exposition.total, page.ledger, self._tenure.is_draining, self._clock)
             is_stopping = self._tenure.stopping.is_set
             check = partial(check_in_use, config.cache, index, folders, is_stopping)
-            admin = Admin(exposition, health, self._clock, purging, check)
+            status = partial(self._status, exposition, health, pool)
+            admin = Admin(exposition, health, self._clock, purging, check, status)
 
             self._seat.link.send(Word.PREPARED)
             await self._tenure.may_go.wait()
@@ -419,6 +456,24 @@ class App:
 
     # Building
 
+    def _status(self, exposition: Exposition, health: Health, pool: Pool) -> Status:
+        """What the status page shows, of all workers."""
+        config = self._config
+        facts = Facts(
+            name=config.name,
+            version=build_info()["version"],
+            configuration=config.digest(),
+            index=str(config.cache.index),
+            sandbox=pool.sandbox_summary,
+            origins={
+                one.name: OriginFacts(one.kind.value, one.balance.value, one.probe or "")
+                for one in config.origins
+            },
+        )
+        taken = exposition.snapshot()
+        verdicts = Verdicts(health.stuck(), health.problems(), health.degraded())
+        return read(taken.total, taken.workers, facts, verdicts, self._clock.wall)
+
     def _is_strict(self, index: Index) -> bool:
         """Who shares the index with nobody hears of every purge at once."""
         return self._config.cache.strict_purge and not index.exclusive
@@ -459,6 +514,7 @@ class App:
             self._clock.tick()
             if self._handler is not None:
                 self._handler.tick()
+                self._recent.note(self._clock.monotonic, traffic_of(self._handler))
                 self._garbage.tick()
             self._listeners.tick()
             self._post()

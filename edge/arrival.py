@@ -30,6 +30,7 @@ from cache.fill import Fill
 from cache.index.interface import SourceRecord, Token
 from cache.key import SourceId
 from cache.store import Opened
+from edge.aside import ClientAside
 from edge.http.body import UNKNOWN_LENGTH, Descriptor, FileSlice, Growing, Stretch
 from edge.origin.errors import OriginBroken, OriginError, OriginTruncated
 from edge.origin.messages import Headers, OriginResponse
@@ -46,6 +47,9 @@ SECTION_BYTES: Final = 4 * 1024 * 1024
 # Read at once where a body is needed whole.
 COPY_BYTES: Final = 256 * 1024
 
+# How applications say that their answer is not to be collected.
+_LIVE: Final = {"content-type": "text/event-stream", "x-accel-buffering": "no"}
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -59,7 +63,15 @@ class _Abandoned(Exception):
 class Incoming:
     """An OriginResponse that may be looked into: is it worth sending while it arrives?"""
 
-    def __init__(self, response: OriginResponse, ahead: deque[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        response: OriginResponse,
+        ahead: deque[bytes] | None = None,
+        *,
+        aside: ClientAside | None = None,
+    ) -> None:
+        """aside: what came beside it, where it is one client's own."""
+        self.aside = aside
         self._response = response
         self._ahead: deque[bytes] = deque() if ahead is None else ahead
         self._is_handed_over = False
@@ -76,6 +88,17 @@ class Incoming:
     @property
     def is_cacheable(self) -> bool:
         return self._response.is_cacheable
+
+    @property
+    def is_live(self) -> bool:
+        """Made to be read while it is made: each piece is waited for, the end may never come."""
+        if self.content_length is not None:
+            return False
+        return any(
+            value.lower().startswith(_LIVE[name])
+            for name, value in (*self.headers, *self.controls)
+            if name in _LIVE
+        )
 
     async def is_large(self) -> bool:
         """By its announced length, else by what comes: up to STREAM_BYTES are read. Raises what
@@ -102,7 +125,7 @@ class Incoming:
     def hand_over(self) -> "Incoming":
         """The same to another owner, who closes it."""
         self._is_handed_over = True
-        return Incoming(self._response, self._ahead)
+        return Incoming(self._response, self._ahead, aside=self.aside)
 
     async def aclose(self) -> None:
         if not self._is_handed_over:

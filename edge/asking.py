@@ -18,7 +18,7 @@ from edge.http.directives import SURROGATE, CacheControl, Fields, effective_cont
 from edge.http.freshness import Storability, may_store
 from edge.http.request_control import NOTHING_ASKED, RequestControl
 from edge.http.vary import vary_names
-from edge.origin.messages import REMEMBERED, Headers, OriginRequest, OriginResponse
+from edge.origin.messages import REMEMBERED, Aside, Headers, OriginRequest, OriginResponse
 from edge.origin.pool import OriginPool
 from edge.record import folded
 
@@ -57,8 +57,9 @@ class Asking:
         """What an answer can be chosen by; the scheme is part of the URL itself."""
         return {**self.fields, ":scheme": self.scheme}
 
-    def dress(self, neutral: OriginRequest) -> OriginRequest:
-        """neutral in this client's fields; its own preconditions stay."""
+    def dress(self, neutral: OriginRequest, aside: Aside | None = None) -> OriginRequest:
+        """neutral in this client's fields; its own preconditions stay. aside: of the client, where
+        the answer is for nobody else."""
         return OriginRequest(
             neutral.method,
             neutral.target,
@@ -73,6 +74,7 @@ class Asking:
             neutral.server_port,
             neutral.server_protocol,
             neutral.body,
+            aside=aside,
         )
 
 

@@ -145,9 +145,9 @@ class Progress(enum.Enum):
 
 class Connection:
     __slots__ = (
-        "_active", "_body_since", "_closing", "_head_until", "_listener", "_out", "_pace",
-        "_parser", "_reading", "_request", "_response", "_sock", "_started", "_task", "_unsent",
-        "_upload", "_writing", "deadline", "peer",
+        "_active", "_body_since", "_closing", "_head_until", "_interim", "_listener", "_out",
+        "_pace", "_parser", "_reading", "_request", "_response", "_sock", "_started", "_task",
+        "_unsent", "_upload", "_writing", "deadline", "peer",
     )  # fmt: skip
 
     def __init__(self, listener: Entrance, sock: socket.socket, peer: Peer) -> None:
@@ -167,6 +167,7 @@ class Connection:
         self._unsent = 0
         self._started = 0.0
         self._upload: Upload | None = None  # the body that is being read
+        self._interim = b""  # of 1xx answers, what the kernel did not take: ahead of the answer
         self._pace: Pace | None = None  # of an answer that the kernel did not take at once
         self._body_since = 0.0  # when its reading began
         self._head_until = 0.0  # when the head that has begun must be complete
@@ -353,6 +354,9 @@ class Connection:
             return response
         self._started = self._listener.loop.time()
         self.deadline = float("inf")  # the handler has deadlines of its own
+        if request.minor:
+            # RFC 9110 section 15.2: none for a client of HTTP/1.0.
+            request.send_interim = self._send_interim
         upload = request.upload
         if upload is not None and not upload.is_complete:
             self._pause_reading()
@@ -369,10 +373,24 @@ class Connection:
     # A body
 
     def _send_continue(self) -> None:
-        """RFC 9110 section 10.1.1. Nothing else is being sent."""
+        """RFC 9110 section 10.1.1."""
         if self._upload is not None and not self._upload.received:
-            with contextlib.suppress(OSError):  # found out by what is received next
-                self._sock.send(_CONTINUE)
+            self._send_interim(_CONTINUE)
+
+    def _send_interim(self, wire: bytes) -> bool:
+        """A 1xx, ahead of the answer that is waited for; False where the client is gone. What the
+        kernel does not take leaves with the answer; whoever sends bounds it."""
+        if self._request is None or self._response is not None:
+            return False
+        if not self._interim:
+            try:
+                wire = wire[self._sock.send(wire) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                return False  # found out by what is received or sent next
+        self._interim += wire
+        return True
 
     def _read_on(self) -> None:
         """Whoever answers has taken what there was, and wants more."""
@@ -434,6 +452,8 @@ class Connection:
         listener = self._listener
         self._active = True
         self._response = response
+        if request is not None:
+            request.send_interim = None  # too late
         if self._upload is not None:
             # Answered without it; what still comes of it is dropped after the answer.
             self._upload = None
@@ -446,7 +466,8 @@ class Connection:
             end = _END_KEEP
         else:
             end = _END
-        self._send(response.head + end, response)
+        interim, self._interim = self._interim, b""
+        self._send(interim + response.head + end, response)
 
     def _send(self, head: bytes, response: Response) -> None:
         body = response.body
@@ -792,5 +813,6 @@ class Connection:
         self._sock.close()
         self._closing = True
         self._out = self._pace = self._parser = None
+        self._interim = b""
         self._response = self._request = self._task = self._upload = None
         self._listener.closed(self)

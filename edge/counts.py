@@ -3,9 +3,10 @@
     c TAB halftone_requests TAB 200 TAB 1734
     g TAB halftone_connections TAB 12
 
-A line is a series: whether it only grows, its name, its label values, its number. Both sides are
-processes of one program, but a reader must survive whatever stands in memory that is shared: what
-is no line of this form is left out.
+A line is a series: whether it only grows (c), is an amount of the moment (g), or one of which the
+largest of all workers counts (h); its name, its label values, its number. Both sides are processes
+of one program, but a reader must survive whatever stands in memory that is shared: what is no line
+of this form is left out. A label with a tab or a line's end makes no line of this form; see told().
 """
 
 import math
@@ -18,25 +19,32 @@ Series = tuple[str, ...]
 
 _GROWING: Final = "c"
 _MOMENTARY: Final = "g"
+_HIGHEST: Final = "h"
 # More is no exposition of ours; a bound for what damaged memory makes us keep.
 MAX_SERIES: Final = 16_384
+MAX_LABEL: Final = 300
 
 
 @dataclass(slots=True)
 class Counts:
-    """growing: counters and histograms, which outlive their worker. momentary: gauges."""
+    """growing: counters and histograms, which outlive their worker. momentary: gauges, which are
+    added up. highest: gauges of which a sum would mean nothing."""
 
     growing: dict[Series, float] = field(default_factory=dict)
     momentary: dict[Series, float] = field(default_factory=dict)
+    highest: dict[Series, float] = field(default_factory=dict)
 
     def add(self, other: "Counts") -> None:
         _add(self.growing, other.growing)
         _add(self.momentary, other.momentary)
+        for series, number in other.highest.items():
+            self.highest[series] = max(number, self.highest.get(series, number))
 
     def encode(self) -> bytes:
         lines = [
             *_lines(_GROWING, self.growing),
             *_lines(_MOMENTARY, self.momentary),
+            *_lines(_HIGHEST, self.highest),
         ]
         return "\n".join(lines).encode()
 
@@ -44,15 +52,25 @@ class Counts:
     def decode(cls, data: bytes) -> "Counts":
         """Raises nothing."""
         counts = cls()
+        tables = {
+            _GROWING: counts.growing,
+            _MOMENTARY: counts.momentary,
+            _HIGHEST: counts.highest,
+        }
         for line in data.decode(errors="replace").split("\n")[:MAX_SERIES]:
             kind, *names = line.split("\t")
-            table = {_GROWING: counts.growing, _MOMENTARY: counts.momentary}.get(kind)
+            table = tables.get(kind)
             if table is None or len(names) < 2:
                 continue
             number = _maybe_number(names.pop())
             if number is not None:
                 table[tuple(names)] = number
         return counts
+
+
+def told(label: str) -> str:
+    """Text of others as a label that can be told: of one line, and short."""
+    return "".join(c if c.isprintable() else "?" for c in label[:MAX_LABEL])
 
 
 def _add(to: dict[Series, float], more: dict[Series, float]) -> None:

@@ -7,6 +7,7 @@ leaves the node is put together here.
 import dataclasses
 from typing import Final
 
+from edge.aside import ClientAside
 from edge.clock import Clock
 from edge.errors import RETRY_AFTER_STATUSES, Refusal
 from edge.http.body import UNKNOWN_LENGTH, FileSlice, Stretch
@@ -190,16 +191,27 @@ class Deliverer:
         length: int | None = None,
         *,
         has_via: bool = False,
+        aside: ClientAside | None = None,
     ) -> Response:
         """An origin's answer that is not ours to keep, with the fields that may be passed on.
 
         length: of what is still arriving, as far as it is known. has_via: the fields name us.
+        aside: what came with it for this client; without trailers a body that is here has a length.
         """
         if length is None:
             length = len(body)
-        # RFC 9110 section 8.6: no Content-Length in a 204.
-        is_told = status not in BODILESS_STATUSES and length != UNKNOWN_LENGTH
-        entity = f"Content-Length: {length}\r\n" if is_told else ""
+        parts: Body = (body,) if length else ()
+        if aside is not None and aside.has_trailers and not isinstance(body, Stretch):
+            parts = _chunked(body, aside.last_chunk())
+            entity = f"{aside.trailer_line()}Transfer-Encoding: chunked\r\n"
+            length = sum(map(len, parts))
+        elif length == UNKNOWN_LENGTH:
+            entity = "" if aside is None else aside.trailer_line()
+            if aside is not None and isinstance(body, Stretch):
+                body.last_chunk = aside.last_chunk
+        else:
+            # RFC 9110 section 8.6: no Content-Length in a 204.
+            entity = "" if status in BODILESS_STATUSES else f"Content-Length: {length}\r\n"
         head = (
             status_line(status)
             + self._clock.date_line
@@ -207,7 +219,7 @@ class Deliverer:
             f"Cache-Status: {cache_status}\r\n".encode()
             + field_lines(fields)
         )
-        return with_pieces(status, head, request, (body,) if length else (), length, "PASS")
+        return with_pieces(status, head, request, parts, length, "PASS")
 
     def redirect(self, location: str, cache_status: str) -> Response:
         """To the step that is served instead. location is a URL of our own building."""
@@ -276,6 +288,13 @@ def _part(body: bytes | FileSlice | Stretch, one: ByteRange) -> bytes | FileSlic
     if isinstance(body, FileSlice | Stretch):
         return body.part(one.first, one.last)
     return body[one.first : one.last + 1]
+
+
+def _chunked(body: bytes | FileSlice, last_chunk: bytes) -> Body:
+    """All of it in one chunk, RFC 9112 section 7.1."""
+    if not len(body):
+        return (last_chunk,)
+    return (b"%x\r\n" % len(body), body, b"\r\n", last_chunk)
 
 
 def with_pieces(

@@ -256,6 +256,7 @@ def _neutral(node: Node, host: str, source: str) -> OriginRequest:
         server_addr=node.address,
         server_port=node.port,
         server_protocol="HTTP/1.1",
+        is_for_all=True,
     )
 
 

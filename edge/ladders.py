@@ -105,6 +105,10 @@ class Ladders:
     def waiting(self) -> int:
         return len(self._queue)
 
+    @property
+    def limit(self) -> int:
+        return self._limit
+
     def offer(
         self, site: Site, source: Source, wanted: Transform, made: Made, *, is_named: bool
     ) -> None:

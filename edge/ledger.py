@@ -173,7 +173,7 @@ class Page:
 
     def post(self, counts: Counts, at: float) -> bool:
         """False where they are too many; then those before stay."""
-        if len(counts.growing) + len(counts.momentary) > MAX_SERIES:
+        if len(counts.growing) + len(counts.momentary) + len(counts.highest) > MAX_SERIES:
             return False
         return self.ledger.post(self.number, Posted(self.serial, at, counts.encode()))
 

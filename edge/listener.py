@@ -57,6 +57,7 @@ class Listener:
         residency: Residency,
     ) -> None:
         self.sock = sock
+        self.address = format_address(sock.getsockname())  # its numbers outlive the socket
         self.handler = handler
         self.settings = settings
         self.clock = clock
@@ -81,10 +82,6 @@ class Listener:
             # Later than we would: the kernel forgets silently, we send a reset (Connection._cut).
             timeout_ms = int(max(2 * settings.send_s, settings.send_s + KERNEL_LATER_S) * 1000)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
-
-    @property
-    def address(self) -> str:
-        return format_address(self.sock.getsockname())
 
     def start(self) -> None:
         self.loop.add_reader(self.sock.fileno(), self._accept)

@@ -3,7 +3,8 @@
 Parts count into plain integers of their own Stats; this file reads them when it is asked to, and no
 part knows of it. Any worker may be asked and speaks for the node: it adds up what stands in the
 ledger. Counters and histograms of workers that have ended stay in the sum; gauges are summed over
-those that live, so each must be a number for which that means something.
+those that live, so each must be a number for which that means something. Where it does not, the
+highest of them counts, or the row is derived from the sums.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from edge.counts import Counts
+from edge.counts import Counts, Series
 from edge.ledger import Page
 
 PLAIN: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -54,6 +55,26 @@ class Gauge:
 
 
 @dataclass(frozen=True, slots=True)
+class Highest:
+    """A gauge of which the largest number of all workers is told."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    read: Callable[[], Samples]
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A gauge that comes from the sums of others; no worker posts it."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    of: Callable[[Counts], Samples]
+
+
+@dataclass(frozen=True, slots=True)
 class Histogram:
     """read() gives (upper bounds with cumulative counts, the last +Inf) and the sum."""
 
@@ -62,7 +83,7 @@ class Histogram:
     read: Callable[[], tuple[list[tuple[str, float]], float]]
 
 
-Row = Counter | Gauge | Histogram
+Row = Counter | Gauge | Highest | Histogram
 
 
 def single(read: Callable[[], Number]) -> Callable[[], Samples]:
@@ -84,22 +105,41 @@ def cumulative(
 class _Table(Collector):
     """Families of rows, with the numbers of counts where rows are summed over workers."""
 
-    def __init__(self, info: dict[str, str], summed: Sequence[Row], shared: Sequence[Row]) -> None:
+    def __init__(
+        self,
+        info: dict[str, str],
+        summed: Sequence[Row],
+        shared: Sequence[Row],
+        derived: Sequence[Derived],
+    ) -> None:
         self._info = info
         self._summed = summed
         self._shared = shared
+        self._derived = derived
         self.counts = Counts()
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("halftone_build", "Versions of what is running.", self._info)
         by_name: dict[str, list[tuple[tuple[str, ...], float]]] = {}
-        for table in (self.counts.growing, self.counts.momentary):
+        for table in (self.counts.growing, self.counts.momentary, self.counts.highest):
             for (name, *labels), number in table.items():
                 by_name.setdefault(name, []).append((tuple(labels), number))
         for row in self._summed:
             yield _family(row, by_name.get(row.name, []))
         for row in self._shared:
             yield _family(row, _samples(row))
+        for one in self._derived:
+            yield _gauge(one, _named(one.of(self.counts)))
+
+
+def _table_of(row: Row, counts: Counts) -> dict[Series, float]:
+    match row:
+        case Gauge():
+            return counts.momentary
+        case Highest():
+            return counts.highest
+        case _:
+            return counts.growing
 
 
 def _samples(row: Row) -> list[tuple[tuple[str, ...], float]]:
@@ -107,7 +147,20 @@ def _samples(row: Row) -> list[tuple[tuple[str, ...], float]]:
     if isinstance(row, Histogram):
         buckets, total = row.read()
         return [*(((bound,), count) for bound, count in buckets), ((SUM,), total)]
-    return [(tuple(labels), float(number)) for labels, number in row.read()]
+    return _named(row.read())
+
+
+def _named(samples: Samples) -> list[tuple[tuple[str, ...], float]]:
+    return [(tuple(labels), float(number)) for labels, number in samples]
+
+
+def _gauge(
+    row: Gauge | Highest | Derived, samples: list[tuple[tuple[str, ...], float]]
+) -> GaugeMetricFamily:
+    gauge = GaugeMetricFamily(row.name, row.help, labels=row.labels)
+    for values, number in samples:
+        gauge.add_metric(list(values), number)
+    return gauge
 
 
 def _family(row: Row, samples: list[tuple[tuple[str, ...], float]]) -> Metric:
@@ -117,11 +170,8 @@ def _family(row: Row, samples: list[tuple[tuple[str, ...], float]]) -> Metric:
             for values, number in samples:
                 counter.add_metric(list(values), number)
             return counter
-        case Gauge(name, text, labels):
-            gauge = GaugeMetricFamily(name, text, labels=labels)
-            for values, number in samples:
-                gauge.add_metric(list(values), number)
-            return gauge
+        case Gauge() | Highest():
+            return _gauge(row, samples)
         case Histogram(name, text):
             histogram = HistogramMetricFamily(name, text)
             by_bound = {values[0]: number for values, number in samples}
@@ -130,12 +180,21 @@ def _family(row: Row, samples: list[tuple[tuple[str, ...], float]]) -> Metric:
             return histogram
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What /metrics says at one moment: total of all workers, those that were among them, with the
+    shared and derived numbers. workers: what each that lives has posted, gauges above all."""
+
+    total: Counts
+    workers: tuple[Counts, ...]
+
+
 class Exposition:
     """Renders tables of rows; info labels halftone_build_info.
 
     summed: rows of this worker, whose numbers are added to those of the others. shared: rows that
-    speak for the node as they are. page: where this worker posts its numbers, for whoever is asked;
-    at: when, in monotonic seconds, or AT_REST.
+    speak for the node as they are. derived: rows made of the sums. page: where this worker posts
+    its numbers, for whoever is asked; at: when, in monotonic seconds, or AT_REST.
     """
 
     def __init__(
@@ -145,6 +204,7 @@ class Exposition:
         info: dict[str, str],
         page: Page,
         at: Callable[[], float],
+        derived: Sequence[Derived] = (),
     ) -> None:
         self.overflows = 0  # posts that no page could hold
         self._summed = summed
@@ -156,7 +216,9 @@ class Exposition:
             (),
             single(lambda: self.overflows),
         )
-        self._table = _Table(info, summed, (*shared, overflows))
+        self._shared = (*shared, overflows)
+        self._derived = derived
+        self._table = _Table(info, summed, self._shared, derived)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self._table)
 
@@ -164,7 +226,7 @@ class Exposition:
         """Tell the other workers."""
         counts = Counts()
         for row in self._summed:
-            table = counts.momentary if isinstance(row, Gauge) else counts.growing
+            table = _table_of(row, counts)
             for labels, number in _samples(row):
                 table[(row.name, *labels)] = number
         if not self._page.post(counts, self._at()):
@@ -173,10 +235,27 @@ class Exposition:
     def total(self) -> Counts:
         """Of all workers, and of those that were; others' numbers are a second old at the most."""
         self.post()  # first: what is told must be on record when this worker dies
-        total = Counts()
+        return self._sum()[0]
+
+    def _sum(self) -> tuple[Counts, list[Counts]]:
+        total, workers = Counts(), []
         for posted in self._page.ledger.read():
-            total.add(Counts.decode(posted.data))
-        return total
+            counts = Counts.decode(posted.data)
+            total.add(counts)
+            if posted.serial:
+                workers.append(counts)
+        return total, workers
+
+    def snapshot(self) -> Snapshot:
+        """The numbers of render(), for who shows them in another form."""
+        self.post()
+        total, workers = self._sum()
+        for row in self._shared:
+            table = _table_of(row, total)
+            table |= {(row.name, *labels): number for labels, number in _samples(row)}
+        for one in self._derived:
+            total.momentary |= {(one.name, *labels): n for labels, n in _named(one.of(total))}
+        return Snapshot(total, tuple(workers))
 
     def render(self, accept: str) -> tuple[str, bytes]:
         """Media type and text, in OpenMetrics where the Accept field names it."""

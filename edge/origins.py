@@ -17,17 +17,19 @@ from edge.origin.balance import Balance
 from edge.origin.cgi import CgiClient, Program
 from edge.origin.errors import DocrootFailed
 from edge.origin.exchange import Client, Deadlines
+from edge.origin.fastcgi.check import ValuesCheck
 from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.fastcgi.params import Script
 from edge.origin.files import Docroot
 from edge.origin.http.client import HttpClient, Tls
 from edge.origin.messages import OriginRequest
+from edge.origin.names import Names
 from edge.origin.pool import OriginPool
-from edge.origin.probe import Prober
+from edge.origin.probe import Check, PathCheck, Prober
 from edge.origin.s3.bucket import Bucket
 from edge.origin.s3.client import S3Client
 from edge.origin.sendfile import SendfileClient
-from edge.settings.sections import Origin, OriginKind
+from edge.settings.sections import GET_VALUES, Origin, OriginKind
 
 # Idle connections at the least: one to storage takes a place from nobody, and most have TLS.
 KEPT_TO_STORAGE: Final = 16
@@ -86,11 +88,11 @@ class Origins:
             max_per_host=section.max_per_host,
             total_s=section.total_timeout,
         )
-        if section.probe is not None:
+        check = maybe_check(section, client, logger=logger)
+        if check is not None:
             prober = Prober(
                 origin,
-                client,
-                probe_request_of(section, section.probe),
+                check,
                 interval_s=section.probe_interval,
                 timeout_s=section.probe_timeout,
                 chance=self._chance.random,
@@ -129,6 +131,17 @@ def build_client(
     return SendfileClient(client, roots, threads=threads, wall=wall, logger=logger)
 
 
+def maybe_check(section: Origin, client: Client, *, logger: logging.Logger) -> Check | None:
+    """How its hosts are probed, client being theirs; None where they are not."""
+    match section.probe:
+        case None:
+            return None
+        case path if path != GET_VALUES:
+            return PathCheck(client, probe_request_of(section, path))
+        case _:
+            return ValuesCheck(Names(logger), section.connect_timeout)
+
+
 def probe_request_of(section: Origin, path: str) -> OriginRequest:
     """Of an object a byte is enough. Not HEAD: a refusal without a document does not tell a key of
     ours that is not known there from an object that may not be read."""
@@ -158,7 +171,13 @@ def _build_fastcgi(section: Origin, deadlines: Deadlines, logger: logging.Logger
 
 def _build_http(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:
     tls = Tls(_tls_context(section), section.tls_name or "") if section.tls else None
-    return HttpClient(deadlines, logger, keep=section.keep_connections, tls=tls)
+    return HttpClient(
+        deadlines,
+        logger,
+        keep=section.keep_connections,
+        tls=tls,
+        host_header=section.host_header or "",
+    )
 
 
 def _build_cgi(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:

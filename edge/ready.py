@@ -131,6 +131,15 @@ class ReadyAnswers:
         # By Host line, then by request line.
         self._by_host: dict[bytes, dict[bytes, Ready]] = {}
 
+    @property
+    def used(self) -> int:
+        """Bytes of answers that are kept, of limit."""
+        return self._used
+
+    @property
+    def limit(self) -> int:
+        return self._limit
+
     def next_turn(self) -> None:
         """Every TURN_S."""
         self.turn += 1

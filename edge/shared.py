@@ -48,6 +48,8 @@ from edge.answers import (
     withheld_of,
 )
 from edge.arrival import STREAM_BYTES, Arriving, Incoming, growing_in
+from edge.aside import ClientAside
+from edge.aside import Stats as AsideStats
 from edge.asking import OF_THE_REQUEST, Apart, Apartness, Asking, storability_of
 from edge.brief import Brief
 from edge.changes import Changes
@@ -177,6 +179,7 @@ class SharedCache:
         refreshes: Refreshes[Exchanged],
     ) -> None:
         self.stats = Stats()
+        self.asides = AsideStats()
         self._name = name
         self._store = store
         self._sources = sources
@@ -301,10 +304,11 @@ class SharedCache:
         """Hit-for-miss: one exchange, and nothing of it is stored. No token is taken ahead of it,
         so an answer that could be stored only takes the mark away, and the next one will be."""
         assert site.origin is not None
-        put = asking.dress(self._sources.request_for(site, source_id))
+        aside = ClientAside(request, self.asides)
+        put = asking.dress(self._sources.request_for(site, source_id), aside)
         if request.method == b"HEAD":
             put = dataclasses.replace(put, method="HEAD")
-        response = Incoming(await site.origin.fetch(put))
+        response = Incoming(await site.origin.fetch(put), aside=aside)
         is_open = True
         try:
             if response.local_redirect is not None:
@@ -472,7 +476,9 @@ class SharedCache:
                     if key in self._rests and self._clock.wall < kept.entry.stale_until:
                         return self._hit(request, kept, "stale-if-error")
         if asking.is_for_one or source_id in self.marks:
-            exchanged = await self._exchange(request, asking, site, source_id, opened, kept)
+            exchanged = await self._exchange(
+                request, asking, site, source_id, opened, kept, is_own=True
+            )
             return self._respond(request, exchanged, why)
         exchange = functools.partial(self._exchange, request, asking, site, source_id, opened, kept)
         landing = await self._flights.do(key.digest, opened.token, exchange)
@@ -482,7 +488,7 @@ class SharedCache:
             shared = exchanged.kept
             if shared is None or shared.entry.key != key or not shared.can_be_sent:
                 # Nothing that could be shared, or chosen by other fields than before.
-                exchanged = await exchange()
+                exchanged = await exchange(is_own=True)
                 return self._respond(request, exchanged, why)
         return self._respond(request, exchanged, why, collapsed=landing.role is Role.JOINED)
 
@@ -539,20 +545,23 @@ class SharedCache:
         kept: Kept | None,
         *,
         as_it_is: bool = False,
+        is_own: bool = False,
         is_kept: bool = True,
     ) -> Exchanged:
-        """Ask the origin, with what is known of kept. as_it_is: HEAD stays HEAD, and the client's
-        own preconditions and Range go on. Raises OriginError."""
+        """Ask the origin, with what is known of kept. is_own: for this client and nobody else.
+        as_it_is: so it is, HEAD stays HEAD, and the client's own preconditions and Range go on.
+        Raises OriginError."""
         origin = site.origin
         assert origin is not None
         asked_at, seen = self._clock.wall, self._store.orders.head
-        put = asking.dress(self._sources.request_for(site, source_id))
+        aside = ClientAside(request, self.asides) if is_own or as_it_is else None
+        put = asking.dress(self._sources.request_for(site, source_id), aside)
         if as_it_is and request.method == b"HEAD":
             put = dataclasses.replace(put, method="HEAD")
         if kept is not None:
             put = dataclasses.replace(put, headers=(*put.headers, *kept.conditions()))
         try:
-            response = Incoming(await origin.fetch(put))
+            response = Incoming(await origin.fetch(put), aside=aside)
         except OriginError:
             if kept is None or asked_at >= kept.entry.stale_until:
                 raise
@@ -573,8 +582,9 @@ class SharedCache:
         finally:
             await response.aclose()
         return await self._exchange(
-            request, asking, site, source_id, opened, None, as_it_is=as_it_is, is_kept=False
-        )
+            request, asking, site, source_id, opened, None, as_it_is=as_it_is, is_own=is_own,
+            is_kept=False,
+        )  # fmt: skip
 
     async def _part(
         self,
@@ -828,8 +838,9 @@ class SharedCache:
         length = passed.length if isinstance(passed, Passing) else len(passed.body)
         fields = passed_fields_of(headers, self._name)
         return self._deliverer.pass_on(
-            request, status, fields, passed.body, cache_status, length, has_via=True
-        )
+            request, status, fields, passed.body, cache_status, length, has_via=True,
+            aside=response.aside,
+        )  # fmt: skip
 
     def _pass_all(
         self, request: Request, response: Incoming, storability: Storability, body: bytes
@@ -842,8 +853,9 @@ class SharedCache:
             return self._writer.bare(request, status, response.headers, None, cache_status)
         fields = passed_fields_of(response.headers, self._name)
         return self._deliverer.pass_on(
-            request, status, fields, body, cache_status, len(body), has_via=True
-        )
+            request, status, fields, body, cache_status, len(body), has_via=True,
+            aside=response.aside,
+        )  # fmt: skip
 
     def _respond(
         self, request: Request, exchanged: Exchanged, why: Forward, *, collapsed: bool = False
@@ -882,7 +894,8 @@ class SharedCache:
             raise MethodNotAllowed(f"{request.method!a} on a file of the docroot")
         body = await whole_body(request.upload, site.max_body_bytes, self._spool, self._threads)
         source_id = source_id_of(site, path, query)
-        put = asking.dress(self._sources.request_for(site, source_id))
+        aside = ClientAside(request, self.asides)
+        put = asking.dress(self._sources.request_for(site, source_id), aside)
         method = request.method.decode("latin-1")
         headers = put.headers
         hops = max_forwards({"max-forwards": request.field(b"max-forwards") or ""})
@@ -890,7 +903,7 @@ class SharedCache:
             headers = (*headers, ("max-forwards", str(hops - 1)))
         put = dataclasses.replace(put, method=method, headers=headers, body=body)
         self.stats.methods += 1
-        response = Incoming(await origin.fetch(put))
+        response = Incoming(await origin.fetch(put), aside=aside)
         try:
             if response.local_redirect is not None:
                 raise OriginBroken("redirects inside an origin are not followed")

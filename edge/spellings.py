@@ -83,6 +83,10 @@ class Spellings:
         """How many wait."""
         return self._count
 
+    @property
+    def limit(self) -> int:
+        return self._limit
+
     def note(self, source: SourceId, url: str) -> bool:
         """False: there is no room for it just now."""
         urls = self._waiting.get(source)

@@ -67,6 +67,7 @@ def summary(samples: Sequence[Sample]) -> list[Line]:
                 add(f"{name}, {sample.labels[label]}", sample.number)
 
     add("requests", total("halftone_requests_total"))
+    add("requests a second", total("halftone_requests_per_second"))
     hits, misses = total("halftone_cache_hits_total"), total("halftone_cache_misses_total")
     add("hits, memory", total("halftone_cache_hits_total", tier="memory"))
     add("hits, disk", total("halftone_cache_hits_total", tier="disk"))

@@ -31,7 +31,7 @@ class Unkept:
         self, response: Incoming, record: SourceRecord | None, storability: Storability
     ) -> Passed | Passing:
         """A body that is not kept: gone with its last reader."""
-        if await response.is_large():
+        if response.is_live or await response.is_large():
             length = response.content_length
             return Passing(
                 response.status,

@@ -78,6 +78,10 @@ class Upgrades:
         """How many wait."""
         return self._jobs.qsize()
 
+    @property
+    def limit(self) -> int:
+        return self._jobs.maxsize
+
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._work(), name="upgrades")
 

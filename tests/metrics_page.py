@@ -13,26 +13,44 @@ from typing import Final
 PAGE: Final = "docs/metrics.md"
 # In the order of the page.
 ROWS: Final = (
-    *("node", "folders", "requests", "staleness", "index", "cache", "rungs", "purges", "shared"),
+    *(
+        "node",
+        "now",
+        "folders",
+        "requests",
+        "staleness",
+        "index",
+        "cache",
+        "rungs",
+        "purges",
+        "shared",
+    ),
     *("origins", "resizer", "arrivals", "leases"),
 )
 MODULES: Final = (*(f"edge.rows.{name}" for name in ROWS), "edge.metrics")
-KINDS: Final = {"Counter": "counter", "Gauge": "gauge", "Histogram": "histogram"}
+KINDS: Final = {
+    "Counter": "counter",
+    "Gauge": "gauge",
+    "Highest": "gauge",
+    "Derived": "gauge",
+    "Histogram": "histogram",
+}
 # Where the function's own words are for programmers.
 ABOUT: Final = {
     "metric_rows": "Requests, connections, renders.",
     "__init__": "The metrics themselves.",
 }
 # As Prometheus gets to see them.
-SUFFIXES: Final = {"Counter": "_total", "Gauge": "", "Histogram": "_bucket, _sum, _count"}
+SUFFIXES: Final = {"Counter": "_total", "Histogram": "_bucket, _sum, _count"}
 
 HEAD: Final = """# Metrics
 
 What `/metrics` on the admin listener says, for Prometheus and OpenMetrics. Any worker may be asked
 and speaks for all of its node. Counters begin anew when the program is started; gauges are sums
-over the workers. `halftone stats` shows the most important ones,
-[alerts.yml](../deploy/prometheus/alerts.yml) those that a person should be told of,
-[operations.md](operations.md) how they look when something has died.
+over the workers, unless their line says otherwise. The status page, `/` on the same listener, shows
+these numbers and no others, and `/status.json` has them for scripts. `halftone stats` shows the
+most important ones, [alerts.yml](../deploy/prometheus/alerts.yml) those that a person should be
+told of, [operations.md](operations.md) how they look when something has died.
 
 This page is made from the code by `python -m tests.metrics_page`. `halftone_build_info` has the
 versions of what is running in its labels.
@@ -50,7 +68,8 @@ def rows(function: ast.AST, names: dict[str, object]) -> Iterator[tuple[str, str
         labels = ast.literal_eval(rest[0]) if kind != "Histogram" else ()
         # A name that other parts know, too, stands in a constant.
         stem = names[name.id] if isinstance(name, ast.Name) else ast.literal_eval(name)
-        yield f"{stem}{SUFFIXES[kind]}", KINDS[kind], ", ".join(labels), ast.literal_eval(text)
+        suffix = SUFFIXES.get(kind, "")
+        yield f"{stem}{suffix}", KINDS[kind], ", ".join(labels), ast.literal_eval(text)
 
 
 def sections(repository: Path) -> Iterator[str]:

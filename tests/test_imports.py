@@ -23,16 +23,16 @@ PURE = {
     *("resizer.focus", "resizer.qualities", "resizer.watermark", "resizer.thumbhash"),
     *("resizer.blurhash", "resizer.ladder", "resizer.cost", "resizer.fair"),
     *("resizer.admission", "resizer.bar", "edge.pace", "edge.counts"),
-    "edge.summary",
+    *("edge.summary", "edge.recent"),
 }
-PURE_FOLDERS = ("edge.http.", "edge.urls.", "edge.policy.")
+PURE_FOLDERS = ("edge.http.", "edge.urls.", "edge.policy.", "edge.status.")
 PURE_ORIGIN = {
     *("edge.origin.fastcgi.records", "edge.origin.fastcgi.params", "edge.origin.fastcgi.reply"),
     *("edge.origin.address", "edge.origin.messages", "edge.origin.errors", "edge.origin.exchange"),
     *("edge.origin.balance", "edge.origin.latency", "edge.origin.limit", "edge.origin.host"),
     *("edge.origin.http.answer", "edge.origin.http.chunked", "edge.origin.http.fields"),
     *("edge.origin.http.request", "edge.origin.commands", "edge.origin.resumption"),
-    *("edge.origin.s3.bucket", "edge.origin.s3.refusal"),
+    *("edge.origin.s3.bucket", "edge.origin.s3.refusal", "edge.origin.fastcgi.values"),
 }
 # Tokenizer and hash are C with no I/O; a descriptor is closed where the last slice of it goes.
 EXCEPTIONS = {
@@ -72,11 +72,11 @@ COMPOSED = {
     *("cache.index.redis", "cache.index.embedded", "edge.origin.fastcgi.client"),
     *("edge.origin.http.client", "edge.origin.cgi", "edge.origin.sendfile"),
     "edge.origin.s3.client",
-    *("edge.listener", "edge.admin", "edge.handler"),
+    *("edge.listener", "edge.admin", "edge.handler", "edge.origin.fastcgi.check"),
 }
 COMPOSERS = {
     *("edge.app", "edge.listeners", "edge.origins", "edge.storage"),
-    *("edge.rows.cache", "edge.rows.requests"),
+    *("edge.rows.cache", "edge.rows.requests", "edge.rows.now"),
 }
 
 

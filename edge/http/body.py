@@ -170,16 +170,20 @@ class Stretch:
     """One reader's place in a growing body; it takes the bytes piece by piece.
 
     stop None: to the end, wherever that is. sent: what comes before it has left, which is so once
-    the next piece is taken. is_chunked: pieces are framed as RFC 9112 section 7.1 wants.
+    the next piece is taken. is_chunked: pieces are framed as RFC 9112 section 7.1 wants, and
+    last_chunk is asked for their end, where it is not the plain one.
     """
 
-    __slots__ = ("__weakref__", "_at", "_body", "_is_closed", "_stop", "is_chunked", "sent")
+    __slots__ = (
+        "__weakref__", "_at", "_body", "_is_closed", "_stop", "is_chunked", "last_chunk", "sent",
+    )  # fmt: skip
 
     def __init__(self, body: Growing, first: int, stop: int | None) -> None:
         self.sent = self._at = first
         self._body = body
         self._stop = stop
         self.is_chunked = False
+        self.last_chunk: Callable[[], bytes] | None = None
         self._is_closed = False  # the last chunk was taken
         body._follow(self)
 
@@ -224,7 +228,7 @@ class Stretch:
             return (b"%x\r\n" % len(piece), piece, b"\r\n") if self.is_chunked else (piece,)
         if self.is_chunked and body.has_ended and not self._is_closed:
             self._is_closed = True
-            return (b"0\r\n\r\n",)
+            return (b"0\r\n\r\n" if self.last_chunk is None else self.last_chunk(),)
         return ()
 
     def wait(self, wake: Callable[[], object]) -> None:

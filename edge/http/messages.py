@@ -4,7 +4,7 @@ Field names are lower-case bytes, field values bytes without surrounding white s
 the wire stays bytes until one place checks and decodes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edge.http.body import FileSlice, Stretch
 from edge.http.upload import Upload
@@ -19,8 +19,8 @@ class Request:
     """
 
     __slots__ = (
-        "authority", "block", "fields", "keep_alive", "lines", "method", "minor", "target",
-        "upload", "whole",
+        "authority", "block", "fields", "keep_alive", "lines", "method", "minor", "send_interim",
+        "target", "upload", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +42,9 @@ class Request:
         # by its lines.
         self.lines: tuple[bytes, bytes, bytes] | None = None
         self.upload: Upload | None = None  # its body, where one follows
+        # Sends a 1xx, complete, ahead of the answer; False where that is out already, or the client
+        # gone. None: it may get none (RFC 9110 section 15.2).
+        self.send_interim: Callable[[bytes], bool] | None = None
         # The bytes that it was parsed from, where these hold it and nothing else; and the lines
         # below its request line, where they were met before (repeats.py).
         self.whole = b""

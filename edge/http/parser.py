@@ -46,8 +46,9 @@ class ParseError(Exception):
 class RequestParser:
     """Feed it what the socket gave with receive_data(); take requests with next_request().
 
-    Bytes of a head that is not complete yet are kept by the tokenizer. error holds a ParseError met
-    after the requests that are still to be taken, so pipelined good requests are answered first.
+    Bytes of a head, or of trailers, that are not complete yet are kept by the tokenizer. error
+    holds a ParseError met after the requests that are still to be taken, so pipelined good requests
+    are answered first.
     """
 
     __slots__ = (
@@ -82,12 +83,14 @@ class RequestParser:
         """Cut data into requests. A rule broken in it is told by error, not raised."""
         if self.error is not None:
             return
-        if self._in_head:
-            # The tokenizer keeps a name or value that has not ended, so what it was fed counts. A
-            # receive in which a head begins may hold others before it, and counts from the next on.
+        if self._in_message:
+            # The tokenizer keeps a name or value that has not ended, of trailers, too, so what it
+            # was fed without a byte of a body counts. A receive in which a head begins may hold
+            # others before it, and counts from the next on.
             self._kept_bytes += len(data)
             if self._kept_bytes > 2 * MAX_HEAD_BYTES:
-                self.error = ParseError(431, "head does not end")
+                doing = "head does" if self._in_head else "trailers do"
+                self.error = ParseError(431, f"{doing} not end")
                 return
         while data and self.error is None:
             data = self._cut(data)
@@ -160,9 +163,11 @@ class RequestParser:
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._kept_bytes = 0
         self.requests.append(self._head())
 
     def on_body(self, data: bytes) -> None:
+        self._kept_bytes = 0
         if self._upload is not None:
             self._upload.feed(data)
 

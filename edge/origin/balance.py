@@ -3,7 +3,7 @@
     least-connection   smallest load in proportion to weight; tie: the first listed
     round-robin        in turn, a host of weight 3 three times a round, spread over it (nginx)
     hash               by the path: each original has its host, and keeps it when others come and go
-    sticky             by the client's address, likewise
+    sticky             by the client's address, likewise; what is asked for everybody, by the path
     p2c                the better of two drawn by lot: latency x load, in proportion to weight
 
 lighttpd XORs the hash of the path with that of the host, and the top bits decide: five hosts get
@@ -129,6 +129,7 @@ def make_balancer(balance: Balance, chance: Callable[[], float]) -> Balancer:
         case Balance.HASH:
             return _Rendezvous(lambda request: request.path)
         case Balance.STICKY:
-            return _Rendezvous(lambda request: request.remote_addr)
+            # Originals fetched for everybody would all come from this node's own host otherwise.
+            return _Rendezvous(lambda one: one.path if one.is_for_all else one.remote_addr)
         case Balance.P2C:
             return _TwoChoices(chance)

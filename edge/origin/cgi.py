@@ -26,17 +26,17 @@ from edge.origin.errors import (
     OriginOverloaded,
     OriginRefused,
     OriginTruncated,
-    Phase,
     UnsendableRequest,
 )
 from edge.origin.exchange import Connections, Deadlines, Result, Watcher, result_of
 from edge.origin.fastcgi.params import MAX_PARAMS_BYTES, Script, cgi_variables
 from edge.origin.fastcgi.reply import ReplyHead, ReplyParser
 from edge.origin.fastcgi.stderr import StderrLines
-from edge.origin.fastcgi.upload import Upload
-from edge.origin.messages import Headers, OriginRequest
+from edge.origin.messages import OriginRequest
 from edge.origin.patience import READ_BYTES, Patience
+from edge.origin.response import StreamedResponse
 from edge.origin.running import Running
+from edge.origin.upload import Upload
 
 # What a shell of a script finds its commands with; RFC 3875 section 7.2 leaves it to the server.
 PATH: Final = "/usr/local/bin:/usr/bin:/bin"
@@ -97,14 +97,14 @@ class CgiClient:
         watcher.connected()
         response = CgiResponse(
             run,
-            Patience(run.stdout, str(address), self._deadlines, self._deadlines.total_s),
             client=self,
             address=address,
-            is_head=request.method == "HEAD",
+            request=request,
+            deadlines=self._deadlines,
             watcher=watcher,
             logger=self._logger,
         )
-        await response.start(request)
+        await response.start()
         return response
 
     async def aclose(self) -> None:
@@ -149,74 +149,44 @@ def _build_environment(request: OriginRequest, script: Script) -> dict[str, str]
     return {"PATH": PATH, **{os.fsdecode(name): os.fsdecode(value) for name, value in pairs}}
 
 
-class CgiResponse:
-    """An OriginResponse. Buffers at most what one read brings."""
+class CgiResponse(StreamedResponse[ReplyHead]):
+    """An OriginResponse."""
 
     def __init__(
         self,
         run: Running,
-        patience: Patience,
         *,
         client: CgiClient,
         address: Address,
-        is_head: bool,
+        request: OriginRequest,
+        deadlines: Deadlines,
         watcher: Watcher,
         logger: logging.Logger,
     ) -> None:
+        self._reply = ReplyParser(is_head=request.method == "HEAD")
+        patience = Patience(run.stdout, str(address), deadlines, deadlines.total_s)
+        super().__init__(self._reply, patience, address=address, watcher=watcher, logger=logger)
         self._run = run
-        self._patience = patience
         self._client = client
-        self._address = address
-        self._watcher = watcher
-        self._logger = logger
-        self._reply = ReplyParser(is_head=is_head)
+        self._body = request.body
         self._complaints: asyncio.Task[None] | None = None
-        self._ready = b""
-        self._failure: OriginError | None = None
-        self._has_begun = False
         self._is_ended = False
-        self._is_closed = False
-        self._is_suspect = False
-
-    @property
-    def _head(self) -> ReplyHead:
-        assert self._reply.head is not None, "start() has not returned"
-        return self._reply.head
-
-    @property
-    def status(self) -> int:
-        return self._head.status
-
-    @property
-    def headers(self) -> Headers:
-        return self._head.headers
-
-    @property
-    def content_length(self) -> int | None:
-        return self._head.content_length
 
     @property
     def local_redirect(self) -> str | None:
         return self._head.local_redirect
 
     @property
-    def controls(self) -> Headers:
-        return self._head.controls
+    def _has_ended(self) -> bool:
+        return self._is_ended
 
-    @property
-    def is_cacheable(self) -> bool:
-        """Clean end, status 0, not a byte too many. False before the end."""
-        return self._is_ended and not self._is_suspect and self._failure is None
-
-    async def start(self, request: OriginRequest) -> None:
+    async def start(self) -> None:
         """Give the program its input and read up to the end of the head. When it raises, the
         exchange is closed."""
         self._complaints = self._client.own(self._log_stderr())
         try:
-            self._send(request)
-            began_at = asyncio.get_running_loop().time()
-            while self._reply.head is None:
-                await self._receive(Phase.FIRST_BYTE, began_at)
+            self._send()
+            await self._receive_head()
         except OriginError as failed:
             self._failure = failed
             self._close(result_of(failed))
@@ -225,16 +195,15 @@ class CgiResponse:
             self._close(Result.ABANDONED)
             raise
 
-    def _send(self, request: OriginRequest) -> None:
+    def _send(self) -> None:
         stdin = self._run.stdin
-        if isinstance(request.body, bytes):
+        if isinstance(self._body, bytes):
             # Not awaited: its size is bounded, and a program may answer before it has read it.
-            if request.body:
-                stdin.write(request.body)
+            if self._body:
+                stdin.write(self._body)
             stdin.close()
             return
-        stream = (self._run.stdout, stdin)
-        self._patience.upload = Upload(stream, _frame, request.body, self._note_upload)
+        self._patience.upload = Upload((self._run.stdout, stdin), self._body, self._note_upload)
 
     def _note_upload(self) -> None:
         upload = self._patience.upload
@@ -242,46 +211,13 @@ class CgiResponse:
             self._run.stdin.close()
         self._patience.note_upload()
 
-    def maybe_all(self) -> bytes | None:
-        return None
-
-    async def read(self) -> bytes:
-        try:
-            while not self._ready and self._failure is None and not self._is_ended:
-                await self._receive(Phase.PROGRESS, asyncio.get_running_loop().time())
-        except OriginError as failed:
-            self._failure = failed
-        except BaseException:
-            self._close(Result.ABANDONED)
-            raise
-        # What was read before a fault is good, and is delivered before the fault is reported.
-        if self._ready:
-            data, self._ready = self._ready, b""
-            return data
-        if self._failure is not None:
-            self._close(result_of(self._failure))
-            raise self._failure
-        self._close(Result.ANSWERED)
-        return b""
-
-    async def aclose(self) -> None:
-        is_read = self._is_ended and not self._ready
-        self._close(Result.ANSWERED if is_read else Result.ABANDONED)
-
-    def _close(self, result: Result) -> None:
-        if self._is_closed:
-            return
-        self._is_closed = True
-        if self._failure is None and (self._ready or not self._is_ended):
-            self._failure = OriginTruncated(f"{self._address}: closed before the end")
-        self._ready = b""
+    def _let_go(self) -> None:
         if self._patience.upload is not None:
             self._patience.upload.stop()
         is_over = self._is_ended and self._run.has_exited
         if not is_over:
             self._run.kill()
         self._client.own(self._leave(is_over=is_over))
-        self._watcher.closed(result)
 
     async def _leave(self, *, is_over: bool) -> None:
         if is_over and self._complaints is not None:
@@ -290,35 +226,13 @@ class CgiResponse:
         self._run.leave(is_killed=not is_over)
         await self._run.buried()
 
-    async def _receive(self, phase: Phase, began_at: float) -> None:
-        """One read from the program, and all that follows from it.
-
-        Before the head faults are raised; behind it they are kept in _failure.
-        """
-        try:
-            try:
-                data = await self._patience.read(phase, began_at)
-            except OSError as lost:
-                raise OriginBroken(f"output lost: {lost}") from lost
-            if data:
-                self._has_begun = True
-                self._ready += self._reply.receive_data(data)
-            else:
-                await self._end()
-        except (OriginBroken, OriginTruncated) as failed:
-            if self._reply.head is None:
-                why = f"{self._address}: {failed}"
-                raise OriginBroken(why, has_begun=self._has_begun) from failed
-            self._failure = OriginTruncated(f"{self._address}: {failed}")
-            self._failure.__cause__ = failed
-            return
+    def _note_piece(self) -> None:
         if self._reply.has_excess:
             # The answer is whole; waiting for the end of what nobody wants would be a gift.
             self._suspect("body longer than Content-Length was cut")
             self._is_ended = True
 
     async def _end(self) -> None:
-        """Behind the last byte of output. Raises OriginBroken, OriginTruncated."""
         status = await self._exit_status()
         if status != "0" and self._reply.head is None:
             raise OriginBroken(f"ended with {status} before its head was complete")
@@ -346,12 +260,3 @@ class CgiResponse:
                     self._logger.warning("origin %s: stderr: %s", self._address, line)
         for line in lines.end():
             self._logger.warning("origin %s: stderr: %s", self._address, line)
-
-    def _suspect(self, why: str) -> None:
-        if not self._is_suspect:
-            self._logger.warning("origin %s: %s; the answer is not cached", self._address, why)
-        self._is_suspect = True
-
-
-def _frame(piece: bytes) -> bytes:
-    return piece

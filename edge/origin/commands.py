@@ -6,7 +6,8 @@
     X-Accel-Redirect: /protected/a.jpg           likewise, by a URI of the inside
     X-Accel-Expires: 60                          how long we keep it; 0: not at all, @T: until T
     X-Accel-Charset: utf-8                       completes Content-Type
-    X-Accel-Buffering, X-Accel-Limit-Rate        say nothing to us: accepted and dropped
+    X-Accel-Buffering: no                        each piece leaves at once (edge/arrival.py)
+    X-Accel-Limit-Rate                           says nothing to us: accepted and dropped
     Surrogate-Control: max-age=60;halftone       as CDN-Cache-Control
 
 A path is decoded once and simplified, and then has to lie below a root (SendfileRoot). None of

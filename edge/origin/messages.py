@@ -6,7 +6,7 @@ ASCII as it came, path is the target's path decoded once.
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from edge.origin.errors import UnsendableRequest
@@ -67,13 +67,35 @@ class RequestBody(Protocol):
         """1 to size bytes from offset on, which is below the length. Raises OSError."""
 
 
+class Aside(Protocol):
+    """Told of what comes beside an answer, for the one client whose exchange it is. Raises nothing.
+
+    Header names are lower-case, hop-by-hop fields are not among them.
+    """
+
+    @property
+    def takes_trailers(self) -> bool:
+        """Whether the origin is to be asked for them (RFC 9110 section 10.1.4)."""
+
+    def interim(self, status: int, headers: Headers) -> None:
+        """A 1xx, ahead of the answer's head (section 15.2)."""
+
+    def announced(self, names: tuple[str, ...]) -> None:
+        """With the head: trailers that may come (section 6.6.2)."""
+
+    def trailers(self, headers: Headers) -> None:
+        """Once, behind the body and before read() tells its end (section 6.5)."""
+
+
 @dataclass(frozen=True, slots=True)
 class OriginRequest:
     """What is put to an origin. A value that exists can be written into any protocol of ours.
 
     target is the raw path?query; path the decoded path; query the raw query. host is the authority
     (it stands for a Host field in headers), the addresses are numeric. The length of body is what
-    the origin is told, whatever Content-Length headers hold. Raises UnsendableRequest.
+    the origin is told, whatever Content-Length headers hold. is_for_all: it says nothing of any
+    client, and remote_addr is this node's own. aside: None where the answer may be for several.
+    Raises UnsendableRequest.
     """
 
     method: str
@@ -89,6 +111,8 @@ class OriginRequest:
     server_port: int
     server_protocol: str
     body: bytes | RequestBody = b""
+    is_for_all: bool = False
+    aside: Aside | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_words(
@@ -140,10 +164,8 @@ def _unsendable(name: str) -> UnsendableRequest:
     return UnsendableRequest(f"{name} has a character that no request may have")
 
 
-class OriginResponse(Protocol):
-    """One answer: its head is complete, its body is read piece by piece.
-
-    Header names are lower-case; hop-by-hop fields and Content-Length are not among them: the
+class OriginHead(Protocol):
+    """Header names are lower-case; hop-by-hop fields and Content-Length are not among them: the
     length is content_length, a fact about the body (also where HEAD or 304 has none).
     """
 
@@ -157,13 +179,17 @@ class OriginResponse(Protocol):
     def content_length(self) -> int | None: ...
 
     @property
-    def local_redirect(self) -> str | None:
-        """Path?query to ask for instead (RFC 3875 section 6.2.2); the body is then empty."""
-
-    @property
     def controls(self) -> Headers:
         """What the application asks of the server in front (CONTROL_PREFIXES); not among headers.
-        Nobody but sendfile.py looks at it."""
+        sendfile.py obeys it."""
+
+
+class OriginResponse(OriginHead, Protocol):
+    """One answer: its head is complete, its body is read piece by piece."""
+
+    @property
+    def local_redirect(self) -> str | None:
+        """Path?query to ask for instead (RFC 3875 section 6.2.2); the body is then empty."""
 
     @property
     def is_cacheable(self) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edge.origin.errors import OriginTimeout, Phase
 from edge.origin.exchange import RATE, Deadlines
-from edge.origin.fastcgi.upload import Upload
+from edge.origin.upload import Upload
 
 READ_BYTES = 64 * 1024
 

@@ -147,6 +147,20 @@ class OriginPool:
     def connections(self) -> Connections:
         return self._client.connections
 
+    @property
+    def retries_saved(self) -> float:
+        """What is left of the budget for retries, MAX_RETRIES_SAVED at the most."""
+        return self._retries_saved
+
+    def held_s(self, host: Host) -> float:
+        """For how long it still gets no requests."""
+        if host.state is not HostState.HELD:
+            return 0.0
+        return max(0.0, host.held_until - self._clock())
+
+    def maybe_latency_s(self, host: Host) -> float | None:
+        return host.maybe_latency_at(self._clock())
+
     async def fetch(self, request: OriginRequest) -> OriginResponse:
         """The answer's head. Raises OriginError, UnsendableRequest, BodyUnreadable.
 

@@ -1,4 +1,4 @@
-"""Asks the hosts of a pool for one path, again and again, also those that get no requests.
+"""Asks the hosts of a pool again and again whether they are well, also those without requests.
 
 Without it a host is judged by its connects alone, which finds the dead. With it one that accepts
 and answers 500, or nothing, is found too, and one that is back is found before a request has to.
@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from edge.origin.address import Address
 from edge.origin.errors import OriginError, UnsendableRequest
 from edge.origin.exchange import Client, Result
 from edge.origin.host import Host
@@ -38,14 +39,44 @@ class _Nobody:
         pass
 
 
+class Check(Protocol):
+    """How one host is asked."""
+
+    async def is_well(self, address: Address) -> bool:
+        """Waits without bound. Raises OriginError, UnsendableRequest, which mean that it is not."""
+
+    async def aclose(self) -> None:
+        """After the last call."""
+
+
+class PathCheck:
+    """A host is well when it answers request below 500, to the end."""
+
+    def __init__(self, client: Client, request: OriginRequest) -> None:
+        self._client = client
+        self._request = request
+
+    async def is_well(self, address: Address) -> bool:
+        response = await self._client.fetch(address, self._request, _Nobody())
+        try:
+            left = MAX_ANSWER_BYTES
+            while left > 0 and (data := await response.read()):
+                left -= len(data)
+            return response.status < 500
+        finally:
+            await response.aclose()
+
+    async def aclose(self) -> None:
+        """The client is the origin's."""
+
+
 class Prober:
-    """A host is well when it answers request below 500, to the end, within timeout_s."""
+    """A host is well when check says so within timeout_s."""
 
     def __init__(
         self,
         pool: Checked,
-        client: Client,
-        request: OriginRequest,
+        check: Check,
         *,
         interval_s: float,
         timeout_s: float,
@@ -53,8 +84,7 @@ class Prober:
         logger: logging.Logger,
     ) -> None:
         self._pool = pool
-        self._client = client
-        self._request = request
+        self._how = check
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._chance = chance
@@ -68,6 +98,7 @@ class Prober:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))
+        await self._how.aclose()
 
     async def _run(self) -> None:
         while True:
@@ -81,14 +112,7 @@ class Prober:
     async def _is_well(self, host: Host) -> bool:
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._client.fetch(host.address, self._request, _Nobody())
-                try:
-                    left = MAX_ANSWER_BYTES
-                    while left > 0 and (data := await response.read()):
-                        left -= len(data)
-                    return response.status < 500
-                finally:
-                    await response.aclose()
+                return await self._how.is_well(host.address)
         except (OriginError, UnsendableRequest, TimeoutError):
             return False
         except Exception:  # a mistake of ours must not end the checks

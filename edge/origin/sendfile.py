@@ -354,10 +354,10 @@ class _Retold:
     """An answer with other fields."""
 
     local_redirect = None
-    controls: Headers = ()
 
     def __init__(self, response: OriginResponse, headers: Headers) -> None:
         self._response = response
+        self.controls = response.controls
         self.status = response.status
         self.headers = headers
         self.content_length = response.content_length

@@ -8,7 +8,7 @@ from edge.shared import SharedCache
 
 def shared_rows(shared: SharedCache) -> Sequence[Row]:
     """What is no derivative, and no original for everybody (shared.py)."""
-    stats, changes = shared.stats, shared.changes.stats
+    stats, changes, asides = shared.stats, shared.changes.stats, shared.asides
     return (
         Counter(
             "halftone_shared_answers",
@@ -59,6 +59,19 @@ def shared_rows(shared: SharedCache) -> Sequence[Row]:
             "URLs whose purges are under way, or wait.",
             (),
             single(lambda: len(shared.changes)),
+        ),
+        Counter(
+            "halftone_shared_asides",
+            "What origins said beside answers that are one client's own: interim answers (1xx), and"
+            " fields of trailers. refused: too many, not allowed there, or for a client that takes"
+            " none.",
+            ("kind", "result"),
+            lambda: (
+                (("interim", "passed"), asides.interim),
+                (("interim", "refused"), asides.interim_refused),
+                (("trailer", "passed"), asides.trailers),
+                (("trailer", "refused"), asides.trailers_refused),
+            ),
         ),
         Counter(
             "halftone_shared_loops",

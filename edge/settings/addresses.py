@@ -100,6 +100,25 @@ def parse_site_host(text: str) -> str:
     return parse_host(text)
 
 
+def parse_host_header(text: str) -> str:
+    """A Host field: as parse_host, in brackets where they belong, and a port where there is one.
+    Raises BadValue."""
+    if "/" in text:
+        raise BadValue(f"{text!r} must be HOST or HOST:PORT, without scheme and path")
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]") or (":" in host and not host.startswith("[")):
+        host, port = text, ""
+    name = parse_host(host)
+    if ":" in name:
+        name = f"[{name}]"
+    if not colon or host == text:
+        return name
+    number = parse_whole(port)
+    if not 0 < number <= 65_535:
+        raise BadValue(f"port {port} is none from 1 to 65535")
+    return f"{name}:{number}"
+
+
 def parse_address(text: str) -> Address:
     """Raises BadValue."""
     if text.startswith("unix:"):

@@ -17,7 +17,7 @@ from typing import Final
 from edge.settings.addresses import Address, EmbeddedIndex, IndexAddress, TcpAddress, UnixAddress
 from edge.settings.declare import Report
 from edge.settings.document import Path
-from edge.settings.sections import S3, Cache, Log, Origin, OriginKind, Site
+from edge.settings.sections import GET_VALUES, S3, Cache, Log, Origin, OriginKind, Site
 from resizer.job import MAX_MARK_BYTES
 
 
@@ -119,8 +119,12 @@ def check_origin_kinds(origins: Sequence[Origin], report: Report) -> None:
             report((*where, "script_filename"), f'is missing: kind = "{kind}" needs it')
         if kind not in _SCRIPTED and origin.script_filename is not None:
             report((*where, "script_filename"), f'means nothing where kind = "{kind}"')
+        if kind is not OriginKind.FASTCGI and origin.probe == GET_VALUES:
+            report((*where, "probe"), f'"{GET_VALUES}" is no question to kind = "{kind}"')
         if kind is OriginKind.CGI and origin.script_filename is not None:
             _check_program(origin.script_filename, (*where, "script_filename"), report)
+        if kind is not OriginKind.HTTP and origin.host_header is not None:
+            report((*where, "host_header"), f'means nothing where kind = "{kind}"')
         _check_tls(origin, where, report)
         _check_s3(origin, where, report)
 

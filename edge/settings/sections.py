@@ -27,6 +27,7 @@ from edge.settings.addresses import (
     parse_endpoint,
     parse_front_cache,
     parse_host,
+    parse_host_header,
     parse_index,
     parse_network,
     parse_peer,
@@ -162,8 +163,14 @@ def _parse_peer_name(text: str) -> str:
     return str(parse_peer(text))
 
 
+# In place of a path: the question that FastCGI has for it.
+GET_VALUES: Final = "get-values"
+
+
 def _parse_probe(text: str) -> str:
-    """What may stand in a request's target as it is, without a query."""
+    """What may stand in a request's target as it is, without a query; or GET_VALUES."""
+    if text == GET_VALUES:
+        return text
     if not text.startswith("/") or not all("!" <= c <= "~" and c not in "?#%" for c in text):
         raise BadValue(f"must be a path like /health, of plain characters, not {text!r}")
     return text
@@ -540,8 +547,8 @@ class Origin:
         Choice(Balance),
         "least-connection",
         "Which of the hosts gets the next request: the one with the fewest, the next in turn, one"
-        " by the path (hash) or by the client's address (sticky), or of two drawn by lot the one"
-        " that will answer sooner (p2c).",
+        " by the path (hash) or by the client's address (sticky; by the path where an original"
+        " is fetched for everybody), or of two drawn by lot the one that will answer sooner (p2c).",
     )
     max_per_host: int = setting(
         Number(1, 10_000),
@@ -586,6 +593,13 @@ class Origin:
         " s3, whose endpoint may be signed by your own authority.",
         example='"/etc/halftone/ca.pem"',
     )
+    host_header: str | None = optional(
+        Written(parse_host_header, "a host name, with or without :PORT"),
+        "Host of every request to it, for http. Without it the first of the site's hosts, or this"
+        " node's address where the site has none. A client's own Host never goes on: answers are"
+        " shared, whatever name they were asked by.",
+        example='"app.internal:8080"',
+    )
     sendfile_roots: tuple[SendfileRoot, ...] = setting(
         Several(Written(_parse_sendfile_root, "a folder, or a prefix of URIs, = and a folder")),
         [],
@@ -609,10 +623,12 @@ class Origin:
         "For one answer altogether. Waiting for a client that reads slowly does not count.",
     )
     probe: str | None = optional(
-        Written(_parse_probe, "a path like /health"),
+        Written(_parse_probe, "a path like /health, or get-values"),
         "Path that every host is asked for (GET; of s3 the first byte of an object), with and"
         " without other traffic. One that twice in a row answers 500 or above, or not in time, is"
-        " held down until it answers again, if others are left. Without it connects alone tell.",
+        " held down until it answers again, if others are left. Without it connects alone tell."
+        " For fastcgi also get-values: the application's own protocol is asked (FCGI_GET_VALUES),"
+        " and no script runs. php-fpm answers once a worker is free.",
         example='"/health"',
     )
     probe_interval: float = setting(

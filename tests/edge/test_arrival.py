@@ -188,6 +188,26 @@ def test_what_is_worth_it(length, pieces, is_large):
     asyncio.run(main())
 
 
+LIVE = [
+    ({"headers": (("content-type", "text/event-stream"),)}, True),
+    ({"headers": (("content-type", "Text/Event-Stream; charset=utf-8"),)}, True),
+    (
+        {"headers": (("content-type", "text/html"),), "controls": (("x-accel-buffering", "No"),)},
+        True,
+    ),
+    ({"headers": (("content-type", "text/html"),)}, False),
+    ({"headers": (("x-type", "text/event-stream"),)}, False),
+    ({"headers": (), "controls": (("x-accel-buffering", "yes"),)}, False),
+    # Its end is known.
+    ({"headers": (("content-type", "text/event-stream"),), "content_length": 5}, False),
+]
+
+
+@pytest.mark.parametrize(("fields", "is_live"), LIVE)
+def test_what_is_read_while_it_is_made(fields, is_live):
+    assert Incoming(Answer(**{"content_length": None, **fields})).is_live is is_live
+
+
 def test_who_hands_over_does_not_close():
     async def main() -> None:
         said = paced()

@@ -772,6 +772,124 @@ def test_an_expectation_is_answered_at_once_and_never_by_100(data, status):
     on_loop(test)
 
 
+# Interim answers (RFC 9110 section 15.2)
+
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+
+
+class Hinting(Echo):
+    """Waits for the test, with the request at hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came: asyncio.Queue[Request] = asyncio.Queue()
+        self.goes_on = asyncio.Event()
+
+    def receive(self, request: Request, peer: Peer) -> Response | None:
+        return None
+
+    async def serve(self, request: Request, peer: Peer) -> Response:
+        self.came.put_nowait(request)
+        await self.goes_on.wait()
+        response = super().receive(request, peer)
+        assert response is not None
+        return response
+
+
+def hinting(test: Callable[[Bench, Hinting], Awaitable[None]]) -> None:
+    async def main(bench: Bench) -> None:
+        handler = Hinting()
+        bench.handler = bench.listener.handler = handler
+        bench.listener.find = handler.find
+        await test(bench, handler)
+
+    on_loop(main)
+
+
+def test_an_interim_answer_leaves_at_once():
+    async def test(bench: Bench, handler: Hinting) -> None:
+        reader, writer = await bench.client()
+        for last in (b"", CLOSE):
+            handler.goes_on.clear()
+            writer.write(get(b"/a", last) if last else get(b"/a"))
+            request = await handler.came.get()
+            send = request.send_interim
+            assert send is not None
+            assert send(HINTS)
+            assert await reader.readexactly(len(HINTS)) == HINTS
+            assert send(HINTS)
+            handler.goes_on.set()
+            assert await reader.readexactly(len(HINTS)) == HINTS
+            assert (await reader.readuntil(b"/a")).startswith(b"HTTP/1.1 200 OK\r\n")
+            # Never behind its answer.
+            assert request.send_interim is None
+            assert not send(HINTS)
+        assert await reader.read() == b""
+        assert [sent for _, _, sent in handler.records] == [2, 2]
+
+    hinting(test)
+
+
+def test_a_client_of_http_1_0_gets_none():
+    async def test(bench: Bench, handler: Hinting) -> None:
+        asking = asyncio.create_task(bench.ask(get(b"/a", version=b"1.0")))
+        assert (await handler.came.get()).send_interim is None
+        handler.goes_on.set()
+        assert (await asking).endswith(b"/a")
+
+    hinting(test)
+
+
+def test_what_the_kernel_does_not_take_leaves_with_the_answer():
+    """Whole and in order, whatever was sent of it before."""
+
+    async def test(bench: Bench, handler: Hinting) -> None:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(bench.listener.sock.getsockname())
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(client, get(b"/a", CLOSE))
+        request = await handler.came.get()
+        assert request.send_interim is not None
+        (connection,) = bench.listener.connections
+        sent = b""
+        for number in range(200):
+            wire = b"HTTP/1.1 103 %d\r\n\r\n" % number + b"x" * 100_000
+            is_last = bool(connection._interim)
+            assert request.send_interim(wire)
+            sent += wire
+            if is_last:
+                break
+        assert is_last  # it held some, and some more
+        handler.goes_on.set()
+        answer = b""
+        while piece := await loop.sock_recv(client, 1 << 16):
+            answer += piece
+        assert answer.startswith(sent)
+        assert answer[len(sent) :].startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.endswith(b"/a")
+        await handler.recorded.wait()
+        assert [count for _, _, count in handler.records] == [2]
+        client.close()
+
+    hinting(test)
+
+
+def test_a_client_that_left_is_told_nothing():
+    async def test(bench: Bench, handler: Hinting) -> None:
+        reader, writer = await bench.client()
+        writer.write(get(b"/a"))
+        request = await handler.came.get()
+        assert request.send_interim is not None
+        (connection,) = bench.listener.connections
+        connection.abort()
+        assert not request.send_interim(HINTS)
+        assert await reader.read() == b""
+
+    hinting(test)
+
+
 # Pressure
 
 

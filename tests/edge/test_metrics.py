@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from edge.counts import Counts
 from edge.health import DEGRADED, QUIET_S, WORKERS, Health
 from edge.ledger import AT_REST, Ledger, Page
-from edge.metrics import Counter, Exposition, Gauge, Histogram, cumulative, single
+from edge.metrics import Counter, Derived, Exposition, Gauge, Highest, Histogram, cumulative, single
 
 
 @dataclass
@@ -20,6 +20,7 @@ class Worker:
     page: Page
     statuses: dict[str, int] = field(default_factory=lambda: {"200": 0})
     open_now: int = 0
+    held_s: float = 0.0
     times: list[int] = field(default_factory=lambda: [0, 0])
     at: float = 1.0
 
@@ -27,10 +28,12 @@ class Worker:
         summed = (
             Counter("requests", "By status.", ("status",), self.by_status),
             Gauge("open", "Now.", (), single(lambda: self.open_now)),
+            Highest("held", "For how long.", ("host",), lambda: ((("a",), self.held_s),)),
             Histogram("seconds", "Taken.", lambda: cumulative(self.times, [0.5], sum(self.times))),
         )
         shared = (Gauge("started", "When.", (), single(lambda: 77)),)
-        self.exposition = Exposition(summed, shared, {}, self.page, lambda: self.at)
+        half = Derived("half", "Of open.", (), lambda sums: (((), sums.momentary["open",] / 2),))
+        self.exposition = Exposition(summed, shared, {}, self.page, lambda: self.at, (half,))
 
     def by_status(self):  # type: ignore[no-untyped-def]
         return (((status,), number) for status, number in self.statuses.items())
@@ -55,12 +58,15 @@ def test_whoever_is_asked_speaks_for_all(ledger):
     one, other = Worker(ledger.take()), Worker(ledger.take())
     one.statuses, one.open_now, one.times = {"200": 3, "404": 1}, 2, [1, 2]
     other.statuses, other.open_now, other.times = {"200": 4, "503": 1}, 5, [0, 1]
+    one.held_s, other.held_s = 2.0, 7.5
     other.exposition.post()
     expected = {
         "requests_total200": 7,
         "requests_total404": 1,
         "requests_total503": 1,
         "open": 7,
+        "half": 3.5,
+        "helda": 7.5,
         "started": 77,
         "seconds_bucket0.5": 1,
         "seconds_bucket+Inf": 4,
@@ -70,6 +76,22 @@ def test_whoever_is_asked_speaks_for_all(ledger):
     assert one.told() == expected
     assert other.told() == expected
     assert b"# EOF" in one.exposition.render("application/openmetrics-text")[1]
+
+
+def test_a_snapshot_has_what_is_told(ledger):
+    one, other = Worker(ledger.take()), Worker(ledger.take())
+    one.open_now, other.open_now, other.held_s = 2, 5, 3.0
+    other.exposition.post()
+    taken = one.exposition.snapshot()
+    total = {**taken.total.growing, **taken.total.momentary, **taken.total.highest}
+    told = one.told()
+    for name in ("open", "half", "started"):
+        assert total[name,] == told[name], name
+    assert total["requests", "200"] == told["requests_total200"]
+    assert total["held", "a"] == told["helda"]
+    assert sorted(worker.momentary["open",] for worker in taken.workers) == [2, 5]
+    ledger.retire(one.page)
+    assert [worker.momentary["open",] for worker in other.exposition.snapshot().workers] == [5]
 
 
 def test_what_was_told_is_on_record(ledger):

@@ -10,7 +10,7 @@ import pytest
 from edge.origin.address import Address
 from edge.origin.pool import OriginPool
 from edge.origin.probe import Prober
-from edge.origins import build_client, hosts_of, probe_request_of
+from edge.origins import build_client, hosts_of, maybe_check
 from edge.settings.addresses import parse_endpoint
 from edge.settings.sections import S3, Origin, OriginKind
 from tests.edge.origin.asking import LOGGER, run
@@ -69,8 +69,9 @@ def test_storage_is_probed_by_an_object(behaviour: Behaviour, is_well: bool) -> 
                 "app", hosts_of(section), client, clock=asyncio.get_running_loop().time,
                 chance=lambda: 0.5, logger=logging.getLogger("tests"),
             )  # fmt: skip
-            request = probe_request_of(section, "/sub/probe.txt")
-            prober = Prober(pool, client, request, interval_s=60, timeout_s=20,
+            check = maybe_check(section, client, logger=LOGGER)
+            assert check is not None
+            prober = Prober(pool, check, interval_s=60, timeout_s=20,
                             chance=lambda: 0.5, logger=LOGGER)  # fmt: skip
             stats = pool.hosts[0].stats
             prober.start()

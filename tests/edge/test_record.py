@@ -42,6 +42,7 @@ class Answer:
     local_redirect: str | None = None
     is_cacheable: bool = True
     pieces: list[bytes] = field(default_factory=list)
+    controls: Headers = ()
 
     def maybe_all(self) -> bytes | None:
         return None

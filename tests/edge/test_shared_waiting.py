@@ -211,6 +211,8 @@ def test_an_original_serves_its_derivatives(on_node):
     async def test(node: SharedNode) -> None:
         node.origin.say = fixed({"Cache-Control": HOUR, "Content-Type": "image/jpeg"})
         await node.ask("/a.jpg", {"Cookie": "a=b"})
+        (asked,) = node.origin.asked
+        assert (asked.is_for_all, asked.remote_addr) == (False, "192.0.2.7")
         reply = await node.ask("/a.jpg?w=40")
         assert BODY in reply.body
         assert len(node.origin.asked) == 1
@@ -662,5 +664,28 @@ def test_an_original_is_of_both_schemes(on_node, by_proxy):
             assert (await node.ask("/a.jpg", fields)).body == b"secure"
             assert b"secure" in (await node.ask("/a.jpg?w=40", fields)).body
         assert len(node.origin.asked) == 1
+
+    on_node(test)
+
+
+def test_who_waited_in_vain_has_an_exchange_of_its_own(on_node):
+    """And hears what comes beside its answer, which nobody does whose answer may be for others."""
+
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Vary": "x", "Cache-Control": HOUR})
+        await node.ask("/a", {"X": "0"})
+        node.origin.say = fixed({"Vary": "x", "Cache-Control": "private"})
+        node.origin.hold = asyncio.Event()
+        node.origin.came.clear()
+        herd = [asyncio.create_task(node.ask("/a", {"X": "1"})) for _ in range(3)]
+        await node.origin.came.wait()
+        for _ in range(1000):
+            if node.flights.stats.joined == 2:
+                break
+            await asyncio.sleep(0)
+        node.origin.hold.set()
+        await asyncio.gather(*herd)
+        has_aside = [asked.aside is not None for asked in node.origin.asked]
+        assert has_aside == [False, False, True, True]
 
     on_node(test)

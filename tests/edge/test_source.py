@@ -202,6 +202,7 @@ def test_an_original_is_fetched_kept_and_confirmed(tmp_path):
             "/ä b.jpg",
             "img.example",
         )
+        assert (request.is_for_all, request.remote_addr) == (True, "127.0.0.1")
         assert "if-none-match" not in bench.origin.fields
         bench.later(59)
         assert (await bench.sources.open(bench.site, "/ä b.jpg")).way is Way.KNOWN

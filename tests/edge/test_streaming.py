@@ -23,6 +23,7 @@ class Origin(Echo):
         super().__init__()
         self.announced = length
         self.body = Growing(length)
+        self.last_chunk: Callable[[], bytes] | None = None
         self._file = Descriptor(os.memfd_create("body"))
         self._at = 100
         os.pwrite(self._file.fd, b"?" * 100, 0)
@@ -47,6 +48,7 @@ class Origin(Echo):
         if request.minor == 0:
             return Response(200, head, (reader,), close=True)
         reader.is_chunked = True
+        reader.last_chunk = self.last_chunk
         return Response(200, head + b"Transfer-Encoding: chunked\r\n", (reader,))
 
 
@@ -119,6 +121,33 @@ def test_a_length_that_nobody_knows(version, framed, end):
             assert (await reader.read()).endswith(b"/next")
         else:
             assert await reader.read() == b""
+
+    streaming(test, UNKNOWN_LENGTH)
+
+
+LAST_CHUNKS = [b"0\r\n\r\n", b"0\r\nX-Sum: 1\r\nServer-Timing: a\r\n\r\n"]
+
+
+@pytest.mark.parametrize("last", LAST_CHUNKS)
+@pytest.mark.parametrize("body", [b"", b"abc"])
+def test_the_last_chunk_is_asked_for_when_all_is_there(last, body):
+    async def test(bench: Bench, origin: Origin) -> None:
+        asked: list[bool] = []
+
+        def last_chunk() -> bytes:
+            asked.append(origin.body.has_ended)
+            return last
+
+        origin.last_chunk = last_chunk
+        reader, writer = await bench.client()
+        writer.write(get(b"/grow", CLOSE))
+        await head_of(reader)
+        if body:
+            origin.send(body)
+            assert await reader.readexactly(8) == b"3\r\nabc\r\n"
+        origin.body.end()
+        assert await reader.read() == last
+        assert asked == [True]
 
     streaming(test, UNKNOWN_LENGTH)
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge.http.parser import RequestParser
+from edge.http.trailers import is_passed, passed_trailers
+from edge.http.writer import field_lines
 from edge.origin.errors import OriginBroken, OriginError
 from edge.origin.fastcgi.params import build_pairs, parse_pairs
 from edge.origin.fastcgi.records import (
@@ -22,7 +24,9 @@ from edge.origin.fastcgi.records import (
 )
 from edge.origin.fastcgi.reply import MAX_FIELDS, MAX_HEAD_BYTES, ReplyParser
 from edge.origin.fastcgi.stderr import MAX_LINE_BYTES, MAX_STDERR_BYTES, StderrLines
-from edge.origin.messages import FIELD_VALUE, HOP_BY_HOP, TOKEN
+from edge.origin.fastcgi.values import AnswerReader, GetValues, UnknownType, Values
+from edge.origin.http.answer import AnswerParser, Framing
+from edge.origin.messages import FIELD_VALUE, HOP_BY_HOP, TOKEN, Headers
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,57 @@ def reply(data: bytes) -> None:
     assert _reply(in_pieces(data), is_head=is_head) == whole
 
 
+# Answers of an HTTP origin, and what comes beside them
+
+
+def _answer(pieces: list[bytes], *, is_head: bool) -> object:
+    """Equal, however the bytes are cut, but for how much of a body came ahead of its fault."""
+    parser, interim, body, failure = AnswerParser(is_head=is_head), [], b"", ""
+    try:
+        for piece in pieces:
+            body += parser.receive_data(piece)
+            interim += parser.take_interim()
+        parser.receive_eof()
+    except OriginError as failed:
+        failure = type(failed).__name__
+    interim += parser.take_interim()  # a fault may have come in the piece of the head
+    head = parser.head
+    if head is None:
+        assert failure == "OriginBroken"
+        return None
+    assert 200 <= head.status < 600
+    for one in (*interim, head):
+        _check_fields((*one.headers, *one.controls), one.own)
+        assert not any(name == "content-length" for name, _ in one.headers)
+    if not failure:
+        assert parser.is_ended
+        if head.content_length is not None and head.framing is Framing.LENGTH:
+            assert len(body) == head.content_length
+    else:
+        assert parser.trailers == ()
+        body = b""
+    _check_fields(parser.trailers, head.own)
+    for name, value in passed_trailers(parser.trailers):
+        assert is_passed(name) and (name, value) in parser.trailers
+        assert field_lines(((name, value),)).count(b"\r\n") == 1
+    assert all(TOKEN.fullmatch(name) for name in head.announced)
+    return interim, head, body, parser.trailers, failure
+
+
+def _check_fields(fields: Headers, own: frozenset[str]) -> None:
+    for name, value in fields:
+        assert TOKEN.fullmatch(name) and name == name.lower()
+        assert name not in HOP_BY_HOP | own and FIELD_VALUE.fullmatch(value)
+
+
+def answers(data: bytes) -> None:
+    if not data or len(data) > MAX_HEAD_BYTES:
+        return
+    is_head = data[0] >= 128
+    whole = _answer([data[1:]], is_head=is_head)
+    assert _answer(in_pieces(data), is_head=is_head) == whole
+
+
 # Name-value pairs, and what an application writes to STDERR
 
 
@@ -137,6 +192,35 @@ def params(data: bytes) -> None:
         assert line.isprintable() or line == ""
         assert len(line) <= 10 * MAX_LINE_BYTES  # an escape takes ten characters at the most
     assert len(lines) <= MAX_STDERR_BYTES + 1
+
+
+# The answer to GET_VALUES
+
+
+def _answer(pieces: list[bytes]) -> Values | UnknownType | str:
+    reader = AnswerReader()
+    try:
+        for piece in pieces:
+            if (answer := reader.receive_data(piece)) is not None:
+                return answer
+        reader.receive_eof()
+    except OriginBroken:
+        return "broken"
+    raise AssertionError("neither an answer nor broken")
+
+
+def values(data: bytes) -> None:
+    if not data:
+        return
+    whole = _answer([data[1:]])
+    assert _answer(in_pieces(data)) == whole
+    if not isinstance(whole, str):
+        assert type(whole).parse(whole.build()) == whole
+    try:
+        question = GetValues.parse(data)
+    except OriginBroken:
+        return
+    assert GetValues.parse(question.build()) == question
 
 
 # Heads of requests
@@ -192,7 +276,26 @@ TARGETS = {
             b"\5Status: 304\nETag: \"a\"\n\nbody",
         ),
     ),
+    "answers": Target(
+        answers,
+        (
+            b"\1HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: X-A\r\nX-A: 1\r\n\r\nno",
+            (b"\3HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 C\r\n\r\n"
+            b"HTTP/1.0 404 No\r\n\r\nup to the close"),
+            (b"\7HTTP/1.1 200 OK\r\nTrailer: X, Host\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"3;a=b\r\nabc\r\n0\r\nX: 1\r\nHost: evil\r\nContent-Digest: a\r\n\r\n"),
+            b"\x90HTTP/1.1 304 No\r\nETag: \"a\"\r\nX-Accel-Expires: 1\r\n\r\n",
+        ),
+    ),
     "params": Target(params, (b"\1\2ab!\0\0\1\x80\0\0\1nv", b"\4PHP \x1b[31mred\r\nsecond\n")),
+    "values": Target(
+        values,
+        (
+            b"\xff\1\x0a\0\0\0\x12\6\0\x0f\1FCGI_MPXS_CONNS0" + bytes(6),
+            b"\3\1\x0a\0\0\0\x22\0\0\x0e\2FCGI_MAX_CONNS16\1\1xy\x0d\0FCGI_MAX_REQS",
+            b"\2\1\x0b\0\0\0\x08\0\0\x09" + bytes(7),
+        ),
+    ),
     "heads": Target(
         heads,
         (

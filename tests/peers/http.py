@@ -9,7 +9,8 @@ import dataclasses
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from edge.origin.address import Address
@@ -43,6 +44,7 @@ class Behaviour:
     stall_at: int | None = None  # say nothing more after this many bytes
     keeps: bool = True  # leave the connection open, unless the request wants it closed
     unasked: bytes = b""  # sent on the kept connection a moment after the answer
+    pause: tuple[int, Callable[[], Awaitable[object]]] | None = None  # awaited behind so many bytes
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,12 @@ class HttpPeer:
         wire = behaviour.wire
         wire = wire[: min((end for end in ends if end is not None), default=len(wire))]
         step = behaviour.chop or len(wire) or 1
+        if behaviour.pause is not None:
+            at, over = behaviour.pause
+            writer.write(wire[:at])
+            await writer.drain()
+            await over()
+            wire = wire[at:]
         for start in range(0, len(wire), step):
             if behaviour.drip_s:
                 await asyncio.sleep(behaviour.drip_s)
@@ -203,3 +211,51 @@ async def http_peer(
         server.close()
         await peer.quiet()
         await server.wait_closed()
+
+
+MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+
+
+class Website:
+    """An origin in a thread, for whole nodes. answers has what is said by target; anything else is
+    404. seen counts."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Behaviour | Application] = {}
+        self.seen: list[Seen] = []
+        self.address = ""
+
+    def visits(self, target: str) -> int:
+        return sum(seen.target == target for seen in self.seen)
+
+    def answer(self, seen: Seen) -> Behaviour:
+        self.seen.append(seen)
+        answer = self.answers.get(seen.target, Behaviour(MISSING))
+        return answer if isinstance(answer, Behaviour) else answer(seen)
+
+
+@contextlib.contextmanager
+def website() -> Iterator[Website]:
+    site = Website()
+    is_ready = threading.Event()
+    loop = asyncio.new_event_loop()
+    end = asyncio.Event()
+
+    async def serve() -> None:
+        async with http_peer(site.answer) as peer:
+            site.address = str(peer.address)
+            is_ready.set()
+            await end.wait()
+            for writer in tuple(peer.is_open):
+                writer.transport.abort()  # what a node keeps is its own
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
+    thread.start()
+    assert is_ready.wait(10)
+    try:
+        yield site
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join(10)
+        assert not thread.is_alive()
+        loop.close()

@@ -67,9 +67,13 @@ class Node:
         return [child for worker in self.workers() for child in children_of(worker)]
 
     def get(
-        self, target: str, method: str = "GET", headers: Mapping[str, str] | None = None
+        self,
+        target: str,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
     ) -> Reply:
-        return ask(self.public, target, method, headers)
+        return ask(self.public, target, method, headers, body)
 
     def metrics(self) -> dict[str, float]:
         """Series as they are written, label sets included, and their numbers."""
@@ -90,11 +94,15 @@ def children_of(pid: int) -> list[int]:
 
 
 def ask(
-    where: str, target: str, method: str = "GET", headers: Mapping[str, str] | None = None
+    where: str,
+    target: str,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
 ) -> Reply:
     connection = http.client.HTTPConnection(where, timeout=30)
     try:
-        connection.request(method, target, headers=dict(headers or {}))
+        connection.request(method, target, body, dict(headers or {}))
         response = connection.getresponse()
         names = {name.lower(): value for name, value in response.getheaders()}
         return Reply(response.status, names, response.read())

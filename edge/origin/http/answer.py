@@ -1,6 +1,6 @@
 """An HTTP/1.1 answer, RFC 9112 section 2: bytes in, head and body out, no socket. Pure.
 
-    HTTP/1.1 103 Early Hints CR LF Link: ... CR LF CR LF       interim: skipped
+    HTTP/1.1 103 Early Hints CR LF Link: ... CR LF CR LF       interim: kept apart
     HTTP/1.1 200 OK CR LF Content-Length: 7 CR LF CR LF picture
 
 How the body ends (section 6.3): it has none (HEAD, 204, 304); chunked; a length; or the close of
@@ -17,7 +17,13 @@ from typing import Final
 from edge.origin.errors import OriginBroken, OriginTruncated
 from edge.origin.http.chunked import ChunkedBody
 from edge.origin.http.fields import parse_field
-from edge.origin.messages import CONTROL_PREFIXES, HOP_BY_HOP, Headers, named_by_connection
+from edge.origin.messages import (
+    CONTROL_PREFIXES,
+    HOP_BY_HOP,
+    TOKEN,
+    Headers,
+    named_by_connection,
+)
 
 # As for requests, and for the replies of scripts.
 MAX_HEAD_BYTES: Final = 32 * 1024
@@ -49,7 +55,9 @@ class Framing(enum.Enum):
 class AnswerHead:
     """headers: lower-case names; without Content-Length, hop-by-hop fields and controls.
 
-    is_kept: the origin lets the connection live behind the body.
+    is_kept: the origin lets the connection live behind the body. own: fields that Connection names,
+    which are as little for others behind the body as they are here. announced: trailers that may
+    come, by name (RFC 9110 section 6.6.2).
     """
 
     status: int
@@ -58,11 +66,14 @@ class AnswerHead:
     content_length: int | None = None
     controls: Headers = ()
     is_kept: bool = False
+    own: frozenset[str] = frozenset()
+    announced: tuple[str, ...] = ()
 
 
 class AnswerParser:
     """head is None until it is complete; then receive_data() returns body bytes, until is_ended.
 
+    take_interim() has the heads that came before it, trailers what came behind the body.
     has_excess: bytes came behind the end; they are dropped.
     """
 
@@ -73,13 +84,27 @@ class AnswerParser:
         self._is_head = is_head
         self._block = bytearray()
         self._scanned = 0  # no line begins and ends before this
-        self._interim = 0
+        self._interim: list[AnswerHead] = []
+        self._interim_seen = 0
         self._left = 0
         self._chunked = ChunkedBody()
 
     @property
     def is_definite(self) -> bool:
         return self.head is not None and self.head.framing is not Framing.CLOSE
+
+    @property
+    def trailers(self) -> Headers:
+        """End-to-end ones; none before the end."""
+        if self.head is None or not self._chunked.is_ended:
+            return ()
+        own = HOP_BY_HOP | self.head.own
+        return tuple(pair for pair in self._chunked.trailers if pair[0] not in own)
+
+    def take_interim(self) -> list[AnswerHead]:
+        """Those that have come since; they have neither body nor framing."""
+        taken, self._interim = self._interim, []
+        return taken
 
     def receive_data(self, data: bytes) -> bytes:
         """Raises OriginBroken."""
@@ -99,9 +124,10 @@ class AnswerParser:
                     head.framing is Framing.LENGTH and not self._left
                 )
                 break
-            self._interim += 1
-            if self._interim > MAX_INTERIM:
+            self._interim_seen += 1
+            if self._interim_seen > MAX_INTERIM:
                 raise OriginBroken(f"more than {MAX_INTERIM} interim answers")
+            self._interim.append(head)
         return self._receive_body(self.head, data)
 
     def receive_eof(self) -> None:
@@ -185,7 +211,21 @@ def parse_head(block: bytes, *, is_head: bool = False) -> AnswerHead:
         controls=tuple(field for field in fields if field[0].startswith(CONTROL_PREFIXES)),
         # A server of HTTP/1.0 may keep a connection, too; none that is worth the trouble does.
         is_kept=minor == 1 and "close" not in connection and framing is not Framing.CLOSE,
+        own=connection,
+        announced=_announced(fields, hop_by_hop) if framing is Framing.CHUNKED else (),
     )
+
+
+def _announced(fields: Headers, hop_by_hop: frozenset[str]) -> tuple[str, ...]:
+    """What is no token here announces nothing."""
+    named = (
+        member.strip(" \t").lower()
+        for name, value in fields
+        if name == "trailer"
+        for member in value.split(",")
+    )
+    found = (name for name in named if TOKEN.fullmatch(name) and name not in hop_by_hop)
+    return tuple(dict.fromkeys(found))
 
 
 def _single_values(fields: Headers) -> dict[str, str]:

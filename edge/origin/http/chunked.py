@@ -3,8 +3,8 @@ r"""The chunked coding of a body, RFC 9112 section 7.1, decoded. Pure.
     4\r\npict\r\n3;ext=1\r\nure\r\n0\r\nServer-Timing: a\r\n\r\n
 
 Strict: CR LF ends a line and nothing else does, a size is hexadecimal digits alone. Extensions are
-skipped, trailers are checked and dropped (RFC 9110 section 6.5.1 lets a recipient discard them, and
-none of those that we keep may be merged into a head).
+skipped. Trailers are kept apart, checked as fields are, and never merged into a head (RFC 9110
+section 6.5.1).
 """
 
 import re
@@ -16,17 +16,19 @@ from edge.origin.http.fields import parse_field
 # A size with its extensions; nobody sends any, and nginx takes as little.
 MAX_LINE_BYTES: Final = 4096
 MAX_TRAILER_BYTES: Final = 8192
+MAX_TRAILERS: Final = 100  # as of a head's fields
 # 15 hexadecimal digits fit 63 bits.
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 
 
 class ChunkedBody:
     """Feed bytes, get the body's; is_ended when the last chunk and its trailers are there, and then
-    rest is what came behind them."""
+    rest is what came behind them. trailers have lower-case names."""
 
     def __init__(self) -> None:
         self.is_ended = False
         self.rest = b""
+        self.trailers: list[tuple[str, str]] = []
         self._pending = b""  # bytes of a line that has not ended
         self._left = 0  # of the chunk
         self._is_behind_chunk = False  # its CR LF is next
@@ -76,8 +78,10 @@ class ChunkedBody:
             self._trailer_bytes += len(line) + 2
             if self._trailer_bytes > MAX_TRAILER_BYTES:
                 raise OriginBroken(f"trailers over {MAX_TRAILER_BYTES} bytes")
+            if len(self.trailers) == MAX_TRAILERS and line:
+                raise OriginBroken(f"more than {MAX_TRAILERS} trailers")
             if line:
-                parse_field(line)
+                self.trailers.append(parse_field(line))
             else:
                 self.is_ended = True
         else:

@@ -7,6 +7,9 @@ and not a byte came behind that end.
 A kept connection may have been closed by the origin while the request was on its way. So only GET
 and HEAD use one, and are put once more, on a new connection, if not a byte came back. An exchange
 that is given up costs its connection: HTTP/1.1 has no other way to stop an answer.
+
+Interim answers and trailers are told to the request's aside, where it has one (messages.py), and
+dropped where it has none.
 """
 
 import asyncio
@@ -17,21 +20,16 @@ from dataclasses import dataclass
 
 from edge.origin.address import Address
 from edge.origin.connect import Stream, open_stream
-from edge.origin.errors import (
-    OriginBroken,
-    OriginError,
-    OriginTruncated,
-    Phase,
-    UnsendableRequest,
-)
+from edge.origin.errors import OriginBroken, OriginError, UnsendableRequest
 from edge.origin.exchange import REPEATABLE, Connections, Deadlines, Result, Watcher, result_of
-from edge.origin.fastcgi.kept import KeptConnections
-from edge.origin.fastcgi.upload import Upload
 from edge.origin.http.answer import AnswerHead, AnswerParser, Framing
 from edge.origin.http.request import build_head
-from edge.origin.messages import Headers, OriginRequest
+from edge.origin.kept import KeptStreams
+from edge.origin.messages import OriginRequest
 from edge.origin.names import Names
 from edge.origin.patience import Patience
+from edge.origin.response import StreamedResponse
+from edge.origin.upload import Upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,8 @@ class Tls:
 
 
 class HttpClient:
-    """Speaks to any host of one origin. keep: idle connections per host."""
+    """Speaks to any host of one origin. keep: idle connections per host. host_header: what every
+    Host is; "" for the request's own."""
 
     def __init__(
         self,
@@ -53,13 +52,15 @@ class HttpClient:
         names: Names | None = None,
         keep: int = 0,
         tls: Tls | None = None,
+        host_header: str = "",
     ) -> None:
         self._deadlines = deadlines
         self._logger = logger
         self._names = names or Names(logger)
         self._tls = tls
+        self._host_header = host_header
         self.connections = Connections(lookups=self._names.stats)
-        self._kept = KeptConnections(keep)
+        self._kept = KeptStreams(keep)
 
     async def fetch(
         self, address: Address, request: OriginRequest, watcher: Watcher
@@ -69,7 +70,9 @@ class HttpClient:
         watcher.closed() is called exactly once, at the latest when the response is closed.
         """
         try:
-            wire = build_head(request, is_kept=self._kept.limit > 0)
+            wire = build_head(
+                request, is_kept=self._kept.limit > 0, host=self._host_header or request.host
+            )
         except UnsendableRequest:
             watcher.closed(Result.UNSENDABLE)
             raise
@@ -102,7 +105,7 @@ class HttpClient:
             return None
         response = self._respond(stream, address, request, self._deadlines.total_s, watcher)
         try:
-            await response.start(wire, request)
+            await response.start(wire)
         except OriginBroken as failed:
             if failed.has_begun:
                 raise
@@ -125,7 +128,7 @@ class HttpClient:
         watcher.connected()
         budget_s = self._deadlines.total_s - (loop.time() - started_at)
         response = self._respond(stream, address, request, budget_s, watcher)
-        await response.start(wire, request)
+        await response.start(wire)
         return response
 
     def _respond(
@@ -138,143 +141,103 @@ class HttpClient:
     ) -> "HttpResponse":
         return HttpResponse(
             stream,
-            Patience(stream[0], str(address), self._deadlines, budget_s),
+            budget_s,
             address=address,
-            is_head=request.method == "HEAD",
+            request=request,
+            deadlines=self._deadlines,
             watcher=watcher,
             kept=self._kept,
             logger=self._logger,
         )
 
 
-def _frame(piece: bytes) -> bytes:
-    """A body whose length was told goes as it is."""
-    return piece
-
-
-class HttpResponse:
-    """An OriginResponse. Buffers at most what one read brings."""
+class HttpResponse(StreamedResponse[AnswerHead]):
+    """An OriginResponse. What comes beside the answer is told to the request's aside."""
 
     local_redirect = None  # of scripts alone
 
     def __init__(
         self,
         stream: Stream,
-        patience: Patience,
+        budget_s: float,
         *,
         address: Address,
-        is_head: bool,
+        request: OriginRequest,
+        deadlines: Deadlines,
         watcher: Watcher,
-        kept: KeptConnections,
+        kept: KeptStreams,
         logger: logging.Logger,
     ) -> None:
+        self._parser = AnswerParser(is_head=request.method == "HEAD")
+        patience = Patience(stream[0], str(address), deadlines, budget_s)
+        super().__init__(self._parser, patience, address=address, watcher=watcher, logger=logger)
         self._stream = stream
-        self._patience = patience
         self._writer = stream[1]
-        self._address = address
-        self._watcher = watcher
+        self._request = request
         self._kept = kept
-        self._logger = logger
-        self._parser = AnswerParser(is_head=is_head)
-        self._ready = b""
-        self._failure: OriginError | None = None
-        self._has_begun = False
-        self._is_closed = False
-        self._is_suspect = False
+        self._is_announced = False
 
     @property
-    def _head(self) -> AnswerHead:
-        assert self._parser.head is not None, "start() has not returned"
-        return self._parser.head
-
-    @property
-    def status(self) -> int:
-        return self._head.status
-
-    @property
-    def headers(self) -> Headers:
-        return self._head.headers
-
-    @property
-    def content_length(self) -> int | None:
-        return self._head.content_length
-
-    @property
-    def controls(self) -> Headers:
-        return self._head.controls
+    def _has_ended(self) -> bool:
+        return self._parser.is_ended
 
     @property
     def is_cacheable(self) -> bool:
-        """A body that told its end came to it, and nothing behind it. False before that."""
-        return (
-            self._parser.is_ended
-            and self._parser.is_definite
-            and not self._is_suspect
-            and self._failure is None
-        )
+        """Only where the body told its end: else a cut could not be told from it."""
+        return self._parser.is_definite and super().is_cacheable
 
-    async def start(self, wire: bytes, request: OriginRequest) -> None:
+    async def start(self, wire: bytes) -> None:
         """Send the request and read up to the end of the head.
 
         When it raises the connection is closed, and the watcher is left to the caller. The write
         of wire is not awaited: its size is bounded, and an origin may answer before it has read
         everything.
         """
+        body, patience = self._request.body, self._patience
         try:
             self._writer.write(wire)
-            if not isinstance(request.body, bytes):
-                self._patience.upload = Upload(
-                    self._stream, _frame, request.body, self._patience.note_upload
-                )
-            began_at = asyncio.get_running_loop().time()
-            while self._parser.head is None:
-                await self._receive(Phase.FIRST_BYTE, began_at)
+            if not isinstance(body, bytes):
+                patience.upload = Upload(self._stream, body, patience.note_upload)
+            await self._receive_head()
         except BaseException:
             self._is_closed = True
             self._hang_up()
             raise
 
-    def maybe_all(self) -> bytes | None:
-        return None
-
-    async def read(self) -> bytes:
-        try:
-            while not self._ready and self._failure is None and not self._parser.is_ended:
-                await self._receive(Phase.PROGRESS, asyncio.get_running_loop().time())
-        except OriginError as failed:
-            self._failure = failed
-        except BaseException:
-            self._close(Result.ABANDONED)
-            raise
-        # What was read before a fault is good, and is delivered before the fault is reported.
-        if self._ready:
-            data, self._ready = self._ready, b""
-            return data
-        if self._failure is not None:
-            self._close(result_of(self._failure))
-            raise self._failure
-        self._close(Result.ANSWERED)
-        return b""
-
     async def aclose(self) -> None:
-        is_read = self._parser.is_ended and not self._ready
-        self._close(Result.ANSWERED if is_read else Result.ABANDONED)
+        await super().aclose()
         if self._writer.is_closing():
             with contextlib.suppress(OSError):  # the connection was lost before, which is no news
                 await self._writer.wait_closed()
 
-    def _close(self, result: Result) -> None:
-        if self._is_closed:
+    async def _end(self) -> None:
+        self._parser.receive_eof()
+
+    def _note_piece(self) -> None:
+        self._tell_aside()
+        # A body for HEAD is common and harmless, though its connection is not kept.
+        head = self._parser.head
+        if self._parser.has_excess and head is not None and head.framing is not Framing.NONE:
+            self._suspect("bytes behind the end of the body were cut")
+
+    def _tell_aside(self) -> None:
+        aside, parser = self._request.aside, self._parser
+        interim = parser.take_interim()
+        if aside is None:
             return
-        self._is_closed = True
-        if self._failure is None and (self._ready or not self._parser.is_ended):
-            self._failure = OriginTruncated(f"{self._address}: closed before the end")
-        self._ready = b""
+        for head in interim:
+            aside.interim(head.status, head.headers)
+        if parser.head is not None and parser.head.announced and not self._is_announced:
+            self._is_announced = True
+            aside.announced(parser.head.announced)
+        if parser.is_ended and parser.trailers:
+            aside.trailers(parser.trailers)
+
+    def _let_go(self) -> None:
         if self._failure is None and self._can_be_kept:
             self._kept.put(self._address, self._stream)
         else:
             self._hang_up()
-        self._watcher.closed(result)
 
     @property
     def _can_be_kept(self) -> bool:
@@ -293,37 +256,3 @@ class HttpResponse:
         if self._patience.upload is not None:
             self._patience.upload.stop()
         self._writer.transport.abort()
-
-    async def _receive(self, phase: Phase, began_at: float) -> None:
-        """One read from the socket, and all that follows from it.
-
-        Before the head faults are raised; behind it they are kept in _failure.
-        """
-        try:
-            try:
-                data = await self._patience.read(phase, began_at)
-            except OSError as lost:
-                # Also where the close would have been the end of the body.
-                raise OriginBroken(f"connection lost: {lost}") from lost
-            if data:
-                self._has_begun = True
-                self._ready += self._parser.receive_data(data)
-            else:
-                self._parser.receive_eof()
-        except (OriginBroken, OriginTruncated) as failed:
-            if self._parser.head is None:
-                raise self._broken(str(failed)) from failed
-            self._failure = OriginTruncated(f"{self._address}: {failed}")
-            self._failure.__cause__ = failed
-            return
-        # A body for HEAD is common and harmless, though its connection is not kept.
-        has_body = self._parser.head is not None and self._head.framing is not Framing.NONE
-        if self._parser.has_excess and has_body and not self._is_suspect:
-            self._is_suspect = True
-            self._logger.warning(
-                "origin %s: bytes behind the end of the body were cut; the answer is not cached",
-                self._address,
-            )
-
-    def _broken(self, why: str) -> OriginBroken:
-        return OriginBroken(f"{self._address}: {why}", has_begun=self._has_begun)

@@ -211,3 +211,77 @@ def test_any_cut_of_a_pipeline_gives_the_same_requests(requests, data):
     pieces = [stream[a:b] for a, b in zip([0, *places], [*places, len(stream)], strict=True)]
     assert parse(*pieces) == parse(stream)
     assert len(parse(stream)[0]) == len(requests)
+
+
+# Trailers of a request (RFC 9110 section 6.5): read, bounded, and merged into nothing
+
+CHUNKED = head(b"POST /a HTTP/1.1", b"Host: a", b"X: 1", b"Transfer-Encoding: chunked")
+BODY = b"3;ext=1\r\nabc\r\n0\r\n"
+
+# (what follows the last chunk, the status of an error)
+TRAILERS = [
+    (b"\r\n", None),
+    (b"X: 2\r\nY: 3\r\n\r\n", None),
+    (b"Host: evil\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n", None),
+    (b"Authorization: a\r\nCookie: b\r\nX-Forwarded-For: c\r\nTE: trailers\r\n\r\n", None),
+    (b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n", None),
+    (b"X: " + b"a" * (MAX_HEAD_BYTES - 100) + b"\r\n\r\n", None),
+    (b"X: a\r\n" * 2000 + b"\r\n", None),
+    # hostile
+    (b"X: a\x00b\r\n\r\n", 400),
+    (b"X: a\rY: b\r\n\r\n", 400),
+    (b"X : a\r\n\r\n", 400),
+    (b"X: a\r\n b\r\n\r\n", 400),
+    (b"X: a\n\r\n", 400),
+    (b"X: a\r\n" * 10_000 + b"\r\n", 431),
+    (b"X: " + b"a" * 2 * MAX_HEAD_BYTES + b"\r\n\r\n", 431),
+    (b"a" * 3 * MAX_HEAD_BYTES, 431),
+    (b"X: " + b"a" * 3 * MAX_HEAD_BYTES, 431),  # which never ends
+]
+
+
+@pytest.mark.parametrize(("trailers", "status"), TRAILERS, ids=range(len(TRAILERS)))
+def test_trailers_become_nothing(trailers, status):
+    data = CHUNKED + BODY + trailers
+    size = 8 * 1024  # of a receive buffer
+    cut = [
+        [data[at : at + size] for at in range(0, len(data), size)],
+        [CHUNKED, BODY, *(trailers[at : at + size] for at in range(0, len(trailers), size))],
+    ]
+    if len(data) < 1000:
+        cut.append([data[at : at + 1] for at in range(len(data))])
+    for pieces in cut:
+        parser = RequestParser()
+        for piece in pieces:
+            parser.receive_data(piece)
+        (request,) = parser.requests
+        names = {b"host": b"a", b"x": b"1", b"transfer-encoding": b"chunked"}
+        assert (request.fields, request.authority) == (names, b"a")
+        assert request.upload.take() == b"abc"
+        assert request.upload.is_complete is (status is None)
+        assert (parser.error and parser.error.status) == status
+
+
+def test_a_trailer_that_never_ends_is_not_kept():
+    """The tokenizer keeps what has not ended: it is fed no more than a head may have, twice."""
+    parser = RequestParser()
+    parser.receive_data(CHUNKED + BODY + b"X: ")
+    fed = 0
+    while parser.error is None:
+        parser.receive_data(b"a" * 8192)
+        fed += 8192
+    assert fed <= 2 * MAX_HEAD_BYTES + 8192
+    assert parser.error.status == 431
+
+
+def test_a_body_in_many_small_chunks_is_no_trailer():
+    parser = RequestParser()
+    parser.receive_data(CHUNKED)
+    (request,) = parser.requests
+    for _ in range(2 * MAX_HEAD_BYTES // 16):
+        parser.receive_data(b"00000000000001\r\n")
+        parser.receive_data(b"a\r\n")
+    parser.receive_data(b"0\r\n\r\n")
+    assert parser.error is None
+    assert request.upload.is_complete
+    assert request.upload.received == 2 * MAX_HEAD_BYTES // 16

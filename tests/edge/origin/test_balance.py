@@ -119,6 +119,18 @@ def test_what_is_hashed() -> None:
     assert by_client.choose(hosts, asking("/a", "2"), 0.0) is not stuck
 
 
+def test_sticky_spreads_what_is_asked_for_everybody() -> None:
+    """It comes from this node's own address, which must not make one host's lot of all of it."""
+    hosts = [Candidate(f"{n}") for n in range(5)]
+    by_path, sticky = of(Balance.HASH), of(Balance.STICKY)
+    own = [dataclasses.replace(asking(f"/{n}"), is_for_all=True) for n in range(200)]
+    chosen = [sticky.choose(hosts, one, 0.0) for one in own]
+    assert chosen == [by_path.choose(hosts, one, 0.0) for one in own]
+    assert {host.name for host in chosen} == set("01234")
+    clients = [asking(f"/{n}") for n in range(200)]
+    assert len({sticky.choose(hosts, one, 0.0).name for one in clients}) == 1
+
+
 def test_score_is_that_of_the_fact_sheet() -> None:
     """Fixed, since every node must send a path to the same host."""
     assert score(b"/a.jpg", "php1:9000", 1) == pytest.approx(24.434184601)

@@ -12,6 +12,7 @@ from edge.settings.addresses import (
     format_network,
     parse_address,
     parse_front_cache,
+    parse_host_header,
     parse_index,
     parse_network,
     parse_peer,
@@ -258,3 +259,39 @@ def test_caches_in_front(text: str, written: str | None) -> None:
         cache = parse_front_cache(text)
         assert str(cache) == written
         assert parse_front_cache(written) == cache
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("app.internal", "app.internal"),
+        ("App.Internal:8080", "app.internal:8080"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1:1", "127.0.0.1:1"),
+        ("::1", "[::1]"),
+        ("[0::1]", "[::1]"),
+        ("[::1]:65535", "[::1]:65535"),
+        # hostile
+        ("", None),
+        (":80", None),
+        ("a:", None),
+        ("a:0", None),
+        ("a:65536", None),
+        ("a:b", None),
+        ("a:80:80", None),
+        ("http://a", None),
+        ("a/b", None),
+        ("a b", None),
+        ("a\r\nX: b", None),
+        ("a,b", None),
+        ("user@a", None),
+        ("münchen", None),
+    ],
+)
+def test_host_headers(text: str, value: str | None) -> None:
+    if value is None:
+        with pytest.raises(BadValue):
+            parse_host_header(text)
+    else:
+        assert parse_host_header(text) == value
+        assert parse_host_header(value) == value

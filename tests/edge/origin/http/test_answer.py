@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edge.origin.errors import OriginBroken, OriginError, OriginTruncated
 from edge.origin.http.answer import MAX_FIELDS, MAX_HEAD_BYTES, MAX_INTERIM, AnswerParser, Framing
-from edge.origin.http.chunked import MAX_LINE_BYTES, MAX_TRAILER_BYTES
+from edge.origin.http.chunked import MAX_LINE_BYTES, MAX_TRAILER_BYTES, MAX_TRAILERS
 
 OK = b"HTTP/1.1 200 OK\r\n"
 TYPE = b"Content-Type: image/jpeg\r\n"
@@ -55,7 +55,7 @@ GOOD = [
     (b"HTTP/1.1 304 No\r\nETag: \"a\"\r\nContent-Length: 9\r\n\r\n", 304, (("etag", '"a"'),),
      NONE, 9, True, b""),
     (b"HTTP/1.1 304 No\r\nTransfer-Encoding: chunked\r\n\r\n", 304, (), NONE, None, True, b""),
-    # section 15.2: interim answers are skipped
+    # section 15.2: interim answers are none of the head
     (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 1\r\n\r\na", 200, (), LENGTH, 1,
      True, b"a"),
     (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nSet-Cookie: a=b\r\n\r\n" * 2 + OK
@@ -273,3 +273,107 @@ def test_the_outcome_does_not_depend_on_how_the_bytes_were_cut(pieces, lead, ste
             assert "\n" not in name + value
             assert "\0" not in name + value
     assert outcomes[0] == outcomes[1]
+
+
+# What stands beside an answer
+
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n"
+EMPTY = OK + b"Content-Length: 0\r\n\r\n"
+
+# (wire, interim answers); RFC 9110 section 15.2
+INTERIM = [
+    (EMPTY, []),
+    (b"HTTP/1.1 100 Continue\r\n\r\n" + EMPTY, [(100, ())]),
+    (HINTS + b"\r\n" + HINTS + b"\r\n" + EMPTY, [(103, (("link", "</a>"),))] * 2),
+    (b"HTTP/1.1 102\r\n\r\nHTTP/1.1 199 X\r\nA: 1\r\nA: 2\r\n\r\n" + EMPTY,
+     [(102, ()), (199, (("a", "1"), ("a", "2")))]),
+    # HTTP/1.0 has none, but what comes is understood
+    (b"HTTP/1.0 100 C\r\n\r\n" + EMPTY, [(100, ())]),
+    # section 7.6.1, and commands to the server in front
+    (HINTS + b"Connection: X-Hop, close\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\n"
+     b"X-Accel-Redirect: /secret\r\nX-Sendfile: /etc/passwd\r\n\r\n" + EMPTY,
+     [(103, (("link", "</a>"),))]),
+    # section 8.6: no framing in 1xx; what is there frames nothing
+    (HINTS + b"Content-Length: 9\r\n\r\n" + EMPTY, [(103, (("link", "</a>"),))]),
+    (HINTS + b"Transfer-Encoding: chunked\r\n\r\n" + EMPTY, [(103, (("link", "</a>"),))]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wire", "expected"), INTERIM, ids=range(len(INTERIM)))
+def test_interim_answers_stand_apart(wire, expected):
+    for step in (0, 1, 7):
+        read = Read(wire, step=step)
+        heads = read.parser.take_interim()
+        assert [(head.status, head.headers) for head in heads] == expected
+        assert read.parser.take_interim() == []
+        assert (read.parser.head.status, read.parser.head.headers) == (200, ())
+
+
+HOSTILE_INTERIM = [
+    HINTS + b"X: a\0\r\n\r\n",
+    HINTS + b"X: a\rSet-Cookie: b\r\n\r\n",
+    HINTS + b"X: a\r\n b\r\n\r\n",
+    HINTS + b"X : a\r\n\r\n",
+    HINTS + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\n",
+    HINTS + b"X: y\r\n" * MAX_FIELDS + b"\r\n",
+    HINTS + b"X: " + b"y" * MAX_HEAD_BYTES + b"\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
+    (HINTS + b"\r\n") * (MAX_INTERIM + 1),
+]
+
+
+@pytest.mark.parametrize("wire", HOSTILE_INTERIM, ids=range(len(HOSTILE_INTERIM)))
+def test_interim_answers_are_as_strictly_read_as_others(wire):
+    for step in (0, 1) if len(wire) < 4000 else (0,):
+        with pytest.raises(OriginBroken):
+            Read(wire + EMPTY, step=step)
+
+
+WITH_TRAILERS = CHUNKED + b"4\r\nabcd\r\n0\r\n"
+
+# (wire, trailers, announced); RFC 9110 sections 6.5 and 6.6.2
+TRAILERS = [
+    (WITH_TRAILERS + b"\r\n", (), ()),
+    (WITH_TRAILERS + b"Server-Timing: a;dur=1\r\nX:\r\n\r\n",
+     (("server-timing", "a;dur=1"), ("x", "")), ()),
+    # apart and in their order; no head field, also where it has the same name
+    (WITH_TRAILERS + b"X: 1\r\nx:\t2 \r\nContent-Length: 99\r\n\r\n",
+     (("x", "1"), ("x", "2"), ("content-length", "99")), ()),
+    # hop-by-hop, and what Connection named ahead
+    (WITH_TRAILERS.replace(b"\r\n\r\n", b"\r\nConnection: X-Hop\r\n\r\n", 1)
+     + b"X-Hop: 1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTE: a\r\nX: 1\r\n\r\n",
+     (("x", "1"),), ()),
+    (WITH_TRAILERS.replace(b"\r\n\r\n", b"\r\nTrailer: X-A , x-a,,Y\r\nTrailer: TE\r\n\r\n", 1)
+     + b"X-A: 1\r\n\r\n", (("x-a", "1"),), ("x-a", "y")),
+    (WITH_TRAILERS.replace(b"\r\n\r\n", b"\r\nTrailer: a b, \xe9, (, c\r\n\r\n", 1) + b"\r\n",
+     (), ("c",)),
+    # announced where none can come
+    (OK + b"Trailer: X\r\nContent-Length: 4\r\n\r\nabcd", (), ()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wire", "trailers", "announced"), TRAILERS, ids=range(len(TRAILERS)))
+def test_trailers_stand_apart(wire, trailers, announced):
+    for step in (0, 1, 5):
+        for junk in (b"", b"junk"):
+            read = Read(wire + junk, step=step)
+            assert (read.body, read.parser.is_ended) == (b"abcd", True)
+            assert (read.parser.trailers, read.parser.head.announced) == (trailers, announced)
+            assert not {"x", "x-a", "server-timing"} & {
+                name for name, _ in read.parser.head.headers
+            }
+
+
+def test_there_are_no_trailers_before_the_end():
+    read = Read(WITH_TRAILERS + b"X: 1\r\n", eof=False)
+    assert read.parser.trailers == ()
+    read.parser.receive_data(b"\r\n")
+    assert read.parser.trailers == (("x", "1"),)
+
+
+def test_how_many_trailers_there_may_be():
+    most = WITH_TRAILERS + b"X: 1\r\n" * MAX_TRAILERS
+    assert len(Read(most + b"\r\n").parser.trailers) == MAX_TRAILERS
+    for step in (0, 1):
+        with pytest.raises(OriginBroken, match="trailers"):
+            Read(most + b"X: 1\r\n\r\n", step=step)

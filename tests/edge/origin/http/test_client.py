@@ -23,11 +23,21 @@ from edge.origin.errors import (
 )
 from edge.origin.exchange import Deadlines, Result
 from edge.origin.http.client import HttpClient, Tls
-from edge.origin.messages import OriginRequest
+from edge.origin.messages import Headers, OriginRequest
 from tests.edge.origin.asking import GET, HEAD, LOGGER, LOOPS, PATIENT, POST, Witness, read_all, run
 from tests.edge.origin.fastcgi.test_client import open_sockets
 from tests.peers.certificates import make_certificate, server_context
-from tests.peers.http import BODY, CHUNKED, CLOSED, PLAIN, Behaviour, HttpPeer, Manners, http_peer
+from tests.peers.http import (
+    BODY,
+    CHUNKED,
+    CLOSED,
+    PLAIN,
+    Behaviour,
+    HttpPeer,
+    Manners,
+    chunked,
+    http_peer,
+)
 from tests.peers.http import HEAD as START
 from tests.peers.sockets import black_hole, full_unix, refusing
 
@@ -122,6 +132,7 @@ BROKEN = {
     "folded": Behaviour(PLAIN.replace(b"\r\n\r\n", b"\r\nX: a\r\n b\r\n\r\n", 1)),
     "NUL": Behaviour(PLAIN.replace(b"\r\n\r\n", b"\r\nX: a\0\r\n\r\n", 1)),
     "bare CR": Behaviour(PLAIN.replace(b"\r\n\r\n", b"\r\nX: a\rSet-Cookie: b\r\n\r\n", 1)),
+    "101": Behaviour(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n" + PLAIN),
     "bare LF": Behaviour(PLAIN.replace(b"\r\n", b"\n")),
 }
 TRUNCATED = {
@@ -367,6 +378,39 @@ def test_a_request_that_is_cancelled_ends_at_the_origin() -> None:
     run(main())
 
 
+# (behaviour, what maybe_all() has: all of it, or nothing since more must be waited for)
+AT_ONCE = [
+    (Behaviour(), BODY),
+    (Behaviour(CHUNKED), BODY),
+    (Behaviour(b"HTTP/1.1 204 No\r\n\r\n"), b""),
+    (Behaviour(PLAIN, pause=(len(PLAIN) - 1, lambda: asyncio.sleep(0.01))), None),
+    (Behaviour(CLOSED, keeps=False), None),
+    (Behaviour(CHUNKED.replace(b"\r\n0\r\n", b"\r\nzz\r\n")), None),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "expected"), AT_ONCE, ids=range(len(AT_ONCE)))
+def test_what_came_whole_with_its_head_is_there_at_once(behaviour, expected) -> None:
+    async def main() -> None:
+        async with http_peer(behaviour) as peer:
+            client, witness = HttpClient(PATIENT, LOGGER, keep=1), Witness()
+            response = await client.fetch(peer.address, GET, witness)
+            assert response.maybe_all() == expected
+            if expected is not None:
+                # Its exchange is over, and its connection free for the next one.
+                assert witness.results == [Result.ANSWERED]
+                assert response.is_cacheable
+                assert response.maybe_all() is None
+                await (await client.fetch(peer.address, GET, witness)).aclose()
+                assert (peer.connections, client.connections.reused) == (1, 1)
+            else:
+                assert witness.results == []
+            await response.aclose()
+            await client.aclose()
+
+    run(main())
+
+
 # Bodies of requests
 
 
@@ -434,6 +478,129 @@ def test_a_request_that_cannot_be_written_opens_nothing() -> None:
         with pytest.raises(UnsendableRequest):
             await HttpClient(PATIENT, LOGGER).fetch(refusing(), request, witness)
         assert (witness.connects, witness.results) == (0, [Result.UNSENDABLE])
+
+    run(main())
+
+
+# Beside the answer
+
+
+@dataclasses.dataclass
+class Told:
+    """An Aside that remembers, in order."""
+
+    takes_trailers: bool = True
+    said: list[object] = dataclasses.field(default_factory=list)
+
+    def interim(self, status: int, headers: Headers) -> None:
+        self.said.append((status, headers))
+
+    def announced(self, names: tuple[str, ...]) -> None:
+        self.said.append(names)
+
+    def trailers(self, headers: Headers) -> None:
+        self.said.append(headers)
+
+
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+TOLD = (103, (("link", "</a>"),))
+TRAILED = (
+    START + b"Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + chunked(BODY, trailers=b"X-Sum: 1\r\nHost: evil\r\n")
+)  # fmt: skip
+TRAILERS = (("x-sum", "1"), ("host", "evil"))  # which of them goes on is not decided here
+
+# (wire, told ahead of the body, told behind it); RFC 9110 sections 15.2 and 6.5
+BESIDE = [
+    (PLAIN, [], []),
+    (HINTS + PLAIN, [TOLD], []),
+    (HINTS * 2 + b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED, [TOLD, TOLD, (100, ())], []),
+    (TRAILED, [("x-sum",)], [TRAILERS]),
+    (HINTS + TRAILED, [TOLD, ("x-sum",)], [TRAILERS]),
+    (HINTS + CLOSED, [TOLD], []),
+]
+
+
+@pytest.mark.parametrize("chop", [0, 1, 13])
+@pytest.mark.parametrize(("wire", "ahead", "behind"), BESIDE, ids=range(len(BESIDE)))
+def test_what_comes_beside_an_answer_is_told(wire, ahead, behind, chop) -> None:
+    async def main() -> None:
+        is_kept = wire[-len(CLOSED) :] != CLOSED
+        async with http_peer(Behaviour(wire, chop=chop, keeps=is_kept)) as peer:
+            client, told = HttpClient(PATIENT, LOGGER), Told()
+            request = dataclasses.replace(GET, aside=told)
+            response = await client.fetch(peer.address, request, Witness())
+            assert told.said[: len(ahead)] == ahead
+            assert await read_all(response) == BODY
+            assert told.said == ahead + behind
+            names = {name for name, _ in response.headers}
+            assert names == {"content-type"}
+            await response.aclose()
+            await client.aclose()
+
+    run(main())
+
+
+def test_an_interim_answer_is_told_before_the_answer_is_there() -> None:
+    async def main() -> None:
+        told, is_awaited = Told(), asyncio.Event()
+        behaviour = Behaviour(HINTS + PLAIN, pause=(len(HINTS), is_awaited.wait))
+        async with http_peer(behaviour) as peer:
+            client = HttpClient(PATIENT, LOGGER)
+            request = dataclasses.replace(GET, aside=told)
+            fetching = asyncio.ensure_future(client.fetch(peer.address, request, Witness()))
+            async with asyncio.timeout(10):
+                while not told.said:
+                    await asyncio.sleep(0.002)
+            assert not fetching.done()
+            is_awaited.set()
+            assert await read_all(await fetching) == BODY
+            await client.aclose()
+
+    run(main())
+
+
+CUT_TRAILERS = [TRAILED[:-2], TRAILED[:-8], TRAILED[:-2] + b"X : 1\r\n\r\n"]
+
+
+@pytest.mark.parametrize("wire", CUT_TRAILERS)
+def test_trailers_that_are_not_whole_are_told_to_nobody(wire: bytes) -> None:
+    told = Told()
+    outcome = run(ask(Behaviour(wire, keeps=False), dataclasses.replace(GET, aside=told)))
+    assert isinstance(outcome.error, OriginTruncated)
+    assert told.said == [("x-sum",)]
+
+
+@pytest.mark.parametrize(
+    ("aside", "keep", "te", "connection"),
+    [
+        # RFC 9110 section 10.1.4: TE is of one connection, and Connection names it
+        (Told(), 0, "trailers", "close, TE"),
+        (Told(), 1, "trailers", "TE"),
+        (Told(takes_trailers=False), 0, None, "close"),
+        (None, 0, None, "close"),
+        (None, 1, None, None),
+    ],
+)
+def test_trailers_are_asked_for_where_they_are_wanted(aside, keep, te, connection) -> None:
+    headers = (("TE", "trailers, gzip"), ("Connection", "TE"))
+    request = dataclasses.replace(GET, aside=aside, headers=headers)
+    outcome = run(ask(Behaviour(), request, keep=keep))
+    assert outcome.peer is not None
+    [seen] = outcome.peer.requests
+    assert (seen.field("te"), seen.field("connection")) == (te, connection)
+
+
+def test_an_origin_has_a_host_of_its_own() -> None:
+    async def main() -> None:
+        async with http_peer(Behaviour()) as peer:
+            for host_header, sent in [("", GET.host), ("app.internal:81", "app.internal:81")]:
+                client = HttpClient(PATIENT, LOGGER, host_header=host_header)
+                response = await client.fetch(peer.address, GET, Witness())
+                assert await read_all(response) == BODY
+                assert peer.requests[-1].field("host") == sent
+                assert peer.requests[-1].head.lower().count("\nhost:") == 1
+                await client.aclose()
 
     run(main())
 

@@ -12,7 +12,9 @@ START = "GET /a/b.jpg?v=1 HTTP/1.1\r\nHost: img.example.org:8080\r\n"
 
 
 def head(request=GET, *, is_kept=True, **changes):
-    return build_head(dataclasses.replace(request, **changes), is_kept=is_kept).decode("latin-1")
+    return build_head(
+        dataclasses.replace(request, **changes), is_kept=is_kept, host=request.host
+    ).decode("latin-1")
 
 
 class Unread:

@@ -1,0 +1,66 @@
+"""The body of one request, sent piece by piece while the answer is already read.
+
+An origin may answer before it has taken everything, and may stop taking until its answer is read;
+with one task for each direction neither waits for the other. The length was told ahead, so the
+bytes go as they are.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from edge.origin.connect import Stream
+from edge.origin.errors import BodyUnreadable
+from edge.origin.messages import RequestBody
+
+PIECE_BYTES: Final = 64 * 1024
+
+
+class Upload:
+    """Owns one task. moved_at says when the origin last took something; moved() is told of it, and
+    of the end.
+
+    A body that cannot be read is told to whoever reads the answer, as BodyUnreadable. A connection
+    that is lost is not: the reader finds that out, and may find an answer before it.
+    """
+
+    def __init__(self, stream: Stream, body: RequestBody, moved: Callable[[], None]) -> None:
+        self._reader, self._writer = stream
+        self._body = body
+        self._moved = moved
+        self._loop = asyncio.get_running_loop()
+        self.moved_at = self._loop.time()
+        self.is_done = False
+        self._task = self._loop.create_task(self._send())
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+    async def _send(self) -> None:
+        offset = 0
+        try:
+            while offset < len(self._body):
+                piece = await self._read(offset)
+                offset += len(piece)
+                self._writer.write(piece)
+                # Without a deadline of its own: the reader has one, and looks at moved_at.
+                await self._writer.drain()
+                self.moved_at = self._loop.time()
+                self._moved()
+        except BodyUnreadable as failed:
+            self._reader.set_exception(failed)
+        except OSError:
+            return
+        else:
+            self.is_done = True
+            self._moved()
+
+    async def _read(self, offset: int) -> bytes:
+        size = min(PIECE_BYTES, len(self._body) - offset)
+        try:
+            piece = await self._body.read(size, offset)
+        except Exception as failed:
+            raise BodyUnreadable(f"request body at byte {offset}: {failed}") from failed
+        if not 0 < len(piece) <= size:
+            raise BodyUnreadable(f"request body has {offset} of {len(self._body)} bytes")
+        return piece
