@@ -417,7 +417,9 @@ class SharedCache:
             Key(source_id, SIGNPOST), opened.current, None, opened.applied
         )
         if stored is None:
-            return None
+            # It may have been put up while the disk was looked at.
+            post = self._signposts.get(source_id)
+            return post if post is not None and post.token == opened.token else None
         with stored:
             post = self._put_up(source_id, opened.token, names_of(stored.entry))
             post.is_written = True
@@ -461,6 +463,7 @@ class SharedCache:
             self.stats.joined += 1
             exchanged = Exchanged(coming, status=coming.status, is_stored=True)
             return self._respond(request, exchanged, Forward.URI_MISS, collapsed=True)
+        before = self.stats.stored + self.stats.confirmed
         kept = await self._look_up(key, opened)
         why = Forward.VARY_MISS if post.names else Forward.MISS
         if kept is not None:
@@ -481,7 +484,16 @@ class SharedCache:
             )
             return self._respond(request, exchanged, why)
         exchange = functools.partial(self._exchange, request, asking, site, source_id, opened, kept)
-        landing = await self._flights.do(key.digest, opened.token, exchange)
+
+        async def exchange_once() -> Exchanged:
+            # A flight may have landed while the disk was looked at.
+            if self.stats.stored + self.stats.confirmed != before:
+                newer = await self._look_up(key, opened)
+                if newer is not None and self._standing(newer) is Standing.FRESH:
+                    return Exchanged(newer, status=newer.status, is_stored=True)
+            return await exchange()
+
+        landing = await self._flights.do(key.digest, opened.token, exchange_once)
         exchanged = landing.value
         if landing.role is Role.JOINED:
             self.stats.joined += 1
