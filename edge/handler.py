@@ -192,10 +192,14 @@ class Handler:
         ready = self._find_ready(head, peer)
         if ready is not None:
             return ready
-        request = self._request_of(head)
-        if self._shared is None or (request is not None and not self._needs_all(request)):
+        if self._shared is None:
+            return self._request_of(head)
+        request = self._repeats.maybe_request(data)
+        if request is not None:
+            request.lines = (head[0], head[1], head[5])
             return request
-        return self._repeats.maybe_request(data)
+        request = self._request_of(head)
+        return None if request is None or self._needs_all(request) else request
 
     def _needs_all(self, request: Request) -> bool:
         """Would an origin be asked with fields of this request that were not told on?"""
@@ -203,7 +207,7 @@ class Handler:
         if route is not None:
             source = route.source
             is_known = source is not None and self._clock.wall < source.fresh_until
-            return _is_shared(route) and not is_known
+            return route.is_shared and not is_known
         try:
             return self._routes.site_of(request).origin is not None
         except UnknownHost:
@@ -390,7 +394,7 @@ class Handler:
     async def _pass_method(self, request: Request, peer: Peer, shared: SharedCache) -> Response:
         try:
             route = self._routes.find(request)
-            if not _is_shared(route):
+            if not route.is_shared:
                 raise MethodNotAllowed(f"{request.method!a} on a derivative")
             return await shared.pass_method(
                 request, self._client_of(request, peer), route.site, route.derivative.source,
@@ -471,7 +475,7 @@ class Handler:
             return await self._answer(request, peer, route)
 
     async def _answer(self, request: Request, peer: Peer, route: Route) -> Response:
-        is_own = self._shared is None or not _is_shared(route)
+        is_own = self._shared is None or not route.is_shared
         if is_own and _is_kept_only(request):
             return await self._answer_kept(request, peer, route)
         found = await self._find_for(request, peer, route)
@@ -550,7 +554,7 @@ class Handler:
 
     def _find_for(self, request: Request, peer: Peer, route: Route) -> Awaitable[Found | Response]:
         # No coroutine of its own: each one that only waits for another is a microsecond.
-        if self._shared is None or not _is_shared(route):
+        if self._shared is None or not route.is_shared:
             return self._find(route)
         if request.whole:
             self._repeats.learn(request.whole, request)
@@ -830,15 +834,6 @@ class Handler:
             allow=allow if refusal.status == 405 else "",
             close=close,
         )
-
-
-def _is_shared(route: Route) -> bool:
-    """No derivative, and an origin may have it."""
-    return (
-        route.site.origin is not None
-        and route.found.transform.is_identity
-        and not route.derivative.extensions
-    )
 
 
 def _is_kept_only(request: Request) -> bool:
