@@ -58,6 +58,14 @@ class Purger:
         sources = await self._sources(order)
         return await self._outcome(order, sources)
 
+    async def overtake(self, source: SourceId) -> bool:
+        """In place of a purge, where nothing is stored of a source; see Store.overtake()."""
+        return await self._store.overtake(source)
+
+    async def urls_of(self, source: SourceId) -> tuple[str, ...]:
+        """Those that were handed out. Raises IndexUnavailable."""
+        return await self._index.spellings(source)
+
     async def carry_out(self, order: Order) -> Outcome:
         """Raises IndexUnavailable where it could not be recorded."""
         if order.scope is not Scope.SOURCE:

@@ -32,6 +32,7 @@ from cache.scrubber import Scrubber
 from edge.access import FORMS, AccessLog
 from edge.admin import Admin
 from edge.answers import Writer
+from edge.changes import Changes
 from edge.clock import Clock
 from edge.config import Config
 from edge.connection import ConnectionSettings
@@ -301,6 +302,16 @@ class App:
                 chance=self._chance,
                 has_both_schemes=bool(config.trusted_proxies),
             )
+            changes = Changes(
+                purger=purger,
+                is_known=sources.is_known,
+                part=sources.part,
+                clock=self._clock,
+                downstream=downstream,
+                spellings=spellings,
+                has_both_schemes=bool(config.trusted_proxies),
+            )
+            stack.push_async_callback(lambda: changes.stop(self._tenure.left_s()))
             shared_flights: Flights[Exchanged] = Flights(MAX_FLIGHTS)
             stack.push_async_callback(lambda: shared_flights.stop(self._tenure.left_s()))
             shared_refreshes: Refreshes[Exchanged] = Refreshes()
@@ -316,7 +327,7 @@ class App:
                 writer=Writer(
                     self._clock, f"halftone-{self._chance.getrandbits(96):024x}", config.name
                 ),
-                purger=purger,
+                changes=changes,
                 flights=shared_flights,
                 refreshes=shared_refreshes,
             )

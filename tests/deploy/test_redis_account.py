@@ -39,7 +39,9 @@ class Forgets(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def front() -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forgets) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

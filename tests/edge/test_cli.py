@@ -272,7 +272,7 @@ class Health(http.server.BaseHTTPRequestHandler):
 def answering(server: socketserver.BaseServer, status: int) -> Iterator[list[str]]:
     server.status, server.paths = status, []  # type: ignore[attr-defined]
     with server:
-        thread = threading.Thread(target=server.handle_request)
+        thread = threading.Thread(target=server.handle_request, daemon=True)
         thread.start()
         yield server.paths  # type: ignore[attr-defined]
         thread.join()
@@ -318,7 +318,7 @@ def test_healthcheck_of_something_else() -> None:
         client.close()
 
     with listener:
-        thread = threading.Thread(target=garble)
+        thread = threading.Thread(target=garble, daemon=True)
         thread.start()
         result = run("healthcheck", "--admin", f"127.0.0.1:{listener.getsockname()[1]}")
         thread.join()
@@ -355,7 +355,7 @@ def desk(body: bytes, status: int = 200) -> Iterator[tuple[str, Asked]]:
     asked: Asked = []
     server.body, server.status, server.asked = body, status, asked  # type: ignore[attr-defined]
     with server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield f"127.0.0.1:{server.server_port}", asked
         server.shutdown()

@@ -35,6 +35,7 @@ from resizer.pool import Pool, PoolSettings
 from resizer.sandbox import SandboxMode
 from resizer.stats import COUNTERS, Stats
 from resizer.transform import parse
+from tests import waiting
 from tests.resizer.faulty_worker import MARK
 from tests.resizer.pictures import noise, opened, png_that_claims, quarters, saved
 
@@ -126,9 +127,8 @@ class Held:
 
 
 async def until(is_reached: Callable[[], bool]) -> None:
-    """Turn the loop until a counter says so; the test's own timeout is the bound."""
-    while not is_reached():
-        await asyncio.sleep(0)
+    """Turn the loop until a counter says so."""
+    await waiting.until(is_reached, pause_s=0)
 
 
 def stop(pid: int) -> None:
