@@ -41,10 +41,10 @@ from cache.index.interface import (
     Surveyed,
     Token,
     keepable,
-    named,
     too_many_takedowns,
 )
 from cache.index.leases import Leases
+from cache.index.listing import named
 from cache.index.record import maybe_failure, maybe_record, pack_failure, pack_record
 from cache.key import SourceId
 from cache.orders import Order, Scope

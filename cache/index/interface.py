@@ -7,7 +7,6 @@ token before it touches the source and publishes only if the token is still curr
 the generation in one step. tests/contract runs one suite on both homes.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -389,15 +388,6 @@ def keepable(urls: Sequence[str]) -> list[str]:
 
 def too_many_takedowns(bounds: Bounds) -> IndexUnavailable:
     return IndexUnavailable(f"{bounds.takedowns} sources are taken down already: lift some first")
-
-
-async def named(site: str, paths: Sequence[str]) -> tuple[SourceId, ...]:
-    """Half a millisecond's worth at a time."""
-    sources: list[SourceId] = []
-    for start in range(0, len(paths), 1000):
-        sources += [SourceId(site, path) for path in paths[start : start + 1000]]
-        await asyncio.sleep(0)
-    return tuple(sources)
 
 
 def check_parcel(parcel: bytes) -> None:

@@ -63,10 +63,10 @@ from cache.index.interface import (
     catalogue_of,
     check_parcel,
     keepable,
-    named,
     too_many_takedowns,
 )
 from cache.index.link import BUDGET_S, Link, Stats
+from cache.index.listing import named
 from cache.index.news import CHANNEL, News
 from cache.index.record import (
     maybe_failure,
