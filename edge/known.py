@@ -156,6 +156,7 @@ class Known:
         await ended
 
     async def _walk_on(self) -> None:
+        wanted: list[tuple[Order | None, asyncio.Future[None]]] = []
         try:
             while self._wanted:
                 wanted, self._wanted = self._wanted, []
@@ -171,6 +172,8 @@ class Known:
                         ended.set_result(None)
         finally:
             self._walk = None
+            for _, ended in (*wanted, *self._wanted):
+                ended.cancel()  # of those that are done nothing changes
 
     async def _walk_once(self, newest: Newest | None) -> None:
         """Who comes meanwhile has asked the index since, at whatever place."""
