@@ -61,7 +61,7 @@ def serve(
     except ConfigError as error:
         refuse(error)
     # The server and its loop are imported last: a refused command line stays cheap.
-    run: Callable[[Config], int] = importlib.import_module("edge.app").serve
+    run: Callable[[Config], int] = importlib.import_module("edge.start").serve
     sys.exit(run(config))
 
 
