@@ -10,7 +10,6 @@ come later: no death and no reload costs the imports again, and none mixes two r
 """
 
 import asyncio
-import gc
 import importlib
 import logging
 import os
@@ -21,6 +20,7 @@ from typing import Any, Final
 import uvloop
 
 from edge.config import Config
+from edge.garbage import undisturbed
 from edge.master import Master
 from edge.resizers import make_pool
 from edge.seat import Seat, Word
@@ -29,6 +29,8 @@ from resizer.pool import Pool
 
 # By name: what imports it would import what serves.
 _APP: Final = "edge.app"
+
+log = logging.getLogger("halftone")
 
 
 class CannotStart(Exception):
@@ -45,7 +47,9 @@ def serve(config: Config) -> int:
     logging.raiseExceptions = False  # a closed standard error must not stop a request
     if config.workers > 1:
         _load()
-    return Master(config, work, slots=config.workers, environ=os.environ, after_start=_load).run()
+    return Master(
+        config, work, slots=config.workers, environ=os.environ, after_start=_load_ahead
+    ).run()
 
 
 def work(config: Config, seat: Seat) -> int:
@@ -68,15 +72,17 @@ async def _work(config: Config, seat: Seat) -> int:
 
 
 def _load() -> Any:
-    """What serves. What is imported is garbage never, so nothing looks for any meanwhile."""
-    if _APP in sys.modules:
-        return sys.modules[_APP]
-    gc.disable()
-    try:
+    """What serves."""
+    with undisturbed():
         return importlib.import_module(_APP)
-    finally:
-        gc.freeze()
-        gc.enable()
+
+
+def _load_ahead() -> None:
+    """For the workers that come later, which would see to it themselves."""
+    try:
+        _load()
+    except Exception:  # whatever has become of the files, the node serves
+        log.exception("what the next worker serves with cannot be loaded")
 
 
 class StartingPool:
