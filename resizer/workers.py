@@ -210,8 +210,8 @@ class Workers:
         self.sandbox = sandbox
         if not self._first.done():
             self._first.set_result(None)
-        self._spawn_others()
         self._lie_down(slot)
+        self._spawn_others()
 
     def _distrust(self, slot: Slot, reason: str) -> None:
         if slot.state is State.STARTING:
