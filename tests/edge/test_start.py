@@ -48,6 +48,10 @@ def a_load_ahead():
 child.command, start._load, start._load_ahead = a_command, a_load, a_load_ahead
 cli.main(["serve", *sys.argv[1:]])
 """
+# Of origins; a folder of pictures has none.
+KINDS = tuple(
+    f"edge.origin.{kind}" for kind in ("cgi", "fastcgi.client", "http.client", "s3.client")
+)
 COMMAND = (sys.executable, "-c", LAUNCHER)
 
 
@@ -126,7 +130,7 @@ def test_the_master_does_without_what_serves() -> None:
 
 
 def test_what_is_seldom_asked_for_is_not_imported_at_the_start() -> None:
-    seldom = ("prometheus_client", "edge.status.page", "edge.status.reading", "redis", "obstore")
+    seldom = ("prometheus_client", "edge.status.page", "edge.status.reading", "redis", *KINDS)
     code = f"import sys, edge.app; print([m for m in {seldom} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
