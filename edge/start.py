@@ -66,9 +66,12 @@ async def _work(config: Config, seat: Seat) -> int:
     tenure = Tenure(seat.link)
     tenure.hear(asyncio.get_running_loop())
     resizers = StartingPool(make_pool(config, time.monotonic))
-    await asyncio.sleep(0)  # now its process is there
-    status: int = await _load().App(config, seat, tenure, resizers).run()
-    return status
+    try:
+        await asyncio.sleep(0)  # now its process is there
+        status: int = await _load().App(config, seat, tenure, resizers).run()
+        return status
+    finally:
+        await resizers.stop(0)  # where the app did not come to it
 
 
 def _load() -> Any:
@@ -86,13 +89,14 @@ def _load_ahead() -> None:
 
 
 class StartingPool:
-    """A pool that starts while other things are done. Constructed in a loop; ready() once, stop()
-    at any time.
+    """A pool that starts while other things are done. Constructed in a loop; stop() at any time,
+    and again.
     """
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self._starting = asyncio.get_running_loop().create_task(pool.start())
+        self._is_stopped = False
 
     async def ready(self) -> None:
         """Raises ResizerStopped where no resizer can start, OSError."""
@@ -100,6 +104,9 @@ class StartingPool:
 
     async def stop(self, grace_s: float) -> None:
         """Of a start that failed the pool has seen to the end itself."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
         self._starting.cancel()
         await asyncio.wait((self._starting,))
         if not self._starting.cancelled() and self._starting.exception() is None:

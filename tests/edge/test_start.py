@@ -76,8 +76,8 @@ def is_alive(edge: Node) -> bool:
     return edge.get("/").status in (403, 404)
 
 
-def test_a_node_whose_resizers_cannot_start_does_not_start(tmp_path: Path) -> None:
-    (tmp_path / "broken").touch()
+def failed_start(tmp_path: Path) -> str:
+    """What it says."""
     ended = subprocess.run(
         [*COMMAND, "--config", write(tmp_path)],
         env={**os.environ, "BROKEN": str(tmp_path / "broken")},
@@ -87,10 +87,28 @@ def test_a_node_whose_resizers_cannot_start_does_not_start(tmp_path: Path) -> No
         check=False,
     )
     assert ended.returncode == 1
-    said = "halftone: resizer: a worker ended before it was ready: exit status 3\n"
-    assert said in ended.stderr
     assert "listening on" not in ended.stderr
     assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+def test_a_node_whose_resizers_cannot_start_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "broken").touch()
+    said = "halftone: resizer: a worker ended before it was ready: exit status 3\n"
+    assert said in failed_start(tmp_path)
+
+
+@pytest.mark.parametrize("has_resizers", [True, False])
+def test_what_fails_while_resizers_start_is_what_is_said(
+    has_resizers: bool, tmp_path: Path
+) -> None:
+    if not has_resizers:
+        (tmp_path / "broken").touch()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "layout").write_text("something else\n")
+    said = failed_start(tmp_path)
+    assert "halftone: cache: " in said
+    assert "never retrieved" not in said
 
 
 def test_nothing_is_handed_to_a_crew_that_cannot_render(tmp_path: Path) -> None:
@@ -188,6 +206,7 @@ def test_a_pool_starts_meanwhile() -> None:
         await resizers.stop(5)
         with pytest.raises(ProcessLookupError):
             os.kill(process.pid, 0)
+        await resizers.stop(5)
 
     asyncio.run(main())
 
