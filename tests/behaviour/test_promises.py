@@ -527,12 +527,12 @@ SETTINGS = settings(
 )
 
 
-@pytest.mark.timeout(0 if RUNS > 100 else 120)
+@pytest.mark.timeout(0 if RUNS > 100 else 300)
 def test_one_node_with_the_embedded_index() -> None:
     run_state_machine_as_test(Promises, settings=SETTINGS)
 
 
-@pytest.mark.timeout(0 if RUNS > 100 else 120)
+@pytest.mark.timeout(0 if RUNS > 100 else 300)
 def test_two_nodes_that_share_redis() -> None:
     server = RedisServer().start()
 

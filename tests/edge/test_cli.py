@@ -33,11 +33,11 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """What edge.app.serve() was called with; it answers 0."""
+    """What edge.start.serve() was called with; it answers 0."""
     configs: list[Config] = []
-    app = types.ModuleType("edge.app")
-    app.serve = lambda config: configs.append(config) or 0  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "edge.app", app)
+    start = types.ModuleType("edge.start")
+    start.serve = lambda config: configs.append(config) or 0  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "edge.start", start)
     return configs
 
 
@@ -94,7 +94,7 @@ def test_serve_from_the_environment(
 def test_serve_exits_as_the_server_does(
     served: list[Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["edge.app"], "serve", lambda config: 1)
+    monkeypatch.setattr(sys.modules["edge.start"], "serve", lambda config: 1)
     assert run("serve", str(tmp_path)).exit_code == 1
 
 
