@@ -408,9 +408,7 @@ class Store:
             raise
         if not overtaken.is_bare:
             return False
-        if overtaken.token is None:
-            # Known here, it was dropped by the index for want of room.
-            return source.digest not in self._known
+        assert overtaken.token is not None
         token, head = overtaken.token, self.orders.head
         self._remember(source, Opened(token, token, None, head, head))
         return True

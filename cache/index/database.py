@@ -234,7 +234,9 @@ class Database:
         what was beyond MAX_MEMBERS, which the new generation makes unreachable."""
         row = self._find(digest)
         if row is None:
-            return Overtaken(is_bare=True)
+            # There may be files of another epoch, which stand in for what is lost as long as the
+            # source was not purged in this one.
+            return Overtaken(is_bare=True, token=self._insert(digest, 0, is_raised=True)[1])
         (listed,) = self._connection.execute(
             "SELECT EXISTS (SELECT 1 FROM member WHERE source = ?)"
             " OR EXISTS (SELECT 1 FROM failure WHERE source = ?)",

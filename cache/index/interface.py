@@ -149,7 +149,7 @@ class Purged:
 @dataclass(frozen=True, slots=True)
 class Overtaken:
     """Outcome of overtake(). is_bare: nothing was stored of the source. token is the new one, None
-    where nobody has opened the source, or it is not bare."""
+    where it is not bare."""
 
     is_bare: bool
     token: Token | None = None

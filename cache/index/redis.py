@@ -260,11 +260,9 @@ class RedisIndex:
 
     async def overtake(self, source: SourceId) -> Overtaken:
         keys = _keys(source, "gen", "record", "keys", "fails")
-        match await self._script("overtake", keys, self._now_ms(), KEEP_MS):
+        match await self._script("overtake", keys, self._new_epoch(), self._now_ms(), KEEP_MS):
             case None:
                 return Overtaken(is_bare=False)
-            case b"":
-                return Overtaken(is_bare=True)
             case bytes() as token:
                 return Overtaken(is_bare=True, token=_parse_token(token))
         raise IndexUnavailable("redis answered overtake.lua with something else")

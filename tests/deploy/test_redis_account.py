@@ -82,7 +82,7 @@ def test_the_account_may_do_what_a_node_asks_for(redis, front, repository, tmp_p
         widths = itertools.count(21)
 
         def is_written() -> bool:
-            """A write that a crowded machine was too slow for is lost: the next URL is asked for."""
+            """A write that a crowded machine was too slow for is lost; the next URL is told."""
             assert edge.get(f"/a.png?w={next(widths) % 1000}").status == 200
             return edge.metrics()['halftone_spellings_total{result="written"}'] > 0
 

@@ -71,10 +71,15 @@ class SharedNode:
         self.farm.has_docroot = has_docroot
         self.origin = Scripted()
         self.farm.origin = self.origin  # type: ignore[assignment]
-        self.node = node = FarmNode(self.farm, folder / "node")
+        self._folder = folder / "node"
+        self.chance = random.Random(1)
+        self.restart()
+
+    def restart(self) -> None:
+        """Another node on the same files; it is not started."""
+        self.node = node = FarmNode(self.farm, self._folder)
         self.flights, self.refreshes = node.shared_flights, node.shared_refreshes
         self.changes, self.shared = node.changes, node.shared
-        self.chance = random.Random(1)
 
     @property
     def now(self) -> int:

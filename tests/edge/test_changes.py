@@ -17,7 +17,7 @@ from edge.changes import LOG_S, MAX_SOURCES, MAX_UNDER_WAY, TOLD_S, Changes
 from edge.clock import Clock
 from edge.downstream import Answers, Downstream
 from edge.spellings import Spellings
-from tests.edge.shared_bench import BODY, SharedNode, said
+from tests.edge.shared_bench import BODY, SharedNode, refused, said
 from tests.edge.test_record import Answer
 from tests.peers.redis import RedisServer
 
@@ -154,6 +154,28 @@ def test_what_was_asked_for_before_a_post_is_not_given_to_who_comes_after_it(
         assert (await node.ask("/a")).body == reply.body, "and it is kept"
 
     on_node(test, server)
+
+
+@pytest.mark.parametrize("vary", ["", "x"])
+def test_a_change_is_heard_of_also_by_files_of_an_index_that_was_lost(on_node, vary):
+    """Until then they stand in for an origin that is down; after it nothing of before does."""
+
+    async def test(node: SharedNode) -> None:
+        headers = {"Cache-Control": "max-age=10, stale-if-error=1000"}
+        headers |= {"Vary": vary} if vary else {}
+        node.origin.say = fixed(headers)
+        await node.ask("/a")
+        await node.node.stop()
+        for file in node.node.folder.glob("index.sqlite*"):
+            file.unlink()
+        node.restart()
+        await node.start()
+        node.origin.say = fixed({"Cache-Control": "no-store"})
+        assert (await node.ask("/a", method="POST")).status == 200
+        node.origin.say = refused
+        assert (await node.ask("/a")).status == 502
+
+    on_node(test)
 
 
 def test_two_nodes_know_of_what_the_other_one_has(tmp_path, redis):
