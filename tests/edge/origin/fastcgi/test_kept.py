@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from edge.origin.address import Address
 from edge.origin.errors import OriginBroken, OriginError, OriginTruncated
 from edge.origin.exchange import Connections, Result
 from edge.origin.fastcgi import response as response_module
@@ -279,6 +280,31 @@ def test_abort_that_is_not_heard(case: str, loop: str, monkeypatch: pytest.Monke
             await it.peer.quiet()
             assert it.witness.results == [Result.ABANDONED]
             assert it.idle == 0
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_connection_with_unsent_bytes_is_not_kept(tmp_path, loop: str) -> None:
+    """The rest of a body would go ahead of the next request."""
+    goes_on = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(16)
+        writer.write(GOOD_ONE.wire())
+        await asyncio.wait_for(goes_on.wait(), 10)
+        writer.transport.abort()
+
+    async def main() -> None:
+        path = str(tmp_path / "app")
+        async with await asyncio.start_unix_server(serve, path):
+            client = FastCGIClient(SCRIPT, PATIENT, LOGGER, keep=2)
+            request = dataclasses.replace(POST, body=bytes(1 << 20))
+            response = await client.fetch(Address(path=path), request, Witness())
+            assert await read_all(response) == BODY
+            assert client._kept.count == 0
+            goes_on.set()
+            await client.aclose()
 
     run(main(), loop)
 
