@@ -321,6 +321,34 @@ def test_nothing_is_kept_behind_the_end() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("keep", [0, 2])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_is_under_way_goes_on_behind_the_end(keep: int, loop: str) -> None:
+    """A node that stops waits for its arrivals, and has closed its origins by then."""
+
+    async def main() -> None:
+        goes_on = asyncio.Event()
+
+        async def bits() -> AsyncIterator[bytes]:
+            yield PLAIN + BODY[:9]
+            await goes_on.wait()
+            yield BODY[9:]
+
+        behaviour = Behaviour(bits=bits, stdout=b"")
+        async with rig(behaviour, keep=keep) as it:
+            response = await it.client.fetch(it.peer.address, GET, it.witness)
+            assert await response.read() == BODY[:9]
+            reading = asyncio.ensure_future(response.read())
+            await asyncio.sleep(0)
+            await it.client.aclose()
+            goes_on.set()
+            assert await asyncio.wait_for(reading, 10) + await read_all(response) == BODY[9:]
+            assert it.witness.results == [Result.ANSWERED]
+            assert it.client._poller._epoll is None
+
+    run(main(), loop)
+
+
 def test_many_clients_at_once() -> None:
     """Takers and expiries in every order: no answer goes to another's request."""
 
