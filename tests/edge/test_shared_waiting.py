@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cache.key import DIGEST_BYTES
 from cache.orders import Act, Scope
 from edge.brief import Brief
 from edge.http.messages import Request
@@ -182,6 +183,23 @@ def test_heads_that_repeat_are_read_once_and_each_client_is_its_own(on_bare_node
         assert asked[-1].headers is asked[-2].headers
 
     on_bare_node(test)
+
+
+def test_marks_of_long_urls_take_no_more_room_than_others(on_node):
+    """Anybody may ask for thousands of them."""
+
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Cache-Control": "private", "Vary": "x"})
+        for number in range(3):
+            await node.ask(f"/a?{number}{'b' * 4000}")
+        node.origin.say = fixed({"Cache-Control": HOUR, "Vary": "x"})
+        await node.ask(f"/b?{'b' * 4000}")
+        shared = node.shared
+        assert (len(shared.marks), len(shared._signposts)) == (3, 1)
+        for digest in (*shared.marks._until, *shared._signposts):
+            assert len(digest) == DIGEST_BYTES
+
+    on_node(test)
 
 
 PROXY = "192.0.2.9"
