@@ -245,8 +245,11 @@ class Channel:
 
 def open_unix(address: Address) -> socket.SocketType:
     """Connected: a connect to a Unix socket is decided at once. Raises OriginOverloaded (full
-    backlog), OriginRefused."""
-    sock = socket.SocketType(_UNIX, _STREAM)
+    backlog), OriginRefused (also where no descriptor is left)."""
+    try:
+        sock = socket.SocketType(_UNIX, _STREAM)
+    except OSError as failed:
+        raise OriginRefused(f"{address}: {failed}") from failed
     try:
         sock.connect(address.path)
     except BlockingIOError as full:

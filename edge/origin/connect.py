@@ -77,7 +77,10 @@ async def _open_tcp(
 async def _open_unix(address: Address) -> Stream:
     """A connect to a Unix socket is decided at once. It is made here and not by the loop because
     asyncio takes the EAGAIN of a full backlog for "in progress" and then for success."""
-    raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as failed:
+        raise OriginRefused(f"{address}: {failed}") from failed
     try:
         raw.setblocking(False)
         raw.connect(address.path)
