@@ -155,6 +155,8 @@ async def pool_of(
         )  # fmt: skip
         yield pool
         await client.aclose()
+        for _ in range(20):  # who was left at once may stand in a backlog
+            await asyncio.sleep(0)
         async with asyncio.timeout(10):
             await one.quiet()
             await other.quiet()

@@ -117,6 +117,8 @@ async def all_of(wanted: list[Plan], keep: int, folder: Path, *, in_turn: bool) 
         else:
             await asyncio.gather(*players)
         await client.aclose()
+        for _ in range(20):  # who was left at once may stand in a backlog
+            await asyncio.sleep(0)
         async with asyncio.timeout(10):
             await one.quiet()
             await other.quiet()
