@@ -4,12 +4,17 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # CI runs everything and skips nothing; on a laptop what needs many megabytes is asked for.
 PYTEST_FLAGS := $(if $(filter true,$(CI)),--photographs,)
+# Two at a time: most tests wait for something. A test that hangs is ended by tests/watchdog.py, and
+# a run of twenty minutes stops with its report, or else is ended. JOBS=0: one by one.
+JOBS ?= 2
+RUN_TESTS = timeout --foreground --signal=INT --kill-after=60 1440 \
+	$(PYTHON) -m pytest -n $(JOBS) --dist worksteal --session-timeout 1200
 SERVERS := redis-server php-fpm squid openssl
 PICTURES := mate-backgrounds plasma-workspace-wallpapers
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench slow crash fuzz farm farm-down clean servers pictures
+.PHONY: help run test soak check format bench slow crash fuzz farm farm-down clean servers pictures
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -24,7 +29,10 @@ run: $(VENV)/.made ## Make sample pictures and serve them on http://127.0.0.1:80
 
 test: $(VENV)/.made servers $(if $(filter true,$(CI)),pictures,) ## Run every test
 	@$(MAKE) --no-print-directory check
-	@$(PYTHON) -m pytest $(PYTEST_FLAGS)
+	@$(RUN_TESTS) $(PYTEST_FLAGS)
+
+soak: $(VENV)/.made servers ## Hold the promises of the cache through 2000 random histories (HALFTONE_RUNS)
+	@HALFTONE_RUNS=$${HALFTONE_RUNS:-2000} $(PYTHON) -m pytest -n $(JOBS) tests/behaviour/test_promises.py
 
 check: $(VENV)/.made ## Format, lint and type check
 	@$(VENV)/bin/ruff format --check .

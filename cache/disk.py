@@ -58,7 +58,7 @@ from cache.layout import (
     parents_of,
     path_of,
 )
-from cache.room import BLOCK, ORIGINALS, Room, allocated, kind_of
+from cache.room import BLOCK, ORIGINALS, Room, allocated, kin_of, kind_of
 from cache.root import Root
 from cache.space import Free, Space
 from cache.stored import CHUNK, StoredFile, hash_body, read_entry
@@ -311,7 +311,8 @@ class Disk:
         digest = entry.key.digest
         with self._name_lock(digest):
             files.rename(temp_name, path_of(digest), self._root.fd)
-            room.settle(claim, digest, size, entry.cost_ms, kind_of(entry.key))
+            key = entry.key
+            room.settle(claim, digest, size, entry.cost_ms, kind_of(key), kin_of(key))
             self._remember_verified(digest, fd)
         self.stats.commits += 1
         self._health.wrote()
@@ -628,7 +629,8 @@ class Disk:
             if digest in self.room or not self._is_named(digest, stored.fd):
                 return
             size = allocated(stored.body_offset + stored.length)
-            self.room.adopt(digest, size, stored.entry.cost_ms, kind_of(stored.entry.key))
+            key = stored.entry.key
+            self.room.adopt(digest, size, stored.entry.cost_ms, kind_of(key), kin_of(key))
             self.stats.adopted += 1
 
     def _adopt_newer(self, digest: bytes) -> None:

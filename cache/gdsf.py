@@ -1,10 +1,15 @@
-"""Greedy-Dual-Size-Frequency (Cherkasova, HPL-98-69), exact. Pure accounting.
+"""Greedy-Dual-Size-Frequency (Cherkasova, HPL-98-69) in logarithms, exact. Pure accounting.
 
-Every key has H = L + frequency x cost / size. The smallest H goes first, and L becomes the H of
-what went, so that what was dear long ago grows old. The frequency comes from the caller, who knows
-that of keys that are not here (sketch.py); where it has aged, a touch leaves H as it was. So H only
-rises while a key lives, and a touch does not move anything in the heap: an entry's place there is a
-lower bound, corrected when it reaches the top. That is exact, and a hit costs one array write.
+Every key has H = L + log2(frequency x cost / size). The smallest H goes first, and L grows, so that
+what was dear long ago grows old. The paper adds L to the plain product, and L becomes the H of what
+went: everything that is asked for once makes all others older by what it was worth. Here L is the
+caller's and says how often frequencies were halved so far (sketch.py): an old H is worth what it
+would be with its frequency as it is by now, and one that is new is not held up by L alone.
+
+The frequency comes from the caller, too, who knows that of keys that are not here. Where a touch
+would lower H, it leaves it as it was. So H only rises while a key lives, and a touch does not move
+anything in the heap: an entry's place there is a lower bound, corrected when it reaches the top.
+That is exact, and a hit costs one array write.
 
 With cost = size this is LFUDA: by frequency alone, and as many bytes as possible stay.
 
@@ -15,9 +20,10 @@ million entries take about 300 MB less than a million objects would.
 import heapq
 from array import array
 from dataclasses import dataclass
+from math import log2
 from typing import Final
 
-# cost / size is clamped at the p99 of the last RATIOS additions, or tiny dear objects never leave.
+# cost / size is clamped at the p99 of the last RATIOS additions, or what is tiny and dear stays on.
 RATIOS: Final = 1024
 _CLAMP_QUANTILE: Final = 0.99
 _CLAMP_EVERY: Final = 128
@@ -38,16 +44,16 @@ class Gdsf:
 
     def __init__(self) -> None:
         self.used = 0
+        self.inflation = 0.0  # L; never lowered
         self._slots: dict[bytes, int] = {}
         # By slot. A slot whose key is b"" is dead and waits for its heap entry to surface: each
         # slot has exactly one heap entry, always.
         self._keys: list[bytes] = []
         self._sizes = array("Q")
-        self._ratios = array("d")
+        self._values = array("d")  # log2(cost / size)
         self._scores = array("d")  # H
         self._free: list[int] = []
         self._heap: list[tuple[float, int]] = []
-        self._inflation = 0.0
         self._recent = array("d")
         self._recent_at = 0
         self._clamp = float("inf")
@@ -66,7 +72,7 @@ class Gdsf:
     def add(self, key: bytes, size: int, cost: float, frequency: float = 1.0) -> None:
         """Take a key in, in place of what it was before. cost is of work saved by a hit."""
         assert key and size > 0
-        assert cost >= 0 and frequency > 0
+        assert cost > 0 and frequency > 0
         self.remove(key)
         ratio = cost / size
         self._learn(ratio)
@@ -77,13 +83,13 @@ class Gdsf:
             slot = len(self._keys)
             self._keys.append(key)
             self._sizes.append(0)
-            self._ratios.append(0.0)
+            self._values.append(0.0)
             self._scores.append(0.0)
         self._slots[key] = slot
         self._sizes[slot] = size
-        ratio = min(ratio, self._clamp)
-        score = self._inflation + frequency * ratio
-        self._ratios[slot] = ratio
+        value = log2(min(ratio, self._clamp))
+        score = self.inflation + log2(frequency) + value
+        self._values[slot] = value
         self._scores[slot] = score
         self.used += size
         heapq.heappush(self._heap, (score, slot))
@@ -93,7 +99,7 @@ class Gdsf:
         slot = self._slots.get(key)
         if slot is None:
             return
-        score = self._inflation + frequency * self._ratios[slot]
+        score = self.inflation + log2(frequency) + self._values[slot]
         if score > self._scores[slot]:
             self._scores[slot] = score
 
@@ -131,7 +137,6 @@ class Gdsf:
                 corrections += 1
                 continue
             heapq.heappop(heap)
-            self._inflation = score
             del self._slots[key]
             self._keys[slot] = b""
             self._free.append(slot)

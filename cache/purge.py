@@ -67,6 +67,14 @@ class Purger:
         urls, is_complete = await self._urls(sources)
         return Outcome(order, sum(counts), 0, self._scope, urls, is_complete)
 
+    async def overtake(self, source: SourceId) -> bool:
+        """In place of a purge, where nothing is stored of a source; see Store.overtake()."""
+        return await self._store.overtake(source)
+
+    async def urls_of(self, source: SourceId) -> tuple[str, ...]:
+        """Those that were handed out. Raises IndexUnavailable."""
+        return (await self._urls((source,)))[0]
+
     async def carry_out(self, order: Order) -> Outcome:
         """Raises IndexUnavailable where it could not be recorded."""
         if order.scope is not Scope.SOURCE:

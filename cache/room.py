@@ -10,6 +10,9 @@ low mark of its share. When all is full, one of them always is.
 
 Derivatives go by GDSF: a hit saves a render's time. Originals go by LFUDA: a hit saves their bytes.
 How often a key was asked for is known beyond its stay, from a sketch that counts hits and fills.
+Most keys were asked for once or twice, which says little. So the frequency of a derivative is its
+own times that of its source: how often something was made of it lately, as known at the fill. What
+crawlers ask for once has no popular kin.
 
 Above the high mark eviction begins, below the low mark it ends, and between the two every fill
 evicts one batch: so one insert never empties the cache, and none waits for the whole way down.
@@ -23,7 +26,7 @@ from typing import Final
 from cache.errors import DoesNotFit
 from cache.gdsf import Gdsf, Victim
 from cache.key import Key
-from cache.sketch import MAX_COUNT, Sketch
+from cache.sketch import Sketch
 
 BLOCK: Final = 4096
 HIGH_MARK: Final = 0.95
@@ -32,9 +35,6 @@ LOW_MARK: Final = 0.90
 LARGEST_SHARE: Final = 8
 # Percent of the room that originals are sure of; see NOTES.md.
 ORIGINALS: Final = 25
-# What a frequency counts for in H: its square. A cache of 5 % of what is asked for saves 0.392 of
-# the cost so, in place of 0.383 (docs/bench/eviction.md, NOTES.md).
-_WEIGHTS: Final = tuple(float(count * count) for count in range(MAX_COUNT + 1))
 # Touches wait until so many can be counted together, at 2 us each: some callers are in a hurry.
 _TOUCHES: Final = 128
 # And until the lock is free, at most so many.
@@ -48,6 +48,11 @@ class Kind(enum.Enum):
 
 def kind_of(key: Key) -> Kind:
     return Kind.DERIVATIVE if key.variant else Kind.ORIGINAL
+
+
+def kin_of(key: Key) -> bytes | None:
+    """What a key has in common with the other derivatives of its source; None for an original."""
+    return key.source.digest if key.variant else None
 
 
 def allocated(size: int) -> int:
@@ -154,17 +159,38 @@ class Room:
             self._release(size, kind)
 
     def settle(
-        self, claim: int, digest: bytes, size: int, cost_ms: int, kind: Kind = Kind.DERIVATIVE
+        self,
+        claim: int,
+        digest: bytes,
+        size: int,
+        cost_ms: int,
+        kind: Kind = Kind.DERIVATIVE,
+        kin: bytes | None = None,
     ) -> None:
-        """Turn a claim into an entry of its true size. The miss behind it counts as a use."""
+        """Turn a claim into an entry of its true size. The miss behind it counts as a use, of the
+        key and of its kin; a key without kin stands for its own."""
+        count = self._sketch.count
         with self._lock:
             self._release(claim, kind)
-            self._add(digest, size, cost_ms, kind, self._sketch.count(digest))
+            frequency = count(digest)
+            of_kin = count(kin) if kin else frequency
+            self._age()
+            self._add(digest, size, cost_ms, kind, frequency, of_kin)
 
-    def adopt(self, digest: bytes, size: int, cost_ms: int, kind: Kind = Kind.DERIVATIVE) -> None:
-        """Count a file that was found on disk."""
+    def adopt(
+        self,
+        digest: bytes,
+        size: int,
+        cost_ms: int,
+        kind: Kind = Kind.DERIVATIVE,
+        kin: bytes | None = None,
+    ) -> None:
+        """Count a file that was found on disk; nobody asked for it."""
+        estimate = self._sketch.estimate
         with self._lock:
-            self._add(digest, size, cost_ms, kind, self._sketch.estimate(digest) or 1)
+            frequency = estimate(digest) or 1
+            of_kin = estimate(kin) or 1 if kin else frequency
+            self._add(digest, size, cost_ms, kind, frequency, of_kin)
 
     def remove(self, digest: bytes) -> None:
         with self._lock:
@@ -231,11 +257,13 @@ class Room:
     def _is_above(self, mark: float) -> bool:
         return self.used > self.size * mark or self.used_inodes > self.inodes * mark
 
-    def _add(self, digest: bytes, size: int, cost_ms: int, kind: Kind, frequency: int) -> None:
+    def _add(
+        self, digest: bytes, size: int, cost_ms: int, kind: Kind, frequency: int, of_kin: int
+    ) -> None:
         self._remove(digest)
         # With bytes for cost, GDSF is LFUDA.
         cost = max(1, cost_ms) if kind is Kind.DERIVATIVE else size
-        self._shares[kind].gdsf.add(digest, size, cost, _WEIGHTS[frequency])
+        self._shares[kind].gdsf.add(digest, size, cost * of_kin, frequency)
         self._sketch.expect(len(self._derivatives.gdsf) + len(self._originals.gdsf))
 
     def _remove(self, digest: bytes) -> None:
@@ -250,6 +278,13 @@ class Room:
     def _apply_touches(self) -> None:
         while self._touches:
             digest = self._touches.popleft()
-            weight = _WEIGHTS[self._sketch.count(digest)]
-            self._derivatives.gdsf.touch(digest, weight)
-            self._originals.gdsf.touch(digest, weight)
+            frequency = self._sketch.count(digest)
+            self._derivatives.gdsf.touch(digest, frequency)
+            self._originals.gdsf.touch(digest, frequency)
+        self._age()
+
+    def _age(self) -> None:
+        # H is of two frequencies, the key's and its kin's, and both were halved.
+        inflation = 2 * self._sketch.halvings
+        self._derivatives.gdsf.inflation = inflation
+        self._originals.gdsf.inflation = inflation

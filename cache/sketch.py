@@ -45,6 +45,8 @@ class Sketch:
         self._mask = (STRETCH >> _BLOCK_SHIFT) - 1
         self._until_age = AGE_EVERY
         self._age_at = 0
+        # How often each counter was halved so far; parts of a sweep are parts of one.
+        self.halvings = 0.0
 
     @property
     def size(self) -> int:
@@ -115,3 +117,4 @@ class Sketch:
         start, end = self._age_at, self._age_at + STRETCH
         self._table[start:end] = self._table[start:end].translate(_HALVED)
         self._age_at = end % len(self._table)
+        self.halvings += STRETCH / len(self._table)

@@ -188,6 +188,8 @@ class Store:
             return None
         if known.record is not None:
             tags = (*tags, *known.record.tags)
+            if self.orders.softened(source, tags) > known.record.seen:
+                return None  # it is stale, which open_source() says
         return None if self.orders.barrier(source, tags) > known.applied else known
 
     async def open_source(
@@ -394,6 +396,24 @@ class Store:
         except StoreBusy:
             _log.warning("disk threads are busy: purged files are removed when they are met")
         return purged
+
+    async def overtake(self, source: SourceId) -> bool:
+        """In place of a purge, where nothing was stored of a source: what is being filled, by
+        whomever, will be refused. Costs no durable write. False: something may be stored, and
+        nothing was done. Raises IndexUnavailable."""
+        try:
+            overtaken = await self.index.overtake(source)
+        except BaseException:  # as in purge()
+            self._doubt(source)
+            raise
+        if not overtaken.is_bare:
+            return False
+        if overtaken.token is None:
+            # Known here, it was dropped by the index for want of room.
+            return source.digest not in self._known
+        token, head = overtaken.token, self.orders.head
+        self._remember(source, Opened(token, token, None, head, head))
+        return True
 
     # Tokens
 

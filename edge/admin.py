@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge.access import Peer
 from edge.clock import Clock
@@ -23,9 +23,10 @@ from edge.http.parser import ParseError
 from edge.http.writer import field_lines, status_line
 from edge.metrics import Exposition
 from edge.purging import Purging
-from edge.status.page import page
-from edge.status.shown import Status
 from edge.status.style import POLICY
+
+if TYPE_CHECKING:
+    from edge.status.shown import Status
 
 log = logging.getLogger("halftone.admin")
 
@@ -57,7 +58,7 @@ class Admin:
         clock: Clock,
         purging: Purging | None = None,
         fsck: Fsck | None = None,
-        status: Callable[[], Status] | None = None,
+        status: "Callable[[], Status] | None" = None,
     ) -> None:
         self._exposition = exposition
         self._health = health
@@ -97,6 +98,8 @@ class Admin:
                 media_type, body = self._exposition.render(request.field(b"accept") or "")
                 return self._answer(request, 200, media_type, body)
             case b"/" if self._status is not None:
+                from edge.status.page import page  # for who looks, not for the start
+
                 found = _PACE.fullmatch(query)
                 html = page(self._status(), int(found[1]) if found else None)
                 return self._answer(request, 200, HTML, html.encode(), more=_FRAMELESS)

@@ -16,8 +16,8 @@ from cache.entry import Entry
 from cache.index.interface import Token
 from cache.key import Key, SourceId
 from edge.clock import Clock
-from edge.deliver import NOSNIFF, SERVER
-from edge.http.body import FileSlice
+from edge.deliver import NOSNIFF, SERVER, with_pieces
+from edge.http.body import UNKNOWN_LENGTH, FileSlice, Growing, Stretch
 from edge.http.conditional import Preconditions, Verdict, evaluate
 from edge.http.date import parse_date
 from edge.http.directives import SURROGATE, effective_control
@@ -47,6 +47,8 @@ _ALWAYS: Final = (":scheme",)
 _IN_304: Final = frozenset(
     {"cache-control", "content-location", "etag", "expires", "vary", "last-modified"}
 )
+# And what belongs to the exchange; Set-Cookie is there for its own client only.
+_REPEATED_IN_304: Final = _IN_304 | {"set-cookie", "via"}
 # RFC 9111 section 3.2: of a 304, what describes a body that is not there.
 _OF_THE_BODY: Final = frozenset(
     {"content-encoding", "content-length", "content-range", "content-type", "transfer-encoding"}
@@ -63,10 +65,25 @@ class Standing(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A stored answer and its body. The slice may be sent many times."""
+    """A stored answer and its body. The slice may be sent many times. A Growing is still on its way
+    into the store; then entry is without what the last byte tells."""
 
     entry: Entry
-    body: FileSlice
+    body: FileSlice | Growing
+
+    @property
+    def length(self) -> int:
+        """Of the body, or UNKNOWN_LENGTH."""
+        return len(self.body) if isinstance(self.body, FileSlice) else self.body.length
+
+    @property
+    def can_be_sent(self) -> bool:
+        """A body that the store refused in its middle is there for its first readers only."""
+        body = self.body
+        return isinstance(body, FileSlice) or (body.is_whole and not body.has_failed)
+
+    def read(self) -> FileSlice | Stretch:
+        return self.body if isinstance(self.body, FileSlice) else self.body.read()
 
     @property
     def status(self) -> int:
@@ -85,6 +102,10 @@ class Kept:
         if entry.fresh_until < entry.revalidate_until and now < entry.revalidate_until:
             return Standing.MEANWHILE
         return Standing.OVER
+
+    def with_own(self, own: Headers) -> "Kept":
+        """For who asked: with what is not stored."""
+        return Kept(dataclasses.replace(self.entry, headers=(*self.entry.headers, *own)), self.body)
 
     def conditions(self) -> list[tuple[str, str]]:
         """The preconditions with which its origin is asked whether it still holds (RFC 9111
@@ -125,7 +146,8 @@ def draft_of(
     last_modified = parse_date(modified[0], answered_at) if len(modified) == 1 else None
     own_tags = parse_surrogate_key(fields.get("surrogate-key", ()))
     via = ("via", via) if (via := ", ".join(fields.get("via", []))) else None
-    kept = repeated_fields(headers)
+    # RFC 9111 section 3.1: what no-cache and private name is not stored.
+    kept = tuple(pair for pair in repeated_fields(headers) if pair[0] not in control.withheld)
     return Entry(
         key=key,
         token=token,
@@ -141,6 +163,15 @@ def draft_of(
         tags=tuple(dict.fromkeys((*own_tags, *tags))),
         seen=seen,
     )
+
+
+def withheld_of(headers: Headers, answer: Headers) -> Headers:
+    """The fields of an answer that are for who asked alone. headers: those that say so, with the
+    stored ones where the answer is a 304."""
+    withheld = effective_control(folded(headers), SURROGATE).withheld - _OF_THE_BODY
+    if not withheld:
+        return ()
+    return tuple(pair for pair in repeated_fields(answer) if pair[0] in withheld)
 
 
 def signpost_of(source: SourceId, token: Token, names: tuple[str, ...], now: int) -> Entry:
@@ -208,7 +239,7 @@ class Writer:
                 last_modified=entry.last_modified or None,
             )
             if verdict is Verdict.NOT_MODIFIED:
-                fields = tuple(pair for pair in kept.headers if pair[0] in _IN_304 | {"via"})
+                fields = tuple(pair for pair in kept.headers if pair[0] in _REPEATED_IN_304)
                 head = self._head(304, fields, "", cache_status, age_s, is_stale)
                 return Response(304, head, cache=cache)
             if verdict is Verdict.PRECONDITION_FAILED:
@@ -218,13 +249,14 @@ class Writer:
             ranged = self._ranged(request, kept, cache_status, cache, age_s, is_stale)
             if ranged is not None:
                 return ranged
-        length = len(kept.body)
+        length = kept.length
         ranges = "Accept-Ranges: bytes\r\n" if status == 200 else ""
-        told = "" if status in BODILESS_STATUSES else f"Content-Length: {length}\r\n"
+        is_told = status not in BODILESS_STATUSES and length != UNKNOWN_LENGTH
+        told = f"Content-Length: {length}\r\n" if is_told else ""
         head = self._head(status, kept.headers, told + ranges, cache_status, age_s, is_stale)
         if request.method == b"HEAD" or length == 0:
             return Response(status, head, cache=cache)
-        return Response(status, head, (kept.body,), length, cache=cache)
+        return with_pieces(status, head, request, (kept.read(),), length, cache)
 
     def _ranged(
         self,
@@ -236,8 +268,8 @@ class Writer:
         is_stale: bool,
     ) -> Response | None:
         """RFC 9110 sections 14.2 and 13.1.5."""
-        field, entry, length = request.field(b"range"), kept.entry, len(kept.body)
-        if field is None or request.method != b"GET":
+        field, entry, length = request.field(b"range"), kept.entry, kept.length
+        if field is None or request.method != b"GET" or length == UNKNOWN_LENGTH:
             return None
         if_range = request.field(b"if-range")
         if if_range is not None and not if_range_holds(
@@ -258,12 +290,12 @@ class Writer:
                 f"Content-Length: {one.size}\r\n"
             )
             head = self._head(206, kept.headers, lines, cache_status, age_s, is_stale)
-            part = kept.body.part(one.first, one.last)
+            part = kept.read().part(one.first, one.last)
             return Response(206, head, (part,), one.size, cache=cache)
         frame = frame_multipart(entry.media_type, length, ranges, self._boundary)
-        body: list[bytes | FileSlice] = []
+        body: list[bytes | FileSlice | Stretch] = []
         for part_head, one in zip(frame.heads, frame.ranges, strict=True):
-            body += (part_head, kept.body.part(one.first, one.last))
+            body += (part_head, kept.read().part(one.first, one.last))
         body.append(frame.closing)
         fields = tuple(pair for pair in kept.headers if pair[0] != "content-type")
         lines = f"Content-Type: {frame.content_type}\r\nContent-Length: {frame.content_length}\r\n"

@@ -1,9 +1,9 @@
 """The composition root: builds the parts from the configuration, starts and stops them in order.
 
-Alone knows concrete classes, the real clock, the real randomness and the environment.
-serve() is the master's process, work() a worker's. Start: resizers, access log, sites; then, when
-the master says go, store and index, listeners. Stop: listeners drain, flights land, resizers end,
-store and index close, the access log is flushed.
+Alone knows concrete classes, the real clock, the real randomness and the environment. It is
+imported while the first resizer starts (start.py). Start: access log, sites; the first resizer is
+ready; then, when the master says go, store and index, listeners. Stop: listeners drain, flights
+land, resizers end, store and index close, the access log is flushed.
 """
 
 import asyncio
@@ -13,14 +13,11 @@ import logging
 import os
 import random
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final
-
-import uvloop
+from typing import TYPE_CHECKING, Final
 
 from cache.errors import CacheError
 from cache.flight import Flights
@@ -32,6 +29,7 @@ from cache.scrubber import Scrubber
 from edge.access import FORMS, AccessLog
 from edge.admin import Admin
 from edge.answers import Writer
+from edge.changes import Changes
 from edge.clock import Clock
 from edge.config import Config
 from edge.connection import ConnectionSettings
@@ -47,7 +45,6 @@ from edge.ledger import AT_REST
 from edge.lifetimes import Lifetimes
 from edge.listeners import Listeners
 from edge.marks import Marks
-from edge.master import Master
 from edge.metrics import Exposition
 from edge.origin.errors import DocrootFailed
 from edge.origins import CannotBuild, Origins
@@ -60,7 +57,6 @@ from edge.rendering import Derivatives, Made
 from edge.renewal import Renewal
 from edge.representation import Representation
 from edge.residency import Residency
-from edge.resizers import make_pool
 from edge.route import Routes
 from edge.rows.arrivals import arrival_rows
 from edge.rows.folders import folder_rows
@@ -92,8 +88,7 @@ from edge.source import Found
 from edge.sources import Sources
 from edge.spellings import Spellings
 from edge.spool import Spool
-from edge.status.reading import Facts, OriginFacts, Verdicts, read
-from edge.status.shown import Status
+from edge.start import CannotStart, StartingPool
 from edge.storage import (
     check_at_rest,
     check_in_use,
@@ -107,6 +102,9 @@ from resizer.errors import ResizeError
 from resizer.pool import Pool
 from resizer.version import encoder_version
 
+if TYPE_CHECKING:
+    from edge.status.shown import Status
+
 log = logging.getLogger("halftone")
 
 # Body size up to which a representation lives in the memory tier. Above it a file
@@ -116,31 +114,6 @@ MEMORY_CUT_OFF: Final = 64 * 1024
 DISK_THREADS: Final = 8
 # Renders and fetches under way at once, beyond what the resizer's own queue bounds.
 MAX_FLIGHTS: Final = 4096
-
-
-class CannotStart(Exception):
-    """The node cannot serve; the text says what to do."""
-
-
-def serve(config: Config) -> int:
-    """Run a node until a signal ends it. Returns the exit status."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.raiseExceptions = False  # a closed standard error must not stop a request
-    return Master(config, work, slots=config.workers, environ=os.environ).run()
-
-
-def work(config: Config, seat: Seat) -> int:
-    """Be a worker until the master ends it, or is gone. Returns the exit status."""
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(App(config, seat).run())
-    except CannotStart as error:
-        seat.link.send(Word.FAILED, str(error))
-        return 1
 
 
 def fsck(config: Config, *, fix: bool) -> Mapping[str, object]:
@@ -160,7 +133,9 @@ def _make_index(section: CacheSection, chance: random.Random) -> Index:
 
 
 class App:
-    def __init__(self, config: Config, seat: Seat) -> None:
+    """tenure is heard already; resizers are starting."""
+
+    def __init__(self, config: Config, seat: Seat, tenure: Tenure, resizers: StartingPool) -> None:
         self._config = config
         self._seat = seat
         self._clock = Clock(time.time, time.monotonic)
@@ -169,7 +144,8 @@ class App:
         self._residency = Residency(self._threads)
         self._listeners = Listeners(self._clock, self._residency)
         self._handler: SiteHandler | None = None
-        self._tenure = Tenure(seat.link, self._reopen)
+        self._tenure = tenure
+        self._resizers = resizers
         self._access: AccessLog | None = None
         self._exposition: Exposition | None = None
         self._recent = Recent()
@@ -180,8 +156,8 @@ class App:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._post)  # the last that happens: nothing is counted after it
             stack.callback(self._threads.shutdown)
-            self._tenure.hear(loop)
             stack.callback(self._tenure.stop_hearing, loop)
+            self._tenure.reopen = self._reopen
             index = _make_index(config.cache, self._chance)
             try:
                 folders, store, follower = make_storage(
@@ -202,10 +178,8 @@ class App:
                 scrubber.start()
                 stack.push_async_callback(asyncio.to_thread, scrubber.stop)
             stack.push_async_callback(follower.stop)
-            pool = make_pool(config, time.monotonic)
-            await self._start_part(pool.start(), "resizer")
-            stack.push_async_callback(lambda: pool.stop(self._tenure.left_s()))
-            log.info("resizer: %s", pool.sandbox_summary)
+            pool = self._resizers.pool
+            stack.push_async_callback(lambda: self._resizers.stop(self._tenure.left_s()))
             access = None
             if config.log.access != "off":
                 access = AccessLog(config.log.access, FORMS[config.log.format.value]())
@@ -300,6 +274,16 @@ class App:
                 chance=self._chance,
                 has_both_schemes=bool(config.trusted_proxies),
             )
+            changes = Changes(
+                purger=purger,
+                is_known=sources.is_known,
+                part=sources.part,
+                clock=self._clock,
+                downstream=downstream,
+                spellings=spellings,
+                has_both_schemes=bool(config.trusted_proxies),
+            )
+            stack.push_async_callback(lambda: changes.stop(self._tenure.left_s()))
             shared_flights: Flights[Exchanged] = Flights(MAX_FLIGHTS)
             stack.push_async_callback(lambda: shared_flights.stop(self._tenure.left_s()))
             shared_refreshes: Refreshes[Exchanged] = Refreshes()
@@ -315,7 +299,7 @@ class App:
                 writer=Writer(
                     self._clock, f"halftone-{self._chance.getrandbits(96):024x}", config.name
                 ),
-                purger=purger,
+                changes=changes,
                 flights=shared_flights,
                 refreshes=shared_refreshes,
             )
@@ -396,6 +380,9 @@ class App:
             status = partial(self._status, exposition, health, pool)
             admin = Admin(exposition, health, self._clock, purging, check, status)
 
+            # Last: they have started while all this was built.
+            await self._start_part(self._resizers.ready(), "resizer")
+            log.info("resizer: %s", pool.sandbox_summary)
             self._seat.link.send(Word.PREPARED)
             await self._tenure.may_go.wait()
             if self._tenure.stopping.is_set():
@@ -445,8 +432,11 @@ class App:
 
     # Building
 
-    def _status(self, exposition: Exposition, health: Health, pool: Pool) -> Status:
+    def _status(self, exposition: Exposition, health: Health, pool: Pool) -> "Status":
         """What the status page shows, of all workers."""
+        # For who looks, not for the start.
+        from edge.status.reading import Facts, OriginFacts, Verdicts, read
+
         config = self._config
         facts = Facts(
             name=config.name,

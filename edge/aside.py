@@ -37,6 +37,10 @@ class Stats:
 class ClientAside:
     """An Aside (edge/origin/messages.py). One exchange has one."""
 
+    __slots__ = (
+        "_announced", "_bytes", "_request", "_seen", "_stats", "_trailers", "takes_trailers",
+    )  # fmt: skip
+
     def __init__(self, request: Request, stats: Stats) -> None:
         has_te = bool(request.minor) and b"te" in request.fields
         self.takes_trailers = has_te and takes_trailers(request.field(b"te"))

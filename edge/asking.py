@@ -7,7 +7,7 @@ through Sources as an Apart, and the shared cache (shared.py), which asked, deci
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -146,6 +146,8 @@ class Apart(Exception):
         self.asked_at = asked_at
         self.answered_at = answered_at
         self._response: Incoming | None = response
+        self._is_over = asyncio.Event()
+        self.on_end: Callable[[], object] = lambda: None
         loop = asyncio.get_running_loop()
         self._closing = loop.call_later(TAKEN_WITHIN_S, self._expire, loop)
 
@@ -155,21 +157,36 @@ class Apart(Exception):
         self._closing.cancel()
         return response
 
+    def end(self) -> None:
+        """It is stored, or will not be; its taker says so, whatever happens."""
+        self._is_over.set()
+        self.on_end()
+
+    async def is_over(self) -> None:
+        """For who came second: what may be stored is found from then on."""
+        if self.storability is Storability.STORABLE:
+            await self._is_over.wait()
+
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         response = self.take()
         if response is not None:
+            self.end()
             task = loop.create_task(response.aclose(), name="give up")
             _given_up.add(task)
             task.add_done_callback(_given_up.discard)
 
 
 class Apartness:
-    """In place of an origin's fetch while one client's request lasts (Site.ask)."""
+    """In place of an origin's fetch while one client's request lasts (Site.ask). tell is told of
+    what comes of it before anybody else is."""
 
-    def __init__(self, origin: OriginPool, asking: Asking, clock: Clock) -> None:
+    def __init__(
+        self, origin: OriginPool, asking: Asking, clock: Clock, tell: Callable[[Apart], None]
+    ) -> None:
         self._origin = origin
         self._asking = asking
         self._clock = clock
+        self._tell = tell
 
     async def fetch(self, neutral: OriginRequest) -> OriginResponse:
         """Raises Apart, and what an origin raises."""
@@ -182,7 +199,9 @@ class Apartness:
             raise
         if found is None:
             return response
-        raise Apart(Incoming(response), found, asked_at, self._clock.wall)
+        apart = Apart(Incoming(response), found, asked_at, self._clock.wall)
+        self._tell(apart)
+        raise apart
 
     def _storability(self, response: OriginResponse) -> Storability | None:
         """None: Sources knows what to do."""
@@ -192,7 +211,8 @@ class Apartness:
         fields = folded(response.headers)
         found = storability_of(self._asking, status, response.headers)
         control = effective_control(fields, SURROGATE)
-        if found is Storability.STORABLE and not vary_names(fields):
+        is_whole = not control.withheld & fields.keys()  # else who asked gets more than others
+        if found is Storability.STORABLE and is_whole and not vary_names(fields):
             if status == 200:
                 return None
             # For so long as the operator says; who shows a cookie may be told otherwise.

@@ -77,7 +77,7 @@ class Deliverer:
             if ranged is not None:
                 return ranged
         head = self._head(200, representation, facts, _entity(representation))
-        return _with_body(200, head, request, (representation.body,), representation.length, cache)
+        return with_pieces(200, head, request, (representation.body,), representation.length, cache)
 
     def deliver_ready(
         self, request: Request, representation: Representation, vary: str
@@ -92,7 +92,7 @@ class Deliverer:
         if facts is None or facts.vary != vary:
             return None
         body = (representation.body,)
-        return _with_body(200, representation.head, request, body, representation.length, "HIT")
+        return with_pieces(200, representation.head, request, body, representation.length, "HIT")
 
     def make_ready(self, representation: Representation, facts: Facts) -> None:
         """Put the 200's head together, for deliver_ready() in this second."""
@@ -219,7 +219,7 @@ class Deliverer:
             f"Cache-Status: {cache_status}\r\n".encode()
             + field_lines(fields)
         )
-        return _with_body(status, head, request, parts, length, "PASS")
+        return with_pieces(status, head, request, parts, length, "PASS")
 
     def redirect(self, location: str, cache_status: str) -> Response:
         """To the step that is served instead. location is a URL of our own building."""
@@ -297,10 +297,11 @@ def _chunked(body: bytes | FileSlice, last_chunk: bytes) -> Body:
     return (b"%x\r\n" % len(body), body, b"\r\n", last_chunk)
 
 
-def _with_body(
+def with_pieces(
     status: int, head: bytes, request: Request, body: Body, length: int, cache: str
 ) -> Response:
-    """RFC 9110 section 9.3.2: HEAD has the fields of GET and no body."""
+    """RFC 9110 section 9.3.2: HEAD has the fields of GET and no body. length may be unknown; then
+    head is without it."""
     if request.method == b"HEAD" or length == 0:
         return Response(status, head, cache=cache)
     if length != UNKNOWN_LENGTH:

@@ -22,7 +22,7 @@ import xxhash
 
 from cache.errors import IndexUnavailable
 from cache.flight import Role
-from cache.key import Key
+from cache.key import Key, SourceId
 from cache.orders import Order, Scope
 from edge.access import AccessLog, Peer, Record
 from edge.arrival import Arriving
@@ -30,6 +30,7 @@ from edge.clock import Clock
 from edge.deliver import Deliverer
 from edge.errors import (
     MethodNotAllowed,
+    NotCached,
     NotFound,
     OriginChanged,
     RequestError,
@@ -43,6 +44,7 @@ from edge.http.forwarding import max_forwards
 from edge.http.messages import Request, Response
 from edge.http.parser import ParseError, is_plain_target
 from edge.http.repeats import Repeats
+from edge.http.request_control import parse_request_control
 from edge.ladders import Ladders
 from edge.lifetimes import NO_LIMIT, Lifetimes
 from edge.marks import Mark, Marks, variant_of
@@ -190,10 +192,14 @@ class Handler:
         ready = self._find_ready(head, peer)
         if ready is not None:
             return ready
-        request = self._request_of(head)
-        if self._shared is None or (request is not None and not self._needs_all(request)):
+        if self._shared is None:
+            return self._request_of(head)
+        request = self._repeats.maybe_request(data)
+        if request is not None:
+            request.lines = (head[0], head[1], head[5])
             return request
-        return self._repeats.maybe_request(data)
+        request = self._request_of(head)
+        return None if request is None or self._needs_all(request) else request
 
     def _needs_all(self, request: Request) -> bool:
         """Would an origin be asked with fields of this request that were not told on?"""
@@ -201,7 +207,7 @@ class Handler:
         if route is not None:
             source = route.source
             is_known = source is not None and self._clock.wall < source.fresh_until
-            return _is_shared(route) and not is_known
+            return route.is_shared and not is_known
         try:
             return self._routes.site_of(request).origin is not None
         except UnknownHost:
@@ -245,7 +251,7 @@ class Handler:
         if route is None:
             route = self._look_now(request)
             if route is not None and route.source is not None and self._spellings is not None:
-                self._note(request, peer, route, self._spellings)
+                self._note(request, peer, route, route.source.id, self._spellings)
         if route is None or route.source is None or route.key is None:
             return None
         if route.mark is not None and not self.marks.is_current(route.mark):
@@ -388,7 +394,7 @@ class Handler:
     async def _pass_method(self, request: Request, peer: Peer, shared: SharedCache) -> Response:
         try:
             route = self._routes.find(request)
-            if not _is_shared(route):
+            if not route.is_shared:
                 raise MethodNotAllowed(f"{request.method!a} on a derivative")
             return await shared.pass_method(
                 request, self._client_of(request, peer), route.site, route.derivative.source,
@@ -440,15 +446,16 @@ class Handler:
         receipt = await self._purging.purge(request, client, is_admin=False)
         return self._deliverer.receipt(receipt.body, receipt.id)
 
-    def _note(self, request: Request, peer: Peer, route: Route, spellings: Spellings) -> None:
+    def _note(
+        self, request: Request, peer: Peer, route: Route, source: SourceId, spellings: Spellings
+    ) -> None:
         """Write the URL down, once for each route: a purge names it to the caches in front."""
-        assert route.source is not None
         if request.authority:
             scheme = self._trusted.scheme_of(
                 peer.address, request.field(b"x-forwarded-proto"), request.field(b"forwarded")
             )
             url = url_of(scheme, request.authority, request.target)
-            route.is_noted = spellings.note(route.source.id, url)
+            route.is_noted = spellings.note(source, url)
 
     async def _serve(self, request: Request, peer: Peer) -> Response:
         if request.method == b"PURGE":
@@ -468,11 +475,17 @@ class Handler:
             return await self._answer(request, peer, route)
 
     async def _answer(self, request: Request, peer: Peer, route: Route) -> Response:
+        is_own = self._shared is None or not route.is_shared
+        if is_own and _is_kept_only(request):
+            return await self._answer_kept(request, peer, route)
         found = await self._find_for(request, peer, route)
         if isinstance(found, Response):
             return found
         transform = route.found.transform
         if isinstance(found.answer, Arriving | Passing):
+            if isinstance(found.answer, Arriving) and self._spellings and not route.is_noted:
+                # A cache in front may have it before anybody asks here again.
+                self._note(request, peer, route, found.answer.id, self._spellings)
             if transform.is_identity:
                 return self._stream(request, route, found.answer, found.collapsed)
             settled = await self._sources.settled(route.site, found.answer)
@@ -486,19 +499,62 @@ class Handler:
         source = route.source = found.answer
         route.mark = mark
         if self._spellings is not None and not route.is_noted:
-            self._note(request, peer, route, self._spellings)
+            self._note(request, peer, route, source.id, self._spellings)
         key = route.key = Key(source.id, variant_of(transform, mark))
         if transform.is_identity:
             return await self._serve_original(request, route, found, source, key)
         terms = self._terms(request, peer, route.site, mark)
         return await self._serve_derivative(request, route, source, key, terms)
 
+    async def _answer_kept(self, request: Request, peer: Peer, route: Route) -> Response:
+        """RFC 9111 section 5.2.1.7: what is stored and fresh. No origin is asked, and nothing is
+        rendered: an original without the rendering is no stored answer. Raises NotCached."""
+        source = await self._find_kept(route)
+        if source is None:
+            raise NotCached(f"{route.derivative.source!a}")
+        route.source = source
+        if self._spellings is not None and not route.is_noted:
+            self._note(request, peer, route, source.id, self._spellings)
+        transform = route.found.transform
+        route.mark = await self.marks.open(route.mark_path) if route.mark_path else None
+        key = route.key = Key(source.id, variant_of(transform, route.mark))
+        if transform.is_identity:
+            found = Found(source, Way.KNOWN)
+            return await self._serve_original(request, route, found, source, key)
+        await self._sources.ask_tokens(source)
+        response = self._from_memory(request, route, source, key)
+        if response is not None:
+            return response
+        most_s = NO_LIMIT
+        hit = await self.derivatives.lookup(source, key)
+        if hit is None and route.is_slow:
+            most_s = QUICK_S
+            hit = await self.derivatives.lookup(source, self._quick(request, route, source)[1])
+        if hit is None:
+            raise NotCached(f"{transform.canonical()} of {source.id.path!a}")
+        return self._deliver_from_disk(request, route, source, hit, most_s)
+
+    async def _find_kept(self, route: Route) -> Source | None:
+        """What _find() finds without asking an origin, if it is fresh."""
+        site = route.site
+        endings = route.endings() if route.derivative.extensions else []
+        for path in [resolved.source for resolved in endings] or [route.derivative.source]:
+            source = await self._sources.find_file(site, path)
+            if source is None and site.origin is not None:
+                query = "" if endings else route.query
+                source = await self._sources.find_kept(site, source_id_of(site, path, query))
+            if source is not None:
+                if endings:
+                    route.found = next(one for one in endings if one.source == path)
+                return source
+        return None
+
     def _terms(self, request: Request, peer: Peer, site: Site, mark: Mark | None) -> Terms:
         return Terms(self._address_of(request, peer), site.looks.inputs, mark)
 
     def _find_for(self, request: Request, peer: Peer, route: Route) -> Awaitable[Found | Response]:
         # No coroutine of its own: each one that only waits for another is a microsecond.
-        if self._shared is None or not _is_shared(route):
+        if self._shared is None or not route.is_shared:
             return self._find(route)
         if request.whole:
             self._repeats.learn(request.whole, request)
@@ -567,6 +623,8 @@ class Handler:
         token = source.opened.token
         original = await self._sources.maybe_open_body(site, source)
         if original is None:
+            if _is_kept_only(request):
+                raise NotCached(f"the bytes of {source.id.path!a}")
             answer = await self._sources.refetch(site, source)
             if isinstance(answer, Arriving | Passing):
                 return self._stream(request, route, answer, found.collapsed)
@@ -778,13 +836,9 @@ class Handler:
         )
 
 
-def _is_shared(route: Route) -> bool:
-    """No derivative, and an origin may have it."""
-    return (
-        route.site.origin is not None
-        and route.found.transform.is_identity
-        and not route.derivative.extensions
-    )
+def _is_kept_only(request: Request) -> bool:
+    control = request.field(b"cache-control")
+    return control is not None and parse_request_control(control).only_if_cached
 
 
 def _hops(request: Request) -> dict[str, str]:

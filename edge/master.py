@@ -45,6 +45,8 @@ Work = Callable[[Config, Seat], int]
 
 # Silence of a worker that makes us silent towards systemd's watchdog.
 QUIET_S: Final = 5.0
+# The first requests and the other resizers have the processors until then.
+QUIET_AFTER_START_S: Final = 1.0
 FAILED: Final = 1
 INTERRUPTED: Final = 128 + signal.SIGINT
 
@@ -57,10 +59,20 @@ log = logging.getLogger("halftone.master")
 
 
 class Master:
-    """slots: how many workers; environ: what systemd or a predecessor left, taken out of it."""
+    """slots: how many workers; environ: what systemd or a predecessor left, taken out of it.
+
+    after_start() is called once, in the quiet after the first crew serves: what the workers that
+    come later find done.
+    """
 
     def __init__(
-        self, config: Config, work: Work, *, slots: int, environ: MutableMapping[str, str]
+        self,
+        config: Config,
+        work: Work,
+        *,
+        slots: int,
+        environ: MutableMapping[str, str],
+        after_start: Callable[[], object] = lambda: None,
     ) -> None:
         self._standing = config  # to fall back on: the one that serves, or is to serve first
         self._work = work
@@ -78,6 +90,8 @@ class Master:
         self._leaving: set[Worker] = set()
         self._retry_at: float | None = None  # when no crew is left and one must be started
         self._retries = 0
+        self._after_start = after_start
+        self._after_start_at = NEVER
         self._has_served = False
         self._is_reload_due = False
         self._is_stopping = False
@@ -160,7 +174,7 @@ class Master:
 
     def _until_next(self) -> float | None:
         times = [worker.deadline for worker in (*self._all_workers(), *self._leaving)]
-        times.append(self._watchdog_at)
+        times += (self._watchdog_at, self._after_start_at)
         if self._current is not None:
             times += self._current.vacancies.values()
         if self._retry_at is not None:
@@ -183,6 +197,9 @@ class Master:
         if self._retry_at is not None and self._retry_at <= now:
             self._retry_at = None
             self._start_again()
+        if self._after_start_at <= now:
+            self._after_start_at = NEVER
+            self._after_start()
         if self._watchdog_at <= now:
             assert self._notifier.watchdog_s is not None
             self._watchdog_at = now + self._notifier.watchdog_s
@@ -311,6 +328,7 @@ class Master:
                      config.digest(), public, admin)  # fmt: skip
         else:
             self._has_served = True
+            self._after_start_at = time.monotonic() + QUIET_AFTER_START_S
             first = address_of(crew.stands[0].public[0])
             # The one line that a script may wait for; DESIGN fixes its form.
             print(  # noqa: T201

@@ -1,6 +1,7 @@
 """The origins of a node, as the configuration says: pools, and what answers for their hosts.
 
-Beside app.py the only place that knows the clients by name.
+Beside app.py the only place that knows the clients by name. Of each kind only what a node has is
+imported: its start is the shorter for it.
 """
 
 import logging
@@ -9,27 +10,23 @@ import random
 import ssl
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge.clock import Clock
 from edge.origin.address import Address
 from edge.origin.balance import Balance
-from edge.origin.cgi import CgiClient, Program
 from edge.origin.errors import DocrootFailed
 from edge.origin.exchange import Client, Deadlines
-from edge.origin.fastcgi.check import ValuesCheck
-from edge.origin.fastcgi.client import FastCGIClient
-from edge.origin.fastcgi.params import Script
 from edge.origin.files import Docroot
-from edge.origin.http.client import HttpClient, Tls
 from edge.origin.messages import OriginRequest
 from edge.origin.names import Names
 from edge.origin.pool import OriginPool
 from edge.origin.probe import Check, PathCheck, Prober
-from edge.origin.s3.bucket import Bucket
-from edge.origin.s3.client import S3Client
-from edge.origin.sendfile import SendfileClient
 from edge.settings.sections import GET_VALUES, Origin, OriginKind
+
+if TYPE_CHECKING:
+    from edge.origin.fastcgi.params import Script
+    from edge.origin.s3.bucket import Bucket
 
 # Idle connections at the least: one to storage takes a place from nobody, and most have TLS.
 KEPT_TO_STORAGE: Final = 16
@@ -106,6 +103,8 @@ def hosts_of(section: Origin) -> list[Address]:
     """Of a program or a storage one, which is no host of the settings."""
     match section.kind:
         case OriginKind.CGI:
+            from edge.origin.cgi import Program
+
             return [Program(path=section.script_filename or "")]
         case OriginKind.S3:
             return [_bucket(section).address]
@@ -117,6 +116,8 @@ def build_client(
     section: Origin, *, threads: Executor, wall: Callable[[], int], logger: logging.Logger
 ) -> Client:
     """threads are for the files of sendfile_roots. Raises CannotBuild."""
+    from edge.origin.sendfile import SendfileClient
+
     deadlines = Deadlines(
         connect_s=section.connect_timeout,
         first_byte_s=section.timeout,
@@ -139,6 +140,8 @@ def maybe_check(section: Origin, client: Client, *, logger: logging.Logger) -> C
         case path if path != GET_VALUES:
             return PathCheck(client, probe_request_of(section, path))
         case _:
+            from edge.origin.fastcgi.check import ValuesCheck
+
             return ValuesCheck(Names(logger), section.connect_timeout)
 
 
@@ -166,10 +169,14 @@ def probe_request_of(section: Origin, path: str) -> OriginRequest:
 
 
 def _build_fastcgi(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:
+    from edge.origin.fastcgi.client import FastCGIClient
+
     return FastCGIClient(_script(section), deadlines, logger, keep=section.keep_connections)
 
 
 def _build_http(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:
+    from edge.origin.http.client import HttpClient, Tls
+
     tls = Tls(_tls_context(section), section.tls_name or "") if section.tls else None
     return HttpClient(
         deadlines,
@@ -181,18 +188,25 @@ def _build_http(section: Origin, deadlines: Deadlines, logger: logging.Logger) -
 
 
 def _build_cgi(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:
+    from edge.origin.cgi import CgiClient
+
     # As many again may be on their way out, killed and not gone yet.
     return CgiClient(_script(section), deadlines, logger, limit=2 * section.max_per_host)
 
 
 def _build_s3(section: Origin, deadlines: Deadlines, logger: logging.Logger) -> Client:
+    from edge.origin.http.client import HttpClient, Tls
+    from edge.origin.s3.client import S3Client
+
     bucket = _bucket(section)
     tls = Tls(_tls_context(section), section.tls_name or "") if bucket.is_tls else None
     keep = max(section.keep_connections, KEPT_TO_STORAGE)
     return S3Client(HttpClient(deadlines, logger, keep=keep, tls=tls), bucket, deadlines, logger)
 
 
-def _bucket(section: Origin) -> Bucket:
+def _bucket(section: Origin) -> "Bucket":
+    from edge.origin.s3.bucket import Bucket
+
     s3 = section.s3
     return Bucket(
         name=s3.bucket or "",
@@ -214,7 +228,9 @@ _BUILDERS: Final[dict[OriginKind, Callable[[Origin, Deadlines, logging.Logger], 
 }
 
 
-def _script(section: Origin) -> Script:
+def _script(section: Origin) -> "Script":
+    from edge.origin.fastcgi.params import Script
+
     filename = section.script_filename or ""  # which Script refuses
     return Script(filename, document_root=os.path.dirname(filename))
 

@@ -259,7 +259,8 @@ def record_of_entry(entry: Entry) -> SourceRecord:
 
 
 def replayed_fields(headers: Headers) -> Headers:
-    return tuple((name, value) for name, value in headers if name in REPLAYED)
+    names = REPLAYED - effective_control(folded(headers), SURROGATE).withheld
+    return tuple((name, value) for name, value in headers if name in names)
 
 
 def passed_fields(headers: Headers) -> Headers:

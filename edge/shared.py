@@ -19,19 +19,20 @@ import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import xxhash
 
 from cache.entry import Entry
-from cache.errors import CacheError, IndexUnavailable, NotStored
+from cache.errors import NotStored
+from cache.fill import Fill
 from cache.flight import Flights, Role
 from cache.index.interface import Token
 from cache.key import Key, SourceId
-from cache.orders import Act, Order, Scope
 from cache.store import Opened, Store
+from cache.stored import StoredFile
 from edge.answers import (
     SIGNPOST,
     Kept,
@@ -44,16 +45,18 @@ from edge.answers import (
     names_of,
     signpost_of,
     with_body,
+    withheld_of,
 )
-from edge.arrival import STREAM_BYTES, Incoming
+from edge.arrival import STREAM_BYTES, Arriving, Incoming, growing_in
 from edge.aside import ClientAside
 from edge.aside import Stats as AsideStats
 from edge.asking import OF_THE_REQUEST, Apart, Apartness, Asking, storability_of
 from edge.brief import Brief
+from edge.changes import Changes
 from edge.clock import Clock
 from edge.deliver import Deliverer
 from edge.errors import LoopDetected, MethodNotAllowed, NotCached
-from edge.http.body import FileSlice
+from edge.http.body import Descriptor, FileSlice, Growing
 from edge.http.cache_status import Forward, build_forward, build_hit
 from edge.http.directives import effective_control
 from edge.http.forwarding import (
@@ -71,13 +74,14 @@ from edge.http.request_control import parse_request_control
 from edge.http.vary import vary_names
 from edge.http.writer import BODILESS_STATUSES
 from edge.origin.errors import OriginBroken, OriginError
-from edge.origin.messages import OriginRequest
-from edge.record import folded
+from edge.origin.messages import Headers, OriginRequest
+from edge.record import folded, record_of_entry
 from edge.refresh import Refreshes
 from edge.request_body import whole_body
 from edge.site import Site
 from edge.source import RETRY_ORIGIN_S, Found, Passing, Way, slice_of, source_id_of
 from edge.sources import Sources
+from edge.spellings import url_of
 from edge.spool import Spool
 from edge.urls.derivative import BadUrl
 from edge.urls.path import split_target
@@ -87,12 +91,14 @@ log = logging.getLogger("halftone.shared")
 # What may be changed at an origin, and what is passed to it.
 UNSAFE: Final = frozenset((b"POST", b"PUT", b"PATCH", b"DELETE"))
 PASSED: Final = UNSAFE | {b"OPTIONS"}
-# Bodies are sent when they are stored; longer ones are passed on as they come.
-MAX_KEPT_BYTES: Final = 16 * 1024 * 1024
 # Answers of one URL that this worker keeps apart; the one not asked for longest makes room.
 MAX_VARIANTS: Final = 16
+# Of one answer that are read; more than one is a fault of the application's.
+MAX_LOCATIONS: Final = 4
 # URLs whose Vary is remembered: 300 bytes each, and those of variants.
 MAX_SIGNPOSTS: Final = 16_384
+# URLs of one signpost that are written down: the hosts of a site, by two schemes.
+MAX_NOTED: Final = 16
 # How long nobody queues for a URL whose answer could not be stored, and how many such.
 MARK_S: Final = 60
 MAX_MARKS: Final = 65_536
@@ -104,11 +110,6 @@ _NO_WORD: Final = frozenset((206, 304, 416, 429))
 _MARK: Final = "\x1e"
 
 T = TypeVar("T")
-
-
-class Purger(Protocol):
-    async def carry_out(self, order: Order) -> object:
-        """Raises IndexUnavailable when it could not be recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,6 @@ class Stats:
     marked: int = 0  # asked at once, since what came before could not be stored
     crowded_out: int = 0  # stored answers that made room for others of their URL
     methods: int = 0  # requests of other methods that were passed
-    invalidated: int = 0  # URLs that these changed
-    not_invalidated: int = 0  # of which that could not be recorded
     loops: int = 0
 
 
@@ -144,11 +143,15 @@ class _Signpost:
     token: Token
     names: tuple[str, ...]
     variants: "OrderedDict[str, None]"
+    is_written: bool = False  # others find it, and a later start
+    # Under which URLs it was handed out, as far as that was written down under this token.
+    noted: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """What an exchange brought. kept None: response is for who asked, and nobody else."""
+    """What an exchange brought. kept None: response is for who asked, and nobody else. own: fields
+    for who asked, beside those of kept."""
 
     kept: Kept | None
     response: Response | None = None
@@ -156,6 +159,7 @@ class Exchanged:
     is_stored: bool = False
     is_confirmed: bool = False
     has_failed: bool = False  # kept stands in for it
+    own: Headers = ()
 
 
 class SharedCache:
@@ -170,7 +174,7 @@ class SharedCache:
         clock: Clock,
         deliverer: Deliverer,
         writer: Writer,
-        purger: Purger,
+        changes: Changes,
         flights: Flights[Exchanged],
         refreshes: Refreshes[Exchanged],
     ) -> None:
@@ -184,16 +188,20 @@ class SharedCache:
         self._clock = clock
         self._deliverer = deliverer
         self._writer = writer
-        self._purger = purger
+        self.changes = changes
         self._flights = flights
         self._refreshes = refreshes
-        # By digests: a URL may have 8 KiB, and anybody may ask for tens of thousands of them.
+        # Names are digests: a URL may have 8 KiB, and anybody may ask for tens of thousands.
         self._signposts: OrderedDict[bytes, _Signpost] = OrderedDict()
+        # First answers of their URLs, on their way into the store; each has a place at an origin.
+        self._aparts: dict[tuple[SourceId, Token], Apart] = {}
+        # Large ones, which are sent while they arrive.
+        self._coming: dict[tuple[Key, Token], Kept] = {}
         self.marks: Brief[bytes] = Brief(MAX_MARKS, MARK_S, lambda: clock.wall)
-        # Answers whose origin has failed, and is left alone for a while.
-        self._rests: Brief[bytes] = Brief(MAX_RESTS, RETRY_ORIGIN_S, lambda: clock.wall)
         # Of heads that repeat (repeats.py), whose fields are read and cleaned once for a client.
         self._askings: dict[tuple[bytes, str, str, str, bool], Asking] = {}
+        # Answers whose origin has failed, and is left alone for a while.
+        self._rests: Brief[bytes] = Brief(MAX_RESTS, RETRY_ORIGIN_S, lambda: clock.wall)
 
     # GET and HEAD
 
@@ -229,8 +237,8 @@ class SharedCache:
             return await self._get_kept(request, asking, site, source_id, path)
         if self._sources.is_known(source_id):
             return await self._sources.open(site, path, query)
-        # Twice: whoever joined an exchange that brought something else looks once more.
-        for _ in range(2):
+        # Whoever joined an exchange that brought something else looks once more.
+        for _ in range(3):
             opened = await self._open(site, source_id, path)
             is_marked = source_id.digest in self.marks
             post = await self._signpost(source_id, opened, is_sought=not is_marked)
@@ -239,7 +247,9 @@ class SharedCache:
                 if file is not None:
                     return Found(file, Way.KNOWN)
             if post is not None:
-                return await self._get_chosen(request, asking, site, source_id, opened, post)
+                chosen = await self._get_chosen(request, asking, site, source_id, opened, post)
+                self._note(request, asking, source_id)
+                return chosen
             if is_marked:
                 self.stats.marked += 1
                 break
@@ -248,20 +258,40 @@ class SharedCache:
                 if kept is not None:
                     return Found(kept, Way.KNOWN)
                 break
+            arriving = self._aparts.get((source_id, opened.token))
+            if arriving is not None:
+                self.stats.joined += 1
+                await arriving.is_over()
+                continue
+            tell = functools.partial(self._expect, (source_id, opened.token))
             try:
-                return await self._sources.open(self._for_client(site, asking), path, query)
+                return await self._sources.open(self._for_client(site, asking, tell), path, query)
             except Apart as apart:
                 response = apart.take()
                 if response is None:
                     self.stats.joined += 1
+                    await apart.is_over()
                     continue
-                return await self._part(request, asking, site, source_id, opened, apart, response)
+                parted = await self._part(request, asking, site, source_id, opened, apart, response)
+                self._note(request, asking, source_id)
+                return parted
         asking = self._asking(request, client, keep=OF_THE_CACHE)
         opened = await self._open(site, source_id, path)
         exchanged = await self._exchange(
             request, asking, site, source_id, opened, None, as_it_is=True
         )
+        self._note(request, asking, source_id)
         return self._respond(request, exchanged, Forward.URI_MISS)
+
+    def _note(self, request: Request, asking: Asking, source_id: SourceId) -> None:
+        """Of what is stored: under which URL a cache in front may have it, too."""
+        post = self._signposts.get(source_id.digest)
+        if post is None or not request.authority or len(post.noted) >= MAX_NOTED:
+            return
+        url = url_of(asking.scheme, request.authority, request.target)
+        if url not in post.noted:
+            post.noted.add(url)
+            self.changes.note(source_id, url)
 
     def _is_nowhere(self, site: Site, source_id: SourceId, path: str) -> bool:
         """Is nothing here that could be an answer for this URL? Looked at without waiting."""
@@ -338,9 +368,15 @@ class SharedCache:
         remote = client.address if maybe_ip(client.address) is not None else "127.0.0.1"
         return Asking(own, remote, client.scheme, control)
 
-    def _for_client(self, site: Site, asking: Asking) -> Site:
+    def _expect(self, name: tuple[SourceId, Token], apart: Apart) -> None:
+        """From now on it is waited for, if it may be stored: nobody finds it yet."""
+        if apart.storability is Storability.STORABLE and name not in self._aparts:
+            self._aparts[name] = apart
+            apart.on_end = lambda: self._aparts.pop(name, None)
+
+    def _for_client(self, site: Site, asking: Asking, tell: Callable[[Apart], None]) -> Site:
         assert site.origin is not None
-        fetch = Apartness(site.origin, asking, self._clock).fetch
+        fetch = Apartness(site.origin, asking, self._clock, tell).fetch
         return dataclasses.replace(site, ask=fetch)
 
     async def _open(self, site: Site, source_id: SourceId, path: str) -> Opened:
@@ -382,14 +418,21 @@ class SharedCache:
             Key(source_id, SIGNPOST), opened.current, None, opened.applied
         )
         if stored is None:
-            return None
+            # It may have been put up while the disk was looked at.
+            post = self._signposts.get(source_id.digest)
+            return post if post is not None and post.token == opened.token else None
         with stored:
-            return self._put_up(source_id, opened.token, names_of(stored.entry))
+            post = self._put_up(source_id, opened.token, names_of(stored.entry))
+            post.is_written = True
+            return post
 
     def _put_up(self, source_id: SourceId, token: Token, names: tuple[str, ...]) -> _Signpost:
         post = self._signposts.pop(source_id.digest, None)
-        variants = OrderedDict() if post is None or post.token != token else post.variants
-        post = self._signposts[source_id.digest] = _Signpost(token, names, variants)
+        if post is None or post.token != token:
+            post = _Signpost(token, names, OrderedDict())
+        if post.names != names:
+            post.names, post.is_written = names, False
+        self._signposts[source_id.digest] = post
         if len(self._signposts) > MAX_SIGNPOSTS:
             self._signposts.popitem(last=False)
         return post
@@ -416,6 +459,12 @@ class SharedCache:
         post: _Signpost,
     ) -> Response:
         key = key_of(source_id, post.names, asking.selecting)
+        coming = self._coming.get((key, opened.token))
+        if coming is not None and coming.can_be_sent:
+            self.stats.joined += 1
+            exchanged = Exchanged(coming, status=coming.status, is_stored=True)
+            return self._respond(request, exchanged, Forward.URI_MISS, collapsed=True)
+        before = self.stats.stored + self.stats.confirmed
         kept = await self._look_up(key, opened)
         why = Forward.VARY_MISS if post.names else Forward.MISS
         if kept is not None:
@@ -436,11 +485,21 @@ class SharedCache:
             )
             return self._respond(request, exchanged, why)
         exchange = functools.partial(self._exchange, request, asking, site, source_id, opened, kept)
-        landing = await self._flights.do(key.digest, opened.token, exchange)
+
+        async def exchange_once() -> Exchanged:
+            # A flight may have landed while the disk was looked at.
+            if self.stats.stored + self.stats.confirmed != before:
+                newer = await self._look_up(key, opened)
+                if newer is not None and self._standing(newer) is Standing.FRESH:
+                    return Exchanged(newer, status=newer.status, is_stored=True)
+            return await exchange()
+
+        landing = await self._flights.do(key.digest, opened.token, exchange_once)
         exchanged = landing.value
         if landing.role is Role.JOINED:
             self.stats.joined += 1
-            if exchanged.kept is None or exchanged.kept.entry.key != key:
+            shared = exchanged.kept
+            if shared is None or shared.entry.key != key or not shared.can_be_sent:
                 # Nothing that could be shared, or chosen by other fields than before.
                 exchanged = await exchange(is_own=True)
                 return self._respond(request, exchanged, why)
@@ -566,6 +625,7 @@ class SharedCache:
                 request, asking, site, source_id, opened, None, is_kept=False
             )
         finally:
+            apart.end()
             await response.aclose()
         return self._respond(request, exchanged, Forward.URI_MISS)
 
@@ -608,18 +668,16 @@ class SharedCache:
         storability = storability_of(asking, status, headers)
         if method != "GET":
             storability = Storability.METHOD
-        length = response.content_length
-        is_small = length is not None and length <= MAX_KEPT_BYTES
         if storability is Storability.STORABLE and is_kept:
-            if is_small or not await response.is_large():
-                names = vary_names(fields)
-                assert names is not None  # or it would not be storable
-                entry = draft(key_of(source_id, names, asking.selecting), status=status,
-                              headers=headers)  # fmt: skip
-                answer = await self._keep(source_id, opened, names, entry, response)
-                if answer is not None:
-                    await self._sources.note_missing(source_id, opened, status, headers)
-                    return Exchanged(answer, status=status, is_stored=True)
+            names = vary_names(fields)
+            assert names is not None  # or it would not be storable
+            key = key_of(source_id, names, asking.selecting)
+            entry = draft(key, status=status, headers=headers)
+            answer = await self._keep(source_id, opened, names, entry, response)
+            if answer is not None:
+                await self._sources.note_missing(source_id, opened, status, headers)
+                own = withheld_of(headers, headers)
+                return Exchanged(answer, status=status, is_stored=True, own=own)
         elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
             if not asking.is_for_one:
                 self.marks.add(source_id.digest)
@@ -635,12 +693,16 @@ class SharedCache:
         draft: Entry,
         response: Incoming,
     ) -> Kept | None:
-        """Store an answer, and how to find it. None: it cannot be, and no byte of it was read."""
+        """Store an answer, and how to find it; a large one while it is sent. None: it cannot be,
+        and no byte of it was read. Raises NotStored where the disk refuses a small one."""
+        is_large = await response.is_large()
         try:
             fill = await self._store.reserve(draft, response.content_length or STREAM_BYTES)
         except NotStored as error:
             log.warning("%a is passed on without being stored: %s", source_id.path, error)
             return None
+        if is_large:
+            return self._stream(source_id, opened, names, draft, response, fill)
         hasher, length = xxhash.xxh3_128(), 0
         with fill:
             while piece := await response.read():
@@ -649,36 +711,95 @@ class SharedCache:
                 length += len(piece)
             if response.content_length not in (None, length):
                 raise OriginBroken("the body has another length than was announced")
-            entry = with_body(draft, length, hasher.digest())
-            try:
-                if not response.is_cacheable:
-                    raise NotStored("something about the exchange was odd")
-                stored = await self._store.commit(fill, entry)
-            except NotStored as error:
-                log.info("%a is sent without being stored: %s", source_id.path, error)
+            digest = hasher.digest()
+            stored = await self._publish(source_id, opened, names, response, fill, length, digest)
+            if stored is None:
+                entry = with_body(draft, length, digest)
                 return Kept(entry, slice_of(fill.detach(entry)))
+        return Kept(stored.entry, slice_of(stored))
+
+    async def _publish(
+        self,
+        source_id: SourceId,
+        opened: Opened,
+        names: tuple[str, ...],
+        response: Incoming,
+        fill: Fill,
+        length: int,
+        digest: bytes,
+    ) -> StoredFile | None:
+        """Of a body that is whole. None: it is not kept."""
+        entry = with_body(fill.draft, length, digest)
+        try:
+            if not response.is_cacheable:
+                raise NotStored("something about the exchange was odd")
+            stored = await self._store.commit(fill, entry)
+        except NotStored as error:
+            log.info("%a is sent without being stored: %s", source_id.path, error)
+            return None
         await self._show(source_id, opened, names, entry.key)
         self.marks.discard(source_id.digest)
         self.stats.stored += 1
-        return Kept(entry, slice_of(stored))
+        return stored
+
+    def _stream(
+        self,
+        source_id: SourceId,
+        opened: Opened,
+        names: tuple[str, ...],
+        draft: Entry,
+        response: Incoming,
+        fill: Fill,
+    ) -> Kept:
+        """It arrives in the store, and whoever asks for it meanwhile reads along (arrival.py)."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(fill.abort)
+            duplicate = Descriptor(os.dup(fill.fd))
+            stack.pop_all()
+        incoming = response.hand_over()
+        kept = Kept(draft, growing_in(fill, incoming, duplicate))
+        assert isinstance(kept.body, Growing)
+        arriving: Arriving[None] = Arriving(
+            SourceId(source_id.site, f"{source_id.path}{_MARK}{draft.key.variant}"),
+            opened,
+            record_of_entry(draft),
+            (),
+            kept.body,
+            asyncio.get_running_loop().create_future(),
+        )
+
+        async def store(length: int, digest: bytes) -> None:
+            stored = await self._publish(source_id, opened, names, incoming, fill, length, digest)
+            if stored is not None:
+                stored.close()
+
+        name = (draft.key, opened.token)
+        self._put_up(source_id, opened.token, names)
+        self._coming[name] = kept
+        arriving.ended.add_done_callback(lambda _: self._let_go(name, kept))
+        self._sources.arrivals.keep(incoming, arriving, fill, store, lambda error: error)
+        return kept
+
+    def _let_go(self, name: tuple[Key, Token], kept: Kept) -> None:
+        if self._coming.get(name) is kept:
+            del self._coming[name]
 
     async def _show(
         self, source_id: SourceId, opened: Opened, names: tuple[str, ...], key: Key
     ) -> None:
         """Where the answer is found from now on, also by others and after a restart."""
-        post = self._signposts.get(source_id.digest)
-        is_new = post is None or post.token != opened.token or post.names != names
         post = self._put_up(source_id, opened.token, names)
         oldest = self._note_use(post, key)
         if oldest is not None:
             self.stats.crowded_out += 1
             await self._store.drop(oldest, opened.token)
-        if not is_new:
+        if post.is_written:
             return
         sign = signpost_of(source_id, opened.token, names, self._clock.wall)
         # Without it, whoever does not know asks the origin once more.
         with contextlib.suppress(NotStored), await self._store.reserve(sign, 0) as fill:
             (await self._store.commit(fill, sign)).close()
+            post.is_written = True
 
     async def _confirm(
         self,
@@ -690,24 +811,26 @@ class SharedCache:
         draft: Callable[..., Entry],
     ) -> Exchanged:
         """RFC 9111 section 4.3.4. The file is written anew: entries never change."""
+        assert isinstance(kept.body, FileSlice)  # it was looked up
         headers = confirmed_headers(kept, confirmation)
         entry = draft(kept.entry.key, status=kept.status, headers=headers)
         entry = with_body(entry, len(kept.body), kept.entry.body_hash)
         self.stats.confirmed += 1
         self._rests.discard(entry.key.digest)
         now = Kept(entry, kept.body)
+        own = withheld_of(headers, confirmation)
         # What it forbids to keep is true for those who wait for it, and for nobody later.
         control = effective_control(folded(confirmation))
         if control.no_store or control.private:
             await self._forget(kept.entry)
-            return Exchanged(now, status=304, is_confirmed=True)
+            return Exchanged(now, status=304, is_confirmed=True, own=own)
         try:
             with await self._store.reserve(entry, len(kept.body)) as fill:
                 await self._in_thread(functools.partial(_copy, kept.body, fill.write))
                 (await self._store.commit(fill, entry)).close()
         except NotStored as error:
             log.info("the confirmation of %a is not kept: %s", source_id.path, error)
-        return Exchanged(now, status=304, is_stored=True, is_confirmed=True)
+        return Exchanged(now, status=304, is_stored=True, is_confirmed=True, own=own)
 
     async def _forget(self, entry: Entry) -> None:
         await self._store.drop(entry.key, entry.token)
@@ -756,6 +879,8 @@ class SharedCache:
         assert kept is not None
         if exchanged.has_failed:
             return self._hit(request, kept, "stale-if-error")
+        if exchanged.own and not collapsed:
+            kept = kept.with_own(exchanged.own)
         now = self._clock.wall
         status = build_forward(
             self._name,
@@ -796,38 +921,52 @@ class SharedCache:
             if response.local_redirect is not None:
                 raise OriginBroken("redirects inside an origin are not followed")
             if request.method in UNSAFE and 200 <= response.status < 400:
-                await self._invalidate(site, source_id, put, response)
+                await self._invalidate(request, client, site, source_id, put, response)
             return await self._pass(request, response, Storability.METHOD, method)
         finally:
             await response.aclose()
 
     async def _invalidate(
-        self, site: Site, source_id: SourceId, put: OriginRequest, response: Incoming
+        self,
+        request: Request,
+        client: Client,
+        site: Site,
+        source_id: SourceId,
+        put: OriginRequest,
+        response: Incoming,
     ) -> None:
         """RFC 9111 section 4.4: the target, and what Location and Content-Location name of the same
         origin. Before the answer is handed on, so that its reader finds what it changed."""
-        changed = {source_id}
+        changed: dict[SourceId, set[str]] = {source_id: set()}
+        if request.authority:
+            changed[source_id].add(url_of(client.scheme, request.authority, request.target))
         for name in ("location", "content-location"):
-            for value in folded(response.headers).get(name, []):
+            for value in folded(response.headers).get(name, [])[:MAX_LOCATIONS]:
                 other = _same_origin(site, put, value)
-                if other is not None:
-                    changed.add(other)
+                if other is None:
+                    continue
+                urls = changed.setdefault(other.source_id, set())
+                urls.add(other.url)
+                if request.authority:
+                    urls.add(url_of(client.scheme, request.authority, other.target))
         for one in changed:
-            self.stats.invalidated += 1
-            self.marks.discard(one.digest)
             self._signposts.pop(one.digest, None)
-            try:
-                await self._purger.carry_out(Order(Act.PURGE, Scope.SOURCE, one.site, one.path))
-            except (IndexUnavailable, CacheError) as error:
-                # The origin has done it, and the client must hear so. This worker is in doubt.
-                self.stats.not_invalidated += 1
-                log.error("%a was changed, and that could NOT be recorded: %s", one.path, error)
+        await asyncio.gather(*(self.changes.carry_out(one, urls) for one, urls in changed.items()))
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
-def _same_origin(site: Site, put: OriginRequest, reference: str) -> SourceId | None:
+@dataclass(frozen=True, slots=True)
+class _Other:
+    """What a Location names, and how it spells that."""
+
+    source_id: SourceId
+    url: str
+    target: bytes
+
+
+def _same_origin(site: Site, put: OriginRequest, reference: str) -> _Other | None:
     """What a Location means, if it is a URL of the same site."""
     base = f"{put.scheme}://{put.host}{put.target}"
     try:
@@ -837,11 +976,13 @@ def _same_origin(site: Site, put: OriginRequest, reference: str) -> SourceId | N
         if found.scheme not in ("http", "https") or host not in own:
             return None
         query = f"?{found.query}" if found.query else ""
-        target = split_target(f"{found.path or '/'}{query}".encode("ascii"))
+        raw = f"{found.path or '/'}{query}".encode("ascii")
+        target = split_target(raw)
+        url = url_of(found.scheme, found.netloc.encode("ascii"), raw)
     except (ValueError, UnicodeEncodeError, BadUrl):
         return None
     seen = target.below(site.prefix)
-    return None if seen is None else source_id_of(site, seen.source, seen.query)
+    return None if seen is None else _Other(source_id_of(site, seen.source, seen.query), url, raw)
 
 
 def _copy(body: FileSlice, write: Callable[[bytes], None]) -> None:

@@ -9,9 +9,10 @@ are bodies.py's.
 
 import dataclasses
 from concurrent.futures import Executor
+from typing import Any, Final
 
 from cache.flight import Flights, Role
-from cache.index.interface import UNKNOWN_TOKEN
+from cache.index.interface import UNKNOWN_TOKEN, Token
 from cache.key import SourceId
 from cache.lease import Leases
 from cache.orders import Act, Order, Scope
@@ -37,7 +38,6 @@ from edge.source import (
     Home,
     Passed,
     Passing,
-    Settled,
     Source,
     Stats,
     Way,
@@ -47,6 +47,9 @@ from edge.source import (
 from edge.spool import Spool
 from edge.storing import Storing
 from edge.unkept import Unkept
+
+# Sources whose flights were parted by an order; beyond it those of all sources are.
+MAX_TURNS: Final = 4096
 
 
 class Sources:
@@ -69,7 +72,13 @@ class Sources:
         self._flights = flights
         self._failures = failures
         self.stats = Stats()
-        self.arrivals: Arrivals[Settled] = Arrivals(spool, disk_threads)
+        # Whoever comes after a purge must not join who asked before it: flights of open() are told
+        # apart by the last order that concerned them.
+        self._turn = 0
+        self._turn_of_all = 0
+        self._turns: dict[SourceId, int] = {}
+        # Also of the shared cache, whose bodies become something else.
+        self.arrivals: Arrivals[Any] = Arrivals(spool, disk_threads)
         known = Known(store, clock, self.stats)
         docroots = Docroots(store, clock, disk_threads, known, self.stats)
         unkept = Unkept(spool, disk_threads, self.arrivals)
@@ -85,7 +94,6 @@ class Sources:
         # What one part alone does; bound, so that nothing is called through two.
         self.is_known = known.is_known
         self.doubt = known.doubt
-        self.forget = known.forget
         self.look_now = docroots.look_now
         self.recheck = docroots.recheck
         self.may_recheck = docroots.may_recheck
@@ -118,7 +126,7 @@ class Sources:
             self.stats.known += 1
             return Found(known, Way.KNOWN)
         landing = await self._flights.do(
-            source_id.digest, UNKNOWN_TOKEN, lambda: self._open(site, path, query)
+            source_id.digest, self._turn_of(source_id), lambda: self._open(site, path, query)
         )
         found = landing.value
         if landing.role is Role.LED:
@@ -161,7 +169,33 @@ class Sources:
             return
         if order.scope is Scope.SOURCE:
             self._failures.forget(order.source)
+            self.part(order.source)
+        else:
+            self._part_all()
         await self._known.obey(order)
+
+    async def forget(self) -> None:
+        """Nothing that was known holds any longer."""
+        self._part_all()
+        await self._known.forget()
+
+    def part(self, source_id: SourceId) -> None:
+        """Who asks from now on is not given what was asked for before."""
+        if not self._flights.is_flying(source_id.digest, self._turn_of(source_id)):
+            return
+        if len(self._turns) >= MAX_TURNS:
+            self._part_all()
+        self._turn += 1
+        self._turns[source_id] = self._turn
+
+    def _part_all(self) -> None:
+        self._turn += 1
+        self._turn_of_all = self._turn
+        self._turns.clear()
+
+    def _turn_of(self, source_id: SourceId) -> Token:
+        turn = self._turns.get(source_id, self._turn_of_all) if self._turns else self._turn_of_all
+        return Token(UNKNOWN_TOKEN.epoch, turn)
 
     # For the shared cache (edge/shared.py)
 

@@ -17,11 +17,13 @@ HASTY_GRACE_S: Final = 1.0
 
 
 class Tenure:
-    """ends_at is on the loop's clock. reopen() is called when the log files have been moved."""
+    """ends_at is on the loop's clock. reopen() is called when the log files have been moved; at
+    first there are none.
+    """
 
-    def __init__(self, link: Link, reopen: Callable[[], None]) -> None:
+    def __init__(self, link: Link, reopen: Callable[[], None] = lambda: None) -> None:
         self._link = link
-        self._reopen = reopen
+        self.reopen = reopen
         self.may_go = asyncio.Event()
         self.stopping = asyncio.Event()
         self.ends_at = float("inf")
@@ -33,6 +35,9 @@ class Tenure:
         loop.add_signal_handler(signal.SIGTERM, self._end_within, DRAIN_GRACE_S)
         loop.add_signal_handler(signal.SIGQUIT, self._end_within, DRAIN_GRACE_S)
         loop.add_signal_handler(signal.SIGUSR1, self._reopen)
+
+    def _reopen(self) -> None:
+        self.reopen()  # as it is by then
 
     def stop_hearing(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.remove_reader(self._link.fileno())
@@ -61,7 +66,7 @@ class Tenure:
             case Word.HASTEN:
                 self._end_within(HASTY_GRACE_S)
             case Word.REOPEN:
-                self._reopen()
+                self.reopen()
             case _:
                 pass
 

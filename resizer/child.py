@@ -18,7 +18,8 @@ _RUN: Final = (
     "import sys; home, module = sys.argv[1:3]; del sys.argv[1:3]; "
     "installed = [n for n, p in enumerate(sys.path) if p.endswith('-packages')]; "
     "home in sys.path or sys.path.insert(min(installed, default=len(sys.path)), home); "
-    "import importlib; importlib.import_module(module).main(sys.argv[1:])"
+    "import gc, importlib; gc.disable(); imported = importlib.import_module(module); "
+    "gc.enable(); imported.main(sys.argv[1:])"
 )
 
 # One arena, because one thread: more would also make malloc look into /sys. Four blocks of 16 MB

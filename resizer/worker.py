@@ -217,13 +217,13 @@ def main(argv: Sequence[str], work: Work = render_all) -> None:
     # end with the socket, or by SIGKILL.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    os.nice(NICENESS)
     # Refused where our parent's score is higher already; then there is nothing to do.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(OOM_SCORE))
     silence()
     decode.settle_warnings()
     warm_up()
+    os.nice(NICENESS)  # not before: a start waits for us until here
     if where == "check":
         sandbox.seal(policy_for(SandboxMode(mode), limits))
         warm_up(thorough=True)

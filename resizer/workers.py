@@ -19,6 +19,9 @@ from resizer.process import WorkerProcess, describe
 from resizer.stats import Stats
 from resizer.ticket import Ticket
 
+# The others start when the first is ready, or has failed, or after so long: all at once they would
+# keep each other, and whoever started them, from the processor.
+_HEAD_START_S: Final = 1.0
 # SIGKILL needs no longer, unless the kernel holds the process in a broken disk.
 _KILLED_WITHIN_S: Final = 5.0
 
@@ -101,6 +104,7 @@ class Workers:
         self._on_end = on_end
         self._is_leaving = False
         self._first: asyncio.Future[None] | None = None
+        self._others: asyncio.TimerHandle | None = None  # they wait for the first
         self._down = asyncio.Event()
         self._trouble = "no worker was ready in time"
 
@@ -113,9 +117,10 @@ class Workers:
 
     async def start(self) -> None:
         """Returns when the first is ready. Raises ResizerStopped when none can be."""
-        self._first = asyncio.get_running_loop().create_future()
-        for slot in self.slots:
-            self._spawn(slot)
+        loop = asyncio.get_running_loop()
+        self._first = loop.create_future()
+        self._others = loop.call_later(_HEAD_START_S, self._spawn_others)
+        self._spawn(self.slots[0])
         try:
             await asyncio.wait_for(self._first, self._care.start_s)
         except TimeoutError:
@@ -124,6 +129,8 @@ class Workers:
     async def stop(self) -> None:
         """End them all, whatever they do."""
         self._is_leaving = True
+        if self._others is not None:
+            self._others.cancel()
         for slot in self.slots:
             if slot.timer is not None:
                 slot.timer.cancel()
@@ -204,6 +211,7 @@ class Workers:
         if not self._first.done():
             self._first.set_result(None)
         self._lie_down(slot)
+        self._spawn_others()
 
     def _distrust(self, slot: Slot, reason: str) -> None:
         if slot.state is State.STARTING:
@@ -211,6 +219,15 @@ class Workers:
         self.kill(slot, Cause.GARBAGE, reason)
 
     # --- birth and death -------------------------------------------------------------------------
+
+    def _spawn_others(self) -> None:
+        """The first has had its head start."""
+        if self._others is None:
+            return
+        self._others.cancel()
+        self._others = None
+        for slot in self.slots[1:]:
+            self._spawn(slot)
 
     def _spawn(self, slot: Slot) -> None:
         slot.state, slot.cause, slot.reason = State.STARTING, Cause.CRASH, ""
@@ -249,6 +266,7 @@ class Workers:
         self._down.set()
         if self._is_leaving:
             return
+        self._spawn_others()
         counter = f"restarts_{slot.cause}"
         setattr(self._stats, counter, getattr(self._stats, counter) + 1)
         loop = asyncio.get_running_loop()

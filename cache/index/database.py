@@ -31,6 +31,7 @@ from cache.index.interface import (
     Known,
     Member,
     OrderPage,
+    Overtaken,
     Token,
 )
 from cache.key import SourceId
@@ -226,6 +227,21 @@ class Database:
             return self._insert(digest, 0, is_raised=True)[1], ()
         dropped = self.members(digest)
         return self._raise(row, row.applied or 0), dropped
+
+    def overtake(self, digest: bytes) -> Overtaken:
+        """What was forgotten was this process's own, so what is not listed is not there; but for
+        what was beyond MAX_MEMBERS, which the new generation makes unreachable."""
+        row = self._find(digest)
+        if row is None:
+            return Overtaken(is_bare=True)
+        (listed,) = self._connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM member WHERE source = ?)"
+            " OR EXISTS (SELECT 1 FROM failure WHERE source = ?)",
+            (row.id, row.id),
+        ).fetchone()
+        if listed or row.record is not None:
+            return Overtaken(is_bare=False)
+        return Overtaken(is_bare=True, token=self._raise(row, row.applied or 0))
 
     def put_failure(
         self, digest: bytes, token: Token, name: bytes, until: int, packed: bytes

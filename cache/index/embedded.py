@@ -34,6 +34,7 @@ from cache.index.interface import (
     Known,
     Member,
     OrderPage,
+    Overtaken,
     Purged,
     Sight,
     SourceRecord,
@@ -192,6 +193,9 @@ class EmbeddedIndex:
             lambda: self.database.purge(source.digest), is_durable=True
         )
         return Purged(token, digests)
+
+    async def overtake(self, source: SourceId) -> Overtaken:
+        return await self._call(lambda: self.database.overtake(source.digest))
 
     async def put_failure(
         self, source: SourceId, token: Token, digest: bytes, failure: Failure

@@ -145,6 +145,15 @@ class Purged:
 
 
 @dataclass(frozen=True, slots=True)
+class Overtaken:
+    """Outcome of overtake(). is_bare: nothing was stored of the source. token is the new one, None
+    where nobody has opened the source, or it is not bare."""
+
+    is_bare: bool
+    token: Token | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """What look_up() found of a source."""
 
@@ -297,6 +306,11 @@ class Index(Protocol):
 
     async def purge(self, source: SourceId) -> Purged:
         """Raise the generation, durably, and drop record and members in the same step."""
+
+    async def overtake(self, source: SourceId) -> Overtaken:
+        """Of a source of which nothing is stored: raise the generation, so that what is being
+        filled is refused. Not durable, since there is nothing to come back. Where something may be
+        stored, by whomever, nothing is changed: that is for purge()."""
 
     async def put_failure(
         self, source: SourceId, token: Token, digest: bytes, failure: Failure

@@ -22,6 +22,8 @@ PING_S: Final = 10.0
 # Between attempts: doubled from the first to the last, times 1 to 2 by chance.
 FIRST_PAUSE_S: Final = 0.1
 LAST_PAUSE_S: Final = 5.0
+# A listener that was told to stop and goes on is told again.
+STOP_AGAIN_S: Final = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -50,10 +52,12 @@ class News:
         task, self._task = self._task, None
         if task is None:
             return
-        # Nobody else uses the connection, so nothing can read a reply that was left on it.
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        # Nobody else uses the connection, so nothing can read a reply that was left on it. Once may
+        # not be enough: redis-py sends with wait_for(), which up to Python 3.11 loses a
+        # cancellation that comes when what it waits for is done.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait((task,), timeout=STOP_AGAIN_S)
 
     async def _serve(self) -> None:
         pause_s = FIRST_PAUSE_S

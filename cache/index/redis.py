@@ -54,6 +54,7 @@ from cache.index.interface import (
     Known,
     Member,
     OrderPage,
+    Overtaken,
     Purged,
     Sight,
     SourceRecord,
@@ -88,8 +89,10 @@ WAIT_S: Final = 0.05
 _AWAITED: Final = ("announce", "purge")
 _SCRIPTS: Final = (
     *("open", "put", "publish", "purge", "fail", "announce", "orders"),
-    *("lease", "renew_lease", "end_lease", "delivery", "spell", "register"),
+    *("lease", "renew_lease", "end_lease", "delivery", "spell", "register", "overtake"),
 )
+# Among the members of a source: something was published under its generation; see publish.lua.
+_PUBLISHED: Final = b"+"
 # What a hint holds on to, beside the bytes that it carries.
 _SIZE: Final = 600
 _LOG_KEYS: Final = tuple(
@@ -224,7 +227,7 @@ class RedisIndex:
         await self._told(("entry", source.digest, digest), tell, tell, _SIZE)
 
     async def members(self, source: SourceId) -> tuple[bytes, ...]:
-        return _texts(await self._call("HKEYS", *_keys(source, "keys")))
+        return _digests(await self._call("HKEYS", *_keys(source, "keys")))
 
     async def look_up(self, source: SourceId) -> Known | None:
         # Two commands: a purge in between makes the token newer than the entries, as if it had
@@ -250,8 +253,19 @@ class RedisIndex:
         reply = await self._script("purge", keys, self._new_epoch(), self._now_ms(), KEEP_MS)
         match reply:
             case [bytes() as token, list() as digests, int() as replicas]:
-                return Purged(_parse_token(token), _texts(digests), replicas)
+                return Purged(_parse_token(token), _digests(digests), replicas)
         raise IndexUnavailable("redis answered purge.lua with something else")
+
+    async def overtake(self, source: SourceId) -> Overtaken:
+        keys = _keys(source, "gen", "record", "keys", "fails")
+        match await self._script("overtake", keys, self._now_ms(), KEEP_MS):
+            case None:
+                return Overtaken(is_bare=False)
+            case b"":
+                return Overtaken(is_bare=True)
+            case bytes() as token:
+                return Overtaken(is_bare=True, token=_parse_token(token))
+        raise IndexUnavailable("redis answered overtake.lua with something else")
 
     async def put_failure(
         self, source: SourceId, token: Token, digest: bytes, failure: Failure
@@ -525,6 +539,11 @@ def _texts(reply: Reply) -> tuple[bytes, ...]:
     if not isinstance(reply, list):
         raise IndexUnavailable("redis answered something else than a list")
     return tuple(text for text in reply if isinstance(text, bytes))
+
+
+def _digests(reply: Reply) -> tuple[bytes, ...]:
+    """Of members, without the field that says that there were some."""
+    return tuple(text for text in _texts(reply) if text != _PUBLISHED)
 
 
 def _number(reply: Reply) -> int:

@@ -40,7 +40,10 @@ def serve(
     USR1         reopen the log files
     USR2         start the program anew, hand it the sockets when it is ready, and drain
     """
-    from edge.config import Config, ConfigError, load
+    from edge.garbage import undisturbed
+
+    with undisturbed():
+        from edge.config import Config, ConfigError, load
 
     if root is not None and _given("config_path"):
         raise click.UsageError("ROOT and --config exclude each other: write root into [[site]]")
@@ -61,7 +64,8 @@ def serve(
     except ConfigError as error:
         refuse(error)
     # The server and its loop are imported last: a refused command line stays cheap.
-    run: Callable[[Config], int] = importlib.import_module("edge.app").serve
+    with undisturbed():
+        run: Callable[[Config], int] = importlib.import_module("edge.start").serve
     sys.exit(run(config))
 
 

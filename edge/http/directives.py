@@ -11,6 +11,7 @@ while any restriction in it still holds. A permission is taken only from what is
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +25,17 @@ MAX_DELTA_S: Final = 2**31
 # Directives in one field; the longest real ones have ten.
 MAX_DIRECTIVES: Final = 64
 
+# Names that one qualified directive may list.
+MAX_WITHHELD: Final = 32
+# A stored answer without these would be misread: who withholds one of them withholds all of it.
+INDISPENSABLE: Final = frozenset(
+    {
+        *("age", "cache-control", "content-encoding", "content-length", "content-range"),
+        *("content-type", "date", "etag", "expires", "last-modified", "location"),
+        *("transfer-encoding", "vary"),
+    }
+)
+
 # What we are called in Surrogate-Control: max-age=60;halftone
 SURROGATE: Final = "halftone"
 
@@ -36,6 +48,7 @@ _SURROGATE_MEMBER: Final = re.compile(
 )
 _ESCAPED: Final = re.compile(r"\\(.)")
 _DIGITS: Final = re.compile("[0-9]++")
+_FIELD_NAME: Final = re.compile(_NAME)
 
 _FLAGS: Final = frozenset(
     {
@@ -49,6 +62,7 @@ _FLAGS: Final = frozenset(
         "immutable",
     }
 )
+_QUALIFIED: Final = frozenset({"no-cache", "private"})
 _SECONDS: Final = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"})
 _RESTRICTION: Final = re.compile(
     r"(?<![\w-])(?:no-store|no-cache|private|must-revalidate|proxy-revalidate)(?![\w-])",
@@ -60,9 +74,11 @@ _RESTRICTION: Final = re.compile(
 class CacheControl:
     """What an origin allows a shared cache. Seconds lie in 0 to MAX_DELTA_S; else ValueError.
 
-    The qualified forms no-cache="name" and private="name" count as the unqualified, stricter ones.
-    malformed: some of it could not be read; the answer is stale. targeted: read from a field meant
-    for us, so Expires has no say.
+    no_cache and private are the unqualified forms. withheld: fields that the qualified ones name,
+    lower-case: they are for who asked, and are not stored (section 3.1). A list that cannot be
+    read, or that names what is INDISPENSABLE, counts as the unqualified form. malformed: some of it
+    could not be read; the answer is stale. targeted: read from a field meant for us, so Expires has
+    no say.
     """
 
     no_store: bool = False
@@ -79,6 +95,7 @@ class CacheControl:
     stale_if_error: int | None = None
     malformed: bool = False
     targeted: bool = False
+    withheld: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for seconds in (
@@ -115,6 +132,7 @@ def parse_cache_control(lines: Iterable[str]) -> CacheControl:
     """Cache-Control; never fails, see malformed."""
     flags: set[str] = set()
     seconds: dict[str, int] = {}
+    withheld: set[str] = set()
     malformed = False
     for line in lines:
         position = 0
@@ -129,9 +147,9 @@ def parse_cache_control(lines: Iterable[str]) -> CacheControl:
                 position += len(rest)
             else:
                 position = member.end()
-                _take(member, flags, seconds)
+                _take(member, flags, seconds, withheld)
             budget = max(budget - 1, 0)
-    return _build(flags, seconds, malformed=malformed)
+    return _build(flags, seconds, withheld, malformed=malformed)
 
 
 def parse_cdn_cache_control(lines: Sequence[str]) -> CacheControl | None:
@@ -141,15 +159,18 @@ def parse_cdn_cache_control(lines: Sequence[str]) -> CacheControl | None:
         return None
     flags: set[str] = set()
     seconds: dict[str, int] = {}
+    withheld: set[str] = set()
     for name, value in members.items():
         # "If a directive's value is of the wrong type, that directive is ignored." But the
         # qualified forms of private and no-cache carry strings.
         if name in _FLAGS:
-            if value is True or (name in ("private", "no-cache") and isinstance(value, str)):
+            if value is True:
                 flags.add(name)
+            elif name in _QUALIFIED and isinstance(value, str):
+                _withhold(name, value, flags, withheld)
         elif name in _SECONDS and isinstance(value, int) and not isinstance(value, bool):
             seconds[name] = min(max(value, 0), MAX_DELTA_S)
-    return _build(flags, seconds, targeted=True)
+    return _build(flags, seconds, withheld, targeted=True)
 
 
 def parse_surrogate_control(lines: Iterable[str], target: str) -> CacheControl | None:
@@ -190,17 +211,34 @@ def parse_delta_seconds(text: str) -> int | None:
     return MAX_DELTA_S if len(significant) > 10 else min(int(significant or "0"), MAX_DELTA_S)
 
 
-def _take(member: re.Match[str], flags: set[str], seconds: dict[str, int]) -> None:
+def _take(
+    member: re.Match[str], flags: set[str], seconds: dict[str, int], withheld: set[str]
+) -> None:
     if member[1] is None:
         return
     name = member[1].lower()
-    if name in _FLAGS:
+    if name in _QUALIFIED and (member[2] is not None or member[3] is not None):
+        _withhold(name, _argument(member), flags, withheld)
+    elif name in _FLAGS:
         flags.add(name)
     elif name in _SECONDS:
         # Section 4.2.1 on two values of one directive, or an invalid one: stale, that is 0.
         # Equal values say one thing and are taken as one.
         value = parse_delta_seconds(_argument(member)) or 0
         seconds[name] = value if seconds.get(name, value) == value else 0
+
+
+def _withhold(name: str, text: str, flags: set[str], withheld: set[str]) -> None:
+    """A list of field names; what is none makes the directive an unqualified one."""
+    names = {one for part in text.lower().split(",") if (one := part.strip(" \t"))}
+    if (
+        0 < len(names) <= MAX_WITHHELD
+        and all(map(_FIELD_NAME.fullmatch, names))
+        and not names & INDISPENSABLE
+    ):
+        withheld |= names
+    else:
+        flags.add(name)
 
 
 def _take_surrogate(member: re.Match[str], flags: set[str], seconds: dict[str, int]) -> None:
@@ -223,7 +261,12 @@ def _argument(member: re.Match[str]) -> str:
 
 
 def _build(
-    flags: set[str], seconds: dict[str, int], *, malformed: bool = False, targeted: bool = False
+    flags: set[str],
+    seconds: dict[str, int],
+    withheld: AbstractSet[str] = frozenset(),
+    *,
+    malformed: bool = False,
+    targeted: bool = False,
 ) -> CacheControl:
     return CacheControl(
         no_store="no-store" in flags,
@@ -240,4 +283,5 @@ def _build(
         stale_if_error=seconds.get("stale-if-error"),
         malformed=malformed,
         targeted=targeted,
+        withheld=frozenset(withheld),
     )

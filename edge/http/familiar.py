@@ -194,6 +194,8 @@ class Familiar:
             name = name.lower()
             if not colon or len(line) > MAX_LINE_BYTES:
                 continue
+            if name == b"cache-control" and b"only-if-cached" in value.lower():
+                continue  # answered otherwise, where the answer is not here
             if line.translate(None, PLAIN):
                 # Quotes may stand where no access line repeats them.
                 if line.translate(None, PLAIN + b'"'):

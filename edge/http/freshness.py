@@ -94,7 +94,7 @@ def may_store(
         control.public or control.must_revalidate or control.s_maxage is not None
     ):
         return Storability.AUTHORIZATION
-    if fields.get("set-cookie"):
+    if fields.get("set-cookie") and "set-cookie" not in control.withheld:
         return Storability.SET_COOKIE
     if not varying_fields(fields) <= frozenset(key_covers):
         return Storability.VARY

@@ -11,19 +11,12 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from edge.origin.address import Address
 from edge.origin.alarms import Alarms
-from edge.origin.connect import RETRY_AFTER_S
-from edge.origin.errors import OriginOverloaded, OriginRefused, OriginTimeout, Phase
-from edge.origin.names import Names
 from edge.origin.poller import Poller
 
 READ_BYTES: Final = 64 * 1024
 # What may be written ahead of the peer before drain() waits.
 WRITE_AHEAD_BYTES: Final = 64 * 1024
-# Plain numbers and the plain type: the library's flags and its wrapper cost as much as the call.
-_UNIX: Final = int(socket.AF_UNIX)
-_STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
 class Channel:
@@ -241,66 +234,3 @@ class Channel:
         self._sock.close()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(b"")
-
-
-def open_unix(address: Address) -> socket.SocketType:
-    """Connected: a connect to a Unix socket is decided at once. Raises OriginOverloaded (full
-    backlog), OriginRefused (also where no descriptor is left)."""
-    try:
-        sock = socket.SocketType(_UNIX, _STREAM)
-    except OSError as failed:
-        raise OriginRefused(f"{address}: {failed}") from failed
-    try:
-        sock.connect(address.path)
-    except BlockingIOError as full:
-        sock.close()
-        raise OriginOverloaded(f"{address}: backlog is full", RETRY_AFTER_S) from full
-    except OSError as failed:
-        sock.close()
-        raise OriginRefused(f"{address}: {failed}") from failed
-    return sock
-
-
-async def open_tcp(address: Address, timeout_s: float, names: Names) -> socket.SocketType:
-    """Connected. Raises OriginRefused, OriginTimeout(CONNECT). The deadline holds for resolving and
-    connecting together."""
-    try:
-        return await _first_that_accepts(address, timeout_s, names)
-    # Also the kernel's own ETIMEDOUT, which is a TimeoutError as well.
-    except TimeoutError as late:
-        names.doubt(address.host)
-        raise OriginTimeout(f"{address}: no connection in {timeout_s} s", Phase.CONNECT) from late
-    except OSError as failed:
-        names.doubt(address.host)
-        raise OriginRefused(f"{address}: {failed}") from failed
-
-
-async def _first_that_accepts(address: Address, timeout_s: float, names: Names) -> socket.socket:
-    """Of a name's addresses, each of which has its share of the time that is left. Raises OSError,
-    TimeoutError."""
-    loop = asyncio.get_running_loop()
-    late_at = loop.time() + timeout_s
-    async with asyncio.timeout_at(late_at):
-        hosts = await names.lookup(address.host)
-    failure: OSError = TimeoutError()
-    for place, host in enumerate(hosts):
-        now = loop.time()
-        try:
-            async with asyncio.timeout_at(now + (late_at - now) / (len(hosts) - place)):
-                return await _connect(host, address.port, loop)
-        except OSError as failed:
-            failure = failed
-    raise failure
-
-
-async def _connect(host: str, port: int, loop: asyncio.AbstractEventLoop) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, _STREAM)
-    try:
-        # An exchange is one small message each way; Nagle would hold the second one back.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await loop.sock_connect(sock, (host, port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock

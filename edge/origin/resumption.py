@@ -12,11 +12,12 @@ belong together.
 """
 
 import dataclasses
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final
 
-from edge.origin.messages import Headers, OriginRequest, OriginResponse
+from edge.origin.messages import REMEMBERED, Headers, OriginRequest, OriginResponse
 
 # RFC 9110 section 8.8.3, without W/.
 _STRONG: Final = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
@@ -66,16 +67,22 @@ def maybe_resumption(request: OriginRequest, response: OriginResponse) -> Resump
     """How to go on, should the body of this answer break off; None where it cannot be."""
     if request.method != "GET" or response.status != 200 or not response.content_length:
         return None
-    told = _values(response.headers, "accept-ranges")
-    if not told:
-        return None
-    if "bytes" not in (unit.strip(" \t") for unit in ",".join(told).lower().split(",")):
-        return None
-    tags = _values(response.headers, "etag")
-    if len(tags) != 1 or _STRONG.fullmatch(tags[0]) is None:
+    etag = _strong_etag(response.headers)
+    if etag is None:
         return None
     codings = _values(response.headers, "content-encoding")
-    return Resumption(tags[0], response.content_length, codings)
+    return Resumption(etag, response.content_length, codings)
+
+
+# Of most answers it is asked in vain, and they are alike.
+@functools.lru_cache(maxsize=REMEMBERED)
+def _strong_etag(headers: Headers) -> str | None:
+    """Of what may be asked for in ranges."""
+    told = _values(headers, "accept-ranges")
+    if "bytes" not in (unit.strip(" \t") for unit in ",".join(told).lower().split(",")):
+        return None
+    tags = _values(headers, "etag")
+    return tags[0] if len(tags) == 1 and _STRONG.fullmatch(tags[0]) else None
 
 
 def _values(headers: Headers, name: str) -> tuple[str, ...]:

@@ -1,14 +1,14 @@
 """Large originals while they arrive."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from edge.arrival import Arrivals
 from edge.metrics import Counter, Gauge, Row, single
-from edge.source import Settled
 
 
-def arrival_rows(arrivals: Arrivals[Settled]) -> Sequence[Row]:
-    """Large originals that are sent while they arrive."""
+def arrival_rows(arrivals: Arrivals[Any]) -> Sequence[Row]:
+    """Large originals, and answers that vary, that are sent while they arrive."""
     stats = arrivals.stats
     return (
         Gauge(

@@ -8,7 +8,7 @@ from edge.shared import SharedCache
 
 def shared_rows(shared: SharedCache) -> Sequence[Row]:
     """What is no derivative, and no original for everybody (shared.py)."""
-    stats, asides = shared.stats, shared.asides
+    stats, changes, asides = shared.stats, shared.changes.stats, shared.asides
     return (
         Counter(
             "halftone_shared_answers",
@@ -42,13 +42,23 @@ def shared_rows(shared: SharedCache) -> Sequence[Row]:
         ),
         Counter(
             "halftone_shared_invalidated",
-            "URLs that such requests changed; failed: that could not be recorded, and other nodes"
-            " go on serving what they have.",
+            "URLs that such requests changed: purged, or bare (nothing was stored of them), or"
+            " shared (by the purge of another request). failed: that could not be recorded,"
+            " refused: too many at once; then other nodes go on serving what they have.",
             ("result",),
             lambda: (
-                (("recorded",), stats.invalidated - stats.not_invalidated),
-                (("failed",), stats.not_invalidated),
+                (("purged",), changes.purged),
+                (("bare",), changes.bare),
+                (("shared",), changes.shared),
+                (("failed",), changes.failed),
+                (("refused",), changes.refused),
             ),
+        ),
+        Gauge(
+            "halftone_shared_invalidating",
+            "URLs whose purges are under way, or wait.",
+            (),
+            single(lambda: len(shared.changes)),
         ),
         Counter(
             "halftone_shared_asides",

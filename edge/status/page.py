@@ -211,6 +211,8 @@ def _host(host: Host) -> Markup:
         if number
     ]
     limit = element("small", f"of {count(host.limit)}")
+    # A failure weighs as a second when a host is chosen; that is no time anybody measured.
+    latency_s = host.latency_s if host.answered else None
     lowered = f"limit lowered {_times(host.limit_decreases)}" if host.limit_decreases else ""
     return element(
         "tr",
@@ -220,7 +222,7 @@ def _host(host: Host) -> Markup:
             "Load", count(host.load), " ", limit, _meter(host.load, host.limit),
             *_maybe_small(lowered),
         ),
-        _cell("Latency", seconds(host.latency_s), class_="n"),
+        _cell("Latency", seconds(latency_s), class_="n"),
         _cell("Answered", count(host.answered), class_="n"),
         _cell("Failures", failures, *_maybe_small(abandoned)),
         _cell("Held down", _times(host.holds), class_="n"),

@@ -1,5 +1,6 @@
 """Pictures small enough to be made for every run, each with a size of its own."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,15 @@ def draw(width: int, height: int) -> Image.Image:
 
 
 @pytest.fixture
-def originals(tmp_path: Path) -> Path:
+def originals(tmp_path: Path, drawn: Path) -> Path:
     """A docroot: photo.jpg (1600x900), logo.png with transparency, notes.txt, and broken ones."""
-    folder = tmp_path / "originals"
-    folder.mkdir()
+    return shutil.copytree(drawn, tmp_path / "originals", copy_function=shutil.copyfile)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn") / "originals"
+    folder.mkdir()  # with the rights of any folder
     draw(1600, 900).save(folder / "photo.jpg", quality=90)
     draw(900, 1600).save(folder / "tall.jpg", quality=90)
     transparent = draw(300, 200).convert("RGBA")

@@ -63,7 +63,7 @@ def undisturbed(edge: Node, target: str) -> Iterator[None]:
                 wrong.append(reply)
             ends.wait(0.005)
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     try:
         yield

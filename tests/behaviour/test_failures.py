@@ -384,9 +384,13 @@ def test_a_reader_of_the_log_that_stands_still(tmp_path, originals):
         f"[cache]\npath = {quote(tmp_path / 'cache')}\n{folder_site(originals)}"
     )
     command = [sys.executable, "-m", "edge.cli", "serve", "--config", str(file)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(process.kill)  # Popen alone would wait for it
         assert process.stderr is not None
         public = ""
         for line in process.stderr:

@@ -251,7 +251,7 @@ def test_nothing_outlives_the_master(tmp_path, originals):
         with ending(family):
             edge.process.kill()
             assert edge.process.wait() == -signal.SIGKILL
-        assert is_refused(edge.public)
+        wait_until(lambda: is_refused(edge.public))
 
 
 # Configuration

@@ -9,7 +9,7 @@ night takes HALFTONE_RUNS=2000.
 import asyncio
 import os
 import tempfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,15 +23,20 @@ from cache.errors import IndexUnavailable
 from cache.orders import Act, Scope
 from edge.source import RETRY_ORIGIN_S, STAT_TTL_S
 from tests.behaviour.world import (
+    CHANGED_BY_FORM,
     CONTROLS,
     FILE,
+    FORM,
+    KINDS,
     MAX_AGE_S,
+    PAGES,
     PATHS,
     TAGS,
     WIDTHS,
     Said,
     farm_of,
     original,
+    page,
     rendered,
     version_in,
 )
@@ -42,6 +47,9 @@ STEPS = 50
 T = TypeVar("T")
 
 paths = st.sampled_from(PATHS)
+pages = st.sampled_from(list(PAGES))
+things = st.sampled_from([*PATHS, *PAGES])
+kinds = st.sampled_from(KINDS)
 widths = st.sampled_from(WIDTHS)
 nodes = st.integers(0, 1)
 # A source's record keeps whole seconds, and a docroot file is looked at once in so many.
@@ -114,6 +122,30 @@ class Promises(RuleBasedStateMachine):
         else:
             assert path != "/must.jpg" or late_s <= MAX_AGE_S + SLACK_S, "must-revalidate"
             assert late_s <= 86_400 + MAX_AGE_S + SLACK_S
+
+    def judge_page(self, path: str, kind: str | None, said: Said, *, is_late: bool = False) -> None:
+        """is_late: its origin had answered before what it says changed."""
+        if path in self.taken_down:
+            assert said.status == 451
+            return
+        if said.status in (502, 503, 504):
+            assert not self.origin.is_up, "no error that need not be"
+            return
+        of = PAGES[path]
+        assert said.status == of.status, said
+        version = version_in(said.body)
+        assert said.body == page(path, version, kind), "P1: whole, and for this kind of client"
+        current = self.origin.versions[path]
+        assert self.floor[path] <= version <= current, "P3: nothing from before a purge"
+        if is_late or version == current:
+            return
+        assert path != FORM, "what may not be stored is not"
+        if not self.is_clock_sane:
+            return
+        late_s = self.farm.now - self.ended[path, version]
+        is_well = self.origin.is_up and self.farm.now - self.failed_at > RETRY_ORIGIN_S
+        may_be_stale = path == "/page" and not is_well
+        assert late_s <= MAX_AGE_S + SLACK_S + (86_400 if may_be_stale else 0), "stale"
 
     def changing(self) -> frozenset[str]:
         return frozenset()
@@ -197,16 +229,80 @@ class Promises(RuleBasedStateMachine):
         # One in front, where its bytes were evicted, and one behind what was stale.
         assert self.origin.bodies - bodies <= (2 if path == "/while.jpg" else 1)
 
+    @rule(path=pages, kind=kinds, number=nodes)
+    def get_page(self, path: str, kind: str | None, number: int) -> None:
+        node = self.node(number)
+        self.judge_page(path, kind, self.run(node.get_page(path, kind)))
+        self.run(node.rest())
+
+    @rule(number=nodes, path=pages)
+    def get_page_of_every_kind(self, path: str, number: int) -> None:
+        for kind in (*KINDS, *KINDS):
+            self.get_page(path, kind, number)
+
+    @rule(kind=kinds, number=nodes)
+    def validate_page(self, kind: str | None, number: int) -> None:
+        node = self.node(number)
+        said = self.run(node.get_page("/strict", kind))
+        self.judge_page("/strict", kind, said)
+        if said.status == 200:
+            tag = said.fields["etag"]
+            again = self.run(node.get_page("/strict", kind, if_none_match=tag))
+            if again.status == 304:
+                self.judge_page("/strict", kind, said)
+            else:
+                self.judge_page("/strict", kind, again)
+        self.run(node.rest())
+
+    @rule(path=pages, kind=kinds)
+    def herd_on_page(self, path: str, kind: str | None) -> None:
+        """One exchange, for all but what may not be shared."""
+        bodies, stats = self.origin.bodies, self.nodes[0].shared.stats
+        stored = stats.stored
+
+        async def ask() -> list[Said]:
+            return await asyncio.gather(*(self.nodes[0].get_page(path, kind) for _ in range(8)))
+
+        for said in self.run(ask()):
+            self.judge_page(path, kind, said)
+        self.run(self.nodes[0].rest())
+        # What the disk does not take (a folder stands in its place) is nobody else's either.
+        assert self.origin.bodies - bodies <= (1 if stats.stored > stored else 8)
+
     # Changes
 
-    @rule(path=paths)
+    @rule(path=things)
     def publish(self, path: str) -> None:
-        self.ended[path, self.origin.versions[path]] = self.farm.now
+        self.changed(path)
         self.farm.publish(path)
+
+    def changed(self, path: str) -> None:
+        self.ended[path, self.origin.versions[path]] = self.farm.now
+
+    @rule(path=st.sampled_from([*CONTROLS, *PAGES]), number=nodes)
+    def post(self, path: str, number: int) -> None:
+        """RFC 9111 section 4.4: from its answer on, nothing older is sent."""
+        self.run(self.posted(path, number))
+
+    async def posted(self, path: str, number: int) -> None:
+        changing = {path, CHANGED_BY_FORM} if path == FORM else {path}
+        if self.origin.is_up and path not in self.taken_down:
+            for one in changing:
+                self.changed(one)
+        said = await self.node(number).post(path)
+        if path in self.taken_down:
+            assert said.status == 451
+        elif not self.origin.is_up:
+            assert said.status == 502
+        else:
+            assert said.status == (303 if path == FORM else 204)
+            if not self.farm.is_index_down:
+                await self.obeyed()
+                self.raised(changing)
 
     @rule(
         scope=st.sampled_from(Scope),
-        path=paths,
+        path=things,
         number=nodes,
         act=st.sampled_from([Act.PURGE, Act.PURGE, Act.SOFTEN]),
     )
@@ -230,43 +326,71 @@ class Promises(RuleBasedStateMachine):
             case Scope.SOURCE:
                 return path, {path}
             case Scope.PREFIX:
-                return "/pets/", {one for one in PATHS if one.startswith("/pets/")}
+                return "/pets/", {one for one in self.floor if one.startswith("/pets/")}
             case Scope.TAG:
                 tags = {one: set(TAGS.get(one, "").split()) for one in CONTROLS}
-                for one in PATHS:
+                tags |= {one: set(page.tags.split()) for one, page in PAGES.items()}
+                for one in self.floor:
                     if one.startswith("/pets/"):  # by the configuration
                         tags.setdefault(one, set()).add("blue")
                 return "blue", {one for one, its in tags.items() if "blue" in its}
 
-    @rule(path=st.sampled_from(list(CONTROLS)), width=widths)
-    def purge_meets_fill(self, path: str, width: int | None) -> None:
-        """The origin has answered with the old version, and a purge comes before that arrives."""
+    @rule(path=st.sampled_from(list(CONTROLS)), width=widths, is_post=st.booleans())
+    def purge_meets_fill(self, path: str, width: int | None, is_post: bool) -> None:
+        """The origin has answered with the old version, and a purge comes before that arrives. Who
+        comes after it, while that is still under way, gets the new one."""
         if self.farm.is_index_down:
             return
+        before, after = self.run(
+            self.meet(path, lambda: self.nodes[0].get(path, width), is_post=is_post)
+        )
+        self.judge(path, width, before)  # old or new
+        self.raised({path})
+        self.judge(path, width, after)
+        self.get(path, width, 0)
 
-        async def meet() -> Said:
-            self.origin.hold = asyncio.Event()
-            self.origin.asked.clear()
-            try:
-                asking = asyncio.ensure_future(self.nodes[0].get(path, width))
-                asked = asyncio.ensure_future(self.origin.asked.wait())
-                await asyncio.wait((asking, asked), return_when=asyncio.FIRST_COMPLETED)
-                asked.cancel()
+    @rule(path=pages, kind=kinds, is_post=st.booleans())
+    def purge_meets_page(self, path: str, kind: str | None, is_post: bool) -> None:
+        if self.farm.is_index_down:
+            return
+        before, after = self.run(
+            self.meet(path, lambda: self.nodes[0].get_page(path, kind), is_post=is_post)
+        )
+        self.judge_page(path, kind, before, is_late=True)
+        self.raised({path})
+        self.judge_page(path, kind, after)
+        self.get_page(path, kind, 0)
+
+    async def meet(
+        self, path: str, get: Callable[[], Coroutine[Any, Any, Said]], *, is_post: bool
+    ) -> tuple[Said, Said]:
+        floor = dict(self.floor)
+        self.origin.hold = asyncio.Event()
+        self.origin.asked.clear()
+        try:
+            asking = asyncio.ensure_future(get())
+            asked = asyncio.ensure_future(self.origin.asked.wait())
+            await asyncio.wait((asking, asked), return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
+            if is_post and self.origin.is_up:
+                # Where nothing is stored, other nodes are not told to part their flights.
+                await self.posted(path, 0)
+            else:
                 self.publish(path)
                 await self.nodes[-1].order(Act.PURGE, Scope.SOURCE, path)
                 await self.obeyed()
-            finally:
-                self.origin.hold.set()
-                self.origin.hold = None
-            said = await asking
-            await self.nodes[0].rest()
-            return said
+            late = asyncio.ensure_future(get())
+            for _ in range(20):
+                await asyncio.sleep(0)
+        finally:
+            self.origin.hold.set()
+            self.origin.hold = None
+        found = await asking, await late
+        await self.nodes[0].rest()
+        self.floor[path] = floor[path]  # for the first one
+        return found
 
-        self.judge(path, width, self.run(meet()))  # it came before the purge: old or new
-        self.raised({path})
-        self.get(path, width, 0)
-
-    @rule(path=paths)
+    @rule(path=things)
     def take_down_and_lift(self, path: str) -> None:
         act = Act.LIFT if path in self.taken_down else Act.TAKE_DOWN
         try:
@@ -403,12 +527,12 @@ SETTINGS = settings(
 )
 
 
-@pytest.mark.timeout(0 if RUNS > 100 else 120)
+@pytest.mark.timeout(0 if RUNS > 100 else 300)
 def test_one_node_with_the_embedded_index() -> None:
     run_state_machine_as_test(Promises, settings=SETTINGS)
 
 
-@pytest.mark.timeout(0 if RUNS > 100 else 120)
+@pytest.mark.timeout(0 if RUNS > 100 else 300)
 def test_two_nodes_that_share_redis() -> None:
     server = RedisServer().start()
 

@@ -17,6 +17,7 @@ from PIL import Image
 from edge import cli
 from tests.peers.application import application, picture
 from tests.peers.node import Node, Reply, ask, node, quote, until
+from tests.peers.ports import free_port
 from tests.peers.squid import PROGRAM, SITE, squid
 
 OPEN = "open.example.org"  # its purge_from has this machine
@@ -263,7 +264,7 @@ def test_purge_from_behind_a_trusted_proxy(tmp_path, docroot):
 @contextlib.contextmanager
 def farm(folder: Path, docroot: Path, scheme: str) -> Iterator[tuple[Node, str]]:
     """A node and a Squid in front of it. Each must know the other's address beforehand."""
-    ports = {"http": free_port(socket.SOCK_STREAM), "htcp": free_port(socket.SOCK_DGRAM)}
+    ports = {"http": free_port(), "htcp": free_port(socket.SOCK_DGRAM)}
     head = f'downstream = ["{scheme}://127.0.0.1:{ports[scheme]}"]\n'
     # So that URLs are told as https, too, which this Squid has never heard of.
     head += 'trusted_proxies = ["127.0.0.1"]\n'
@@ -274,14 +275,6 @@ def farm(folder: Path, docroot: Path, scheme: str) -> Iterator[tuple[Node, str]]
     )
     with node(folder, head + site(docroot)) as edge, squid(edge.public, more) as front:
         yield edge, front.public
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-        assert isinstance(port, int)
-        return port
 
 
 def is_squids_hit(reply: Reply) -> bool:
@@ -315,7 +308,7 @@ def test_one_purge_empties_squid_of_every_spelling(tmp_path, docroot, paint, sch
 
 def test_a_cache_in_front_that_is_down_does_not_fail_the_purge(tmp_path, docroot, paint):
     paint("down.jpg")
-    head = f'downstream = ["http://127.0.0.1:{free_port(socket.SOCK_STREAM)}"]\n'
+    head = f'downstream = ["http://127.0.0.1:{free_port()}"]\n'
     with node(tmp_path, head + site(docroot)) as edge:
         edge.get("/down.jpg?w=250")
         answer = told(purge(edge, "/down.jpg"))

@@ -26,10 +26,12 @@ from tests.peers.redis_farm import SentinelFarm
 TARGETS = ("/a.jpg", "/a.jpg?w=100", "/b.jpg?w=100", "/b.jpg?w=120")
 MADE = 2 * 3  # by each node
 KEPT = "max-age=3600"
-# Within a second, and as long again for a machine that is busy.
-OBEYED_S = 2.0
+# Within a second, and more for a machine that is busy; whoever misses the news hears of it later.
+OBEYED_S = 5.0
 # A breaker lets a question through once a second; a failover takes down_after_ms and an election.
-RECOVERY_S = 15.0
+# Sentinels that were not let run for two seconds do nothing for the next thirty (TILT).
+RECOVERY_S = 60.0
+pytestmark = pytest.mark.timeout(180)
 ROUNDS = 15
 REPEATED = "carried out again, the index had lost it: purge '/lost.jpg'"
 LUA = Path(__file__).parents[2] / "cache" / "index" / "lua"
@@ -205,7 +207,7 @@ class Proxy:
     def __init__(self, port: int) -> None:
         self._proxy = DelayingProxy(port)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.port = asyncio.run_coroutine_threadsafe(self._proxy.start(), self._loop).result(10)
 

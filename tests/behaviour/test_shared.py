@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.behaviour.test_origin import WIDE
 from tests.peers.application import Application, application, said
-from tests.peers.node import Node, node, quote
+from tests.peers.node import Node, ask, node, quote
 from tests.peers.phpfpm import php_fpm
+from tests.peers.squid import PROGRAM, squid
+from tests.peers.squid import SITE as NAME
 
 SITE = '[[site]]\norigin = "app"\n'
 
@@ -253,3 +256,47 @@ def test_a_slow_body_has_a_deadline(scripted):
 def test_our_own_requests_are_a_loop(edge):
     assert edge.get("/hello?loop", headers={"Via": "1.1 edge1"}).status == 508
     assert edge.metrics()["halftone_shared_loops_total"] >= 1
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="squid is not installed")
+def test_a_post_past_squid_empties_squid_of_what_it_changed(tmp_path):
+    """As of another Squid beside it: the node tells this one. Originals, renderings, variants. By
+    HTCP, since to a PURGE of what varies Squid 5.7 answers 404, and may keep it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    folder = tmp_path / "node"
+    folder.mkdir()
+    more = (
+        f"htcp_port {port}\nudp_incoming_address 127.0.0.1\n"
+        "htcp_access allow all\nhtcp_clr_access allow all\n"
+    )
+    with application() as app:
+        head = f'downstream = ["htcp://127.0.0.1:{port}"]\n'
+        kept = ("Cache-Control: max-age=600",)
+        varied = (*kept, "Vary: X-Kind")
+        app.answers["/a.jpg"] = said(body=WIDE, fields=kept)
+        app.answers["/page"] = said(body=b"old", fields=varied)
+        app.answers["/stays"] = said(body=b"old", fields=varied)
+        with (
+            node(folder, head + app.configuration + SITE) as edge,
+            squid(edge.public, more) as front,
+        ):
+            targets = ["/a.jpg", "/a.jpg?w=60", "/page", "/stays"]
+            for target in targets:
+                ask(front.public, target)
+                assert ask(front.public, target).headers["x-cache"].startswith("HIT"), target
+            app.answers["/page"] = said(body=b"new", fields=varied)
+            for target in ("/a.jpg", "/page"):
+                host, _, number = edge.public.partition(":")
+                connection = http.client.HTTPConnection(host, int(number), timeout=20)
+                connection.request("POST", target, b"x=1", {"Host": NAME})
+                assert connection.getresponse().status == 200
+                connection.close()
+            for target in targets:
+                reply = ask(front.public, target)
+                is_hit = reply.headers["x-cache"].startswith("HIT")
+                assert is_hit == (target == "/stays"), target
+            assert ask(front.public, "/page").body == b"new"
+            numbers = edge.metrics()
+            assert numbers['halftone_shared_invalidated_total{result="purged"}'] == 2

@@ -24,6 +24,7 @@ BODY = os.urandom(400_000)
 HALF = 200_000
 KEPT = ('ETag: "one"', "Cache-Control: max-age=60")
 NOT_KEPT = ("Cache-Control: no-store",)
+VARIED = (*KEPT, "Vary: X-Kind")  # by the shared cache
 
 
 @pytest.fixture(scope="module")
@@ -78,32 +79,34 @@ class Client:
         self._sock.close()
 
 
-def test_everybody_reads_along_and_the_disk_has_it_afterwards(app, edge):
-    tap = app.answers["/large.jpg"] = Tap(*KEPT, length=len(BODY))
+@pytest.mark.parametrize(("fields", "detail"), [(KEPT, "origin"), (VARIED, "shared")])
+def test_everybody_reads_along_and_the_disk_has_it_afterwards(app, edge, fields, detail):
+    target = f"/large-{detail}.jpg"
+    tap = app.answers[target] = Tap(*fields, length=len(BODY))
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(Client(edge, "/large.jpg"))]
+        clients = [stack.enter_context(Client(edge, target))]
         assert clients[0].read_head() == 200
         assert clients[0].head["content-length"] == str(len(BODY))
         assert clients[0].head["etag"] == '"one"'
         assert (
-            "fwd=uri-miss; fwd-status=200; stored; detail=origin"
+            f"fwd=uri-miss; fwd-status=200; stored; detail={detail}"
             in (clients[0].head["cache-status"])
         )
         tap.send(BODY[:HALF])
         assert clients[0].read(HALF) == BODY[:HALF]
         # The origin has not sent the rest, and waits for us.
         for _ in range(3):
-            clients.append(stack.enter_context(Client(edge, "/large.jpg")))
+            clients.append(stack.enter_context(Client(edge, target)))
             assert clients[-1].read_head() == 200
             assert "collapsed" in clients[-1].head["cache-status"]
             assert clients[-1].read(HALF) == BODY[:HALF]
-        part = stack.enter_context(Client(edge, "/large.jpg", "Range: bytes=199990-200009"))
+        part = stack.enter_context(Client(edge, target, "Range: bytes=199990-200009"))
         assert part.read_head() == 206
         assert part.head["content-range"] == f"bytes 199990-200009/{len(BODY)}"
         assert part.read(10) == BODY[HALF - 10 : HALF]
-        head = edge.get("/large.jpg", "HEAD")
+        head = edge.get(target, "HEAD")
         assert (head.status, head.headers["content-length"]) == (200, str(len(BODY)))
-        confirmed = edge.get("/large.jpg", headers={"If-None-Match": '"one"'})
+        confirmed = edge.get(target, headers={"If-None-Match": '"one"'})
         assert confirmed.status == 304
         assert edge.metrics()["halftone_arrivals_under_way"] == 1
         tap.send(BODY[HALF:])
@@ -111,21 +114,21 @@ def test_everybody_reads_along_and_the_disk_has_it_afterwards(app, edge):
         tap.end()
         for client in clients:
             assert client.read(len(BODY) - HALF) == BODY[HALF:]
-    until(lambda: edge.get("/large.jpg").is_hit, "it is stored")
-    again = edge.get("/large.jpg", headers={"Range": "bytes=300000-300099"})
+    until(lambda: edge.get(target).is_hit, "it is stored")
+    again = edge.get(target, headers={"Range": "bytes=300000-300099"})
     assert (again.status, again.is_hit) == (206, True)
     assert again.body == BODY[300_000:300_100]
     assert again.headers["etag"] == '"one"'
-    assert app.visits("/large.jpg") == 1
+    assert app.visits(target) == 1
 
 
 LENGTHS = [("1.1", "chunked"), ("1.0", None)]
 
 
-@pytest.mark.parametrize("fields", [KEPT, NOT_KEPT])
+@pytest.mark.parametrize("fields", [KEPT, NOT_KEPT, VARIED])
 @pytest.mark.parametrize(("version", "coding"), LENGTHS)
 def test_a_length_that_the_origin_does_not_tell(app, edge, version, coding, fields):
-    target = f"/untold{version}{fields is KEPT}.jpg"
+    target = f"/untold{version}{len(fields)}.jpg"
     tap = app.answers[target] = Tap(*fields)
     with Client(edge, target, version=version) as client:
         tap.send(BODY[:300_000])
@@ -151,7 +154,9 @@ def test_a_length_that_the_origin_does_not_tell(app, edge, version, coding, fiel
 
 
 def test_an_origin_that_dies_in_the_middle_cuts_everybody(app, edge):
-    cases = [(KEPT, len(BODY)), (KEPT, None), (NOT_KEPT, len(BODY)), (NOT_KEPT, None)]
+    cases = [
+        (fields, length) for fields in (KEPT, VARIED, NOT_KEPT) for length in (len(BODY), None)
+    ]
     for number, (fields, length) in enumerate(cases):
         target = f"/dying{number}.jpg"
         tap = app.answers[target] = Tap(*fields, length=length)
@@ -159,7 +164,7 @@ def test_an_origin_that_dies_in_the_middle_cuts_everybody(app, edge):
             tap.send(BODY[:300_000])
             clients = [stack.enter_context(Client(edge, target))]
             assert clients[0].read_head() == 200
-            if fields is KEPT:
+            if fields is not NOT_KEPT:
                 clients.append(stack.enter_context(Client(edge, target, version="1.0")))
                 assert clients[1].read_head() == 200
             tap.cut()
@@ -173,16 +178,41 @@ def test_an_origin_that_dies_in_the_middle_cuts_everybody(app, edge):
     assert not any("Traceback" in line for line in edge.log)
 
 
-def test_the_fill_goes_on_without_its_client(app, edge):
-    tap = app.answers["/left.jpg"] = Tap(*KEPT, length=len(BODY))
-    with Client(edge, "/left.jpg") as client:
+@pytest.mark.parametrize("fields", [KEPT, VARIED])
+def test_the_fill_goes_on_without_its_client(app, edge, fields):
+    target = f"/left{len(fields)}.jpg"
+    tap = app.answers[target] = Tap(*fields, length=len(BODY))
+    with Client(edge, target) as client:
         tap.send(BODY[:HALF])
         assert client.read_head() == 200
     tap.send(BODY[HALF:])
     tap.end()
-    until(lambda: edge.get("/left.jpg").is_hit, "it is stored")
-    assert edge.get("/left.jpg").body == BODY
-    assert app.visits("/left.jpg") == 1
+    until(lambda: edge.get(target).is_hit, "it is stored")
+    assert edge.get(target).body == BODY
+    assert app.visits(target) == 1
+
+
+def test_each_kind_of_client_reads_along_with_its_own(app, edge):
+    bodies = {"a": BODY, "b": BODY[::-1]}
+    taps = {kind: Tap(*VARIED, length=len(BODY)) for kind in bodies}
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for kind, tap in taps.items():
+            app.answers["/kinds.jpg"] = tap
+            for _ in range(2):
+                client = stack.enter_context(Client(edge, "/kinds.jpg", f"X-Kind: {kind}"))
+                assert client.read_head() == 200
+                clients.append((client, bodies[kind]))
+        for kind, tap in taps.items():
+            tap.send(bodies[kind])
+            tap.end()
+        for client, body in clients:
+            assert client.read(len(body)) == body
+    assert app.visits("/kinds.jpg") == 2
+    for kind, body in bodies.items():
+        until(lambda k=kind: edge.get("/kinds.jpg", headers={"X-Kind": k}).is_hit, "it is stored")
+        assert edge.get("/kinds.jpg", headers={"X-Kind": kind}).body == body
+    assert app.visits("/kinds.jpg") == 2
 
 
 def large_picture() -> bytes:

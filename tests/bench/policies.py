@@ -296,7 +296,9 @@ def _ask(room: Room, digest: bytes, request: Request, kind: Kind) -> bool:
     room.victims(BATCH)
     while not room.fits:
         room.victims(BATCH)
-    room.settle(request.size, digest, request.size, round(request.cost), kind)
+    source = request.source
+    kin = None if source is None else b"source" + _digest(source)
+    room.settle(request.size, digest, request.size, round(request.cost), kind, kin)
     return False
 
 

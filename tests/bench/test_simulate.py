@@ -9,12 +9,14 @@ import gzip
 import json
 import statistics
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from cache.gdsf import Gdsf
-from tests.bench import simulate
+from cache.room import BLOCK
+from tests.bench import bounds, simulate
 from tests.bench.policies import POLICIES, Farm, Ours, Policy, Sieve
 from tests.bench.simulate import Ratios, Row, Spread, compare, compare_shares, footprint, replay
 from tests.bench.traces import (
@@ -25,6 +27,7 @@ from tests.bench.traces import (
     made_up,
     original,
     original_of,
+    rate,
     wikimedia,
 )
 
@@ -43,7 +46,7 @@ LIBCACHESIM = {
 EXACT = ("FIFO", "LRU", "SIEVE", "S3-FIFO")
 # Their W-TinyLFU admits by comparing with one victim, ours with all that would go.
 TINY_LFU_GAINS_AT_MOST = 0.10
-# Ours clamps cost / size at its p99.
+# Where two have the same H, either may go first.
 GDSF_DIFFERS_AT_MOST = 0.01
 
 
@@ -52,27 +55,33 @@ def trace() -> list[Request]:
     return made_up(SMALL, SEED)
 
 
-class PlainGdsf(Policy):
-    """The class of the disk tier as the paper has it: cost 1, frequencies that end with a stay."""
+class PaperGdsf(Policy):
+    """The disk tier's heap with the paper's H: L, the H of what went, plus uses / size, uses since
+    the key came. With its cost for size, a key's H is L and the logarithm of its frequency."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
         self._gdsf = Gdsf()
         self._uses: dict[bytes, int] = {}
+        self._scores: dict[bytes, float] = {}
 
     def get(self, request: Request) -> bool:
         key = b"%d" % request.key
-        if key in self._gdsf:
-            self._uses[key] += 1
-            self._gdsf.touch(key, self._uses[key])
-            return True
-        if request.size > self.size:
-            return False
-        while self._gdsf.used + request.size > self.size:
-            self._gdsf.victims(1, 0, 1)
-        self._uses[key] = 1
-        self._gdsf.add(key, request.size, 1.0, 1)
-        return False
+        is_hit = key in self._gdsf
+        if not is_hit:
+            if request.size > self.size:
+                return False
+            while self._gdsf.used + request.size > self.size:
+                (victim,) = self._gdsf.victims(1, 0, 1)
+                self._gdsf.inflation = self._scores.pop(victim.key)
+        self._uses[key] = self._uses[key] + 1 if is_hit else 1
+        value = self._uses[key] * BLOCK / request.size
+        self._scores[key] = self._gdsf.inflation + value
+        if is_hit:
+            self._gdsf.touch(key, 2.0**value)
+        else:
+            self._gdsf.add(key, request.size, request.size, 2.0**value)
+        return is_hit
 
 
 def hits(policy: Policy, trace: list[Request]) -> int:
@@ -85,7 +94,7 @@ def hits(policy: Policy, trace: list[Request]) -> int:
 @pytest.mark.parametrize("number", range(len(PARTS)))
 @pytest.mark.parametrize("name", LIBCACHESIM)
 def test_as_libcachesim(name: str, number: int, trace: list[Request]) -> None:
-    kind = PlainGdsf if name == "GDSF" else POLICIES[name]
+    kind = PaperGdsf if name == "GDSF" else POLICIES[name]
     found = hits(kind(int(footprint(trace) * PARTS[number])), trace)
     theirs = LIBCACHESIM[name][number]
     if name in EXACT:
@@ -148,6 +157,46 @@ def test_ours_prefers_what_is_dear() -> None:
         policy.get(Request(key, 4096, 20.0))
     assert policy.get(dear)
     assert not policy.get(cheap)
+
+
+# Bounds
+
+ABAB = [
+    Request(1, 100, 1.0),
+    Request(2, 300, 5.0),
+    Request(1, 100, 1.0),
+    Request(2, 300, 9.0),
+    Request(3, 100, 4.0),
+]
+
+
+def test_bounds_by_hand() -> None:
+    assert bounds.everything(ABAB) == pytest.approx(10 / 20)
+    # Two stays of two requests each: 200 and 600 bytes times requests, of five times the size.
+    assert bounds.future_known(ABAB, 160) == pytest.approx(10 / 20)
+    assert bounds.future_known(ABAB, 60) == pytest.approx((9 / 600 * 300) / 20)
+    assert bounds.rates_known(ABAB, 500, lambda _: 1.0) == pytest.approx(10 / 20)
+    assert bounds.rates_known(ABAB, 399, lambda key: key < 3) == pytest.approx(9 / 20)
+    assert bounds.rates_known(ABAB, 399, lambda key: float(key == 1)) == pytest.approx(1 / 20)
+    assert bounds.everything([]) == bounds.future_known([], 1) == 0
+
+
+def test_nobody_beats_the_bounds(trace: list[Request]) -> None:
+    size = int(footprint(trace) * 0.05)
+    best = max(replay(POLICIES[name](size), trace).cost for name in ("LRU", "GDSF"))
+    future = bounds.future_known(trace, size)
+    assert best < bounds.rates_known(trace, size, lambda key: rate(key, SMALL)) < future
+    assert future < bounds.everything(trace)
+
+
+def test_rates_are_those_of_the_trace(trace: list[Request]) -> None:
+    asked = Counter(request.key for request in trace)
+    often = sorted(asked, key=lambda key: rate(key, SMALL), reverse=True)[:200]
+    expected = [rate(key, SMALL) for key in often]
+    scale = sum(asked[key] for key in often) / sum(expected)
+    for key in often[:10]:
+        assert asked[key] == pytest.approx(rate(key, SMALL) * scale, rel=0.25)
+    assert all(rate(key, SMALL) == 0 for key in asked if original_of(key) >= SMALL.originals)
 
 
 # Replay
@@ -275,6 +324,7 @@ def test_the_command(
     found = json.loads((tmp_path / "e.json").read_text())
     assert {row["policy"] for row in found["derivatives"]} == set(POLICIES)
     assert len(found["shares"]) == 12
+    assert len(found["bounds"]) == 9
 
 
 def test_the_command_on_a_trace(

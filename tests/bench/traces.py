@@ -1,6 +1,7 @@
 """Traces of requests: made up, or read from Wikimedia's.
 
-A request is (key, bytes, cost in ms); the cost is what a hit saves.
+A request is (key, bytes, cost in ms, source); the cost is what a hit saves, and the source what a
+derivative is made of. Wikimedia's paths are hashes, so nobody knows the source of a key there.
 
 The made-up trace is that of an image farm: originals by Zipf, each in some steps and formats, and
 beside them keys that are asked for once, which is what crawlers leave. An original of many pixels
@@ -16,6 +17,7 @@ time_firstbyte, in seconds, stands for what a miss costs.
 
 import bisect
 import contextlib
+import functools
 import gzip
 import itertools
 import math
@@ -51,6 +53,7 @@ class Request(NamedTuple):
     key: int
     size: int
     cost: float
+    source: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,17 @@ def original_of(key: int) -> int:
     return key // (len(STEPS) * len(FORMATS))
 
 
+def rate(key: int, shape: Shape) -> float:
+    """How often a made-up key is asked for, in terms of others; 0 for what nobody asks for again.
+
+    Of traces that do not drift.
+    """
+    number, variant = divmod(key, len(STEPS) * len(FORMATS))
+    if number >= shape.originals:
+        return 0.0
+    return (number + 1) ** -shape.skew * _variants()[variant][2]
+
+
 def original(number: int, seed: int) -> Request:
     """An original behind made-up keys: its bytes, and what it takes to fetch it."""
     chance = random.Random(number << 32 | seed)
@@ -123,9 +137,11 @@ def _request(
     size_z = 0.75 * larger + 0.55 * detail + 0.37 * chance.gauss(0, 1)
     cost_z = 0.75 * pixels + 0.55 * dearer + 0.37 * chance.gauss(0, 1)
     size = SIZE_P50 * math.exp(SIZE_SIGMA * size_z)
-    return Request(key, allocated(int(size)), COST_P50_MS * math.exp(COST_SIGMA * cost_z))
+    cost = COST_P50_MS * math.exp(COST_SIGMA * cost_z)
+    return Request(key, allocated(int(size)), cost, original_of(key))
 
 
+@functools.cache
 def _variants() -> list[tuple[float, float, float]]:
     """Of each step and format: how large, how dear (both in standard deviations), how popular."""
     pairs = list(itertools.product(enumerate(STEPS, 1), enumerate(FORMATS, 1)))

@@ -28,8 +28,14 @@ def with_body(entry: Entry, body: bytes) -> Entry:
     return dataclasses.replace(entry, length=len(body))
 
 
-def store(disk: DiskTier, name: str = "a", body: bytes = b"body", token: Token = TOKEN) -> None:
-    entry = draft(name, token)
+def store(
+    disk: DiskTier,
+    name: str = "a",
+    body: bytes = b"body",
+    token: Token = TOKEN,
+    variant: str = "w=220",
+) -> None:
+    entry = draft(name, token, variant)
     with disk.reserve(entry, len(body)) as fill:
         fill.write(body)
         fill.commit(with_body(entry, body)).close()

@@ -408,6 +408,26 @@ def test_the_evicted_are_told_before_they_are_unlinked(root: Path) -> None:
     disk.close()
 
 
+@pytest.mark.parametrize("is_scanned", [False, True])
+def test_who_has_popular_kin_is_evicted_later(root: Path, is_scanned: bool) -> None:
+    disk = Disk(str(root), 100 * BLOCK, 10_000)
+    variants = [f"w={width}" for width in range(200, 212)]
+    for number, variant in enumerate(variants):
+        kit.store(disk, f"alone{number}")
+        kit.store(disk, "popular", variant=variant)
+    if is_scanned:  # with what was counted so far, but for the files: as the folder's next scan
+        for number, variant in enumerate(variants):
+            disk.room.remove(kit.key("popular", variant).digest)
+            disk.room.remove(kit.key(f"alone{number}").digest)
+        _scan(disk)
+    number = 0
+    while any(kit.key(f"alone{n}").digest in disk.room for n in range(12)):
+        kit.store(disk, f"n{number}")
+        number += 1
+    assert sum(kit.key("popular", variant).digest in disk.room for variant in variants[2:]) == 10
+    disk.close()
+
+
 def test_a_key_that_is_filled_again_during_its_eviction_stays(root: Path) -> None:
     disk = Disk(str(root), 100 * BLOCK, 10)
     for number in range(8):

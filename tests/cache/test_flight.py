@@ -7,6 +7,7 @@ import pytest
 from cache.errors import FlightLost, TooManyFlights
 from cache.flight import Flights, Landing, Role
 from cache.index.interface import Token
+from tests.waiting import until
 
 T1 = Token("0" * 16, 1)
 T2 = Token("0" * 16, 2)
@@ -31,8 +32,7 @@ class Fill:
 
 
 async def _joined(flights: Flights[int], count: int) -> None:
-    while flights.stats.joined < count:
-        await asyncio.sleep(0)
+    await until(lambda: flights.stats.joined >= count, pause_s=0)
 
 
 def _adds_up(flights: Flights[int]) -> bool:
@@ -64,8 +64,7 @@ def test_another_key_or_token_is_another_flight() -> None:
         fill = Fill()
         names = [(b"k", T1), (b"k", T2), (b"l", T1)]
         callers = [asyncio.create_task(flights.do(*name, fill)) for name in names]
-        while fill.runs < 3:
-            await asyncio.sleep(0)
+        await until(lambda: fill.runs >= 3, pause_s=0)
         fill.release.set()
         assert {landing.role for landing in await asyncio.gather(*callers)} == {Role.LED}
 

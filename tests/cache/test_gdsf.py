@@ -1,5 +1,7 @@
 """GDSF against its definition, and the order that it promises."""
 
+from math import log2
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,32 +10,33 @@ from cache.gdsf import Gdsf
 
 
 class Definition:
-    """H = L + f c / s, never lowered by a touch, with a full search for the minimum."""
+    """H = L + log2(f c / s), never lowered by a touch, with a full search for the minimum."""
 
     def __init__(self) -> None:
         self.inflation = 0.0
         self.entries: dict[bytes, list] = {}  # [H, cost, size]
 
     def add(self, key: bytes, size: int, cost: float, frequency: int) -> None:
-        self.entries[key] = [0.0, cost, size]
+        self.entries[key] = [float("-inf"), cost, size]
         self.touch(key, frequency)
 
     def touch(self, key: bytes, frequency: int) -> None:
         if key in self.entries:
             entry = self.entries[key]
-            entry[0] = max(entry[0], self.inflation + frequency * (entry[1] / entry[2]))
+            score = self.inflation + log2(frequency) + log2(entry[1] / entry[2])
+            entry[0] = max(entry[0], score)
 
-    def victim(self) -> tuple[float, set[bytes]]:
+    def victims(self) -> set[bytes]:
         lowest = min(entry[0] for entry in self.entries.values())
-        return lowest, {key for key, entry in self.entries.items() if entry[0] == lowest}
+        return {key for key, entry in self.entries.items() if entry[0] == lowest}
 
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["add", "touch", "touch", "remove", "evict"]),
+        st.sampled_from(["add", "touch", "touch", "remove", "evict", "age"]),
         st.integers(0, 30),
         st.integers(1, 1000),
-        st.integers(0, 500),
+        st.integers(1, 500),
         st.integers(1, 15),
     ),
     max_size=120,  # fewer additions than the first clamp needs
@@ -54,12 +57,13 @@ def test_always_evicts_a_smallest_h(steps: list[tuple[str, int, int, int, int]])
         elif what == "remove":
             gdsf.remove(key)
             model.entries.pop(key, None)
+        elif what == "age":
+            gdsf.inflation = model.inflation = model.inflation + frequency / 8
         elif model.entries:
-            lowest, allowed = model.victim()
+            allowed = model.victims()
             (victim,) = gdsf.victims(1, 0, 1)
             assert victim.key in allowed
             assert victim.size == model.entries.pop(victim.key)[2]
-            model.inflation = lowest
         assert len(gdsf) == len(model.entries)
         assert gdsf.used == sum(entry[2] for entry in model.entries.values())
 
@@ -97,26 +101,37 @@ def test_needs_and_limit(need_bytes: int, need_inodes: int, limit: int, gone: in
     assert gdsf.used == (8 - gone) * 4096
 
 
-def test_old_fame_fades() -> None:
+@pytest.mark.parametrize(
+    ("halvings", "is_gone"), [(0, False), (2.9, False), (3.1, True), (9, True)]
+)
+def test_old_fame_fades_with_the_halvings(halvings: float, is_gone: bool) -> None:
     gdsf = Gdsf()
     gdsf.add(b"star", 4096, 100)
-    gdsf.touch(b"star", 15)
-    gone = set()
+    gdsf.touch(b"star", 8)
+    gdsf.inflation += halvings
+    gdsf.add(b"new", 4096, 100)
+    (first,) = gdsf.victims(1, 0, 1)
+    assert (first.key == b"star") is is_gone
+
+
+def test_what_went_makes_nobody_older() -> None:
+    gdsf = Gdsf()
+    gdsf.add(b"star", 4096, 100)
+    gdsf.touch(b"star", 2)
     for number in range(200):
         gdsf.add(b"%d" % number, 4096, 100)
-        gone.update(victim.key for victim in gdsf.victims(1, 0, 1))
-    assert b"star" in gone
+        assert gdsf.victims(1, 0, 1)[0].key != b"star"
 
 
 def test_a_frequency_that_has_aged_leaves_h_as_it_was() -> None:
     gdsf = Gdsf()
-    gdsf.add(b"aged", 1, 1, 10)  # H 10
+    gdsf.add(b"aged", 1, 8, 4)  # H 5
     gdsf.touch(b"aged", 1)
-    gdsf.add(b"other", 2, 21)  # H 10.5
-    (first,) = gdsf.victims(1, 0, 1)
-    assert first.key == b"aged"
-    gdsf.add(b"later", 1, 1)  # H 11, as L is 10 by now
-    assert [victim.key for victim in gdsf.victims(3, 0, 2)] == [b"other", b"later"]
+    gdsf.add(b"other", 1, 16)  # H 4
+    gdsf.inflation += 1
+    gdsf.touch(b"aged", 3)
+    gdsf.add(b"later", 1, 24)  # 5.6
+    assert [victim.key for victim in gdsf.victims(3, 0, 3)] == [b"other", b"aged", b"later"]
 
 
 def test_a_tiny_dear_object_is_clamped() -> None:
@@ -124,6 +139,7 @@ def test_a_tiny_dear_object_is_clamped() -> None:
     for number in range(2000):
         gdsf.add(b"%d" % number, 4096, 50)
     gdsf.add(b"monster", 4096, 4_000_000)
+    gdsf.inflation += 1
     for number in range(2000, 8000):
         gdsf.add(b"%d" % number, 4096, 50)
         gdsf.victims(1, 0, 1)

@@ -14,11 +14,12 @@ import xxhash
 from cache.disk import Disk
 from cache.entry import Entry
 from cache.errors import LedElsewhere, NoSpace
-from cache.index.interface import UNKNOWN_TOKEN, Token
+from cache.index.interface import UNKNOWN_TOKEN, Delivery, Token
 from cache.key import Key
 from cache.lease import Errand, Leases, Pace, keep
 from cache.parcel import NOTHING, wrap
 from cache.store import Store
+from tests import waiting
 from tests.cache import kit
 from tests.cache.farm import Farm, FarmLeases
 
@@ -101,8 +102,7 @@ class Node:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        await asyncio.sleep(0)
+    await waiting.until(holds, pause_s=0)
 
 
 def in_a_farm(
@@ -273,15 +273,25 @@ def test_what_is_made_of_a_source_that_was_waited_for_is_left_for_others(tmp_pat
 
 def test_between_the_end_of_a_lease_and_its_parcel_nobody_takes_over(tmp_path):
     async def test(farm: Farm, leader: Node, follower: Node) -> None:
-        put_parcel = leader.index.put_parcel
+        put_parcel, delivery = leader.index.put_parcel, follower.index.delivery
+        looks, is_left = 0, asyncio.Event()
 
         async def put_late(*parcel: Any) -> None:
             assert not farm.owners
-            looked = follower.index.asked["delivery"]
-            await until(lambda: follower.index.asked["delivery"] > looked)
+            await until(lambda: looks > 0)
             await put_parcel(*parcel)
+            is_left.set()
+
+        async def look(*about: Any) -> Delivery:
+            nonlocal looks
+            if not farm.owners:
+                looks += 1
+                if looks == 2:  # a third one would be too many
+                    await is_left.wait()
+            return await delivery(*about)
 
         leader.index.put_parcel = put_late  # type: ignore[method-assign]
+        follower.index.delivery = look  # type: ignore[method-assign]
         tasks = await led_and_awaited(leader, follower)
         leader.release.set()
         follower.release.set()

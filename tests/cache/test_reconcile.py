@@ -164,7 +164,7 @@ def test_a_damaged_file_leaves_the_list_as_well(tmp_path: Path) -> None:
 def test_what_an_index_that_was_lost_knew_is_suspect_and_stays(tmp_path: Path) -> None:
     async def test(world: World) -> None:
         path = str(tmp_path / "new.sqlite")
-        other = EmbeddedIndex(path, clock=lambda: 1.0, random=random.Random(2))
+        other = EmbeddedIndex(path, clock=lambda: 1.0, random=random.Random(2), budget_s=5.0)
         await other.start()
         await other.open_source(kit.key("a").source)  # another epoch; of the others no token
         assert numbers(await world.check(fix=True, index=other)) == {"suspect": 3}

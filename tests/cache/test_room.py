@@ -10,13 +10,19 @@ from hypothesis import strategies as st
 from cache import room as rooms
 from cache.errors import DoesNotFit
 from cache.key import Key, SourceId
-from cache.room import BLOCK, HIGH_MARK, LOW_MARK, Kind, Room, kind_of
+from cache.room import BLOCK, HIGH_MARK, LOW_MARK, Kind, Room, kin_of, kind_of
+from cache.sketch import AGE_EVERY
 
 DERIVATIVE, ORIGINAL = Kind.DERIVATIVE, Kind.ORIGINAL
 
 
 def fill(
-    room: Room, name: bytes, blocks: int = 1, kind: Kind = DERIVATIVE, cost_ms: int = 50
+    room: Room,
+    name: bytes,
+    blocks: int = 1,
+    kind: Kind = DERIVATIVE,
+    cost_ms: int = 50,
+    kin: bytes | None = None,
 ) -> list[bytes]:
     """As Disk does it; the keys that went."""
     size = blocks * BLOCK
@@ -26,7 +32,7 @@ def fill(
         gone += [victim.key for victim in room.victims(64)]
         if room.fits:
             break
-    room.settle(size, name, size, cost_ms, kind)
+    room.settle(size, name, size, cost_ms, kind, kin)
     return gone
 
 
@@ -38,6 +44,8 @@ def test_kinds_of_keys() -> None:
     source = SourceId("site", "/a.jpg")
     assert kind_of(Key(source, "")) is ORIGINAL
     assert kind_of(Key(source, "w=220")) is DERIVATIVE
+    assert kin_of(Key(source, "")) is None
+    assert kin_of(Key(source, "w=220")) == kin_of(Key(source, "w=320")) == source.digest
 
 
 @pytest.mark.parametrize(("intruder", "other"), [(DERIVATIVE, ORIGINAL), (ORIGINAL, DERIVATIVE)])
@@ -149,6 +157,46 @@ def test_what_comes_back_has_its_past() -> None:
     for _ in range(3000):
         fill(room, b"%d" % next(numbers))
     assert b"unknown" not in room
+
+
+@pytest.mark.parametrize("is_adopted", [False, True])
+def test_a_new_derivative_of_what_is_popular_stays_longer(is_adopted: bool) -> None:
+    room = Room(1000 * BLOCK, 10**6)
+    numbers = count()
+    for _ in range(12):
+        fill(room, b"step %d" % next(numbers), kin=b"popular")
+    if is_adopted:
+        room.adopt(b"new", BLOCK, 50, DERIVATIVE, b"popular")
+        room.adopt(b"alone", BLOCK, 50, DERIVATIVE, b"nobody's")
+    else:
+        fill(room, b"new", kin=b"popular")
+        fill(room, b"alone", kin=b"nobody's")
+    while b"alone" in room:
+        number = next(numbers)
+        fill(room, b"%d" % number, kin=b"source %d" % number)
+    for _ in range(500):
+        number = next(numbers)
+        fill(room, b"%d" % number, kin=b"source %d" % number)
+    assert b"new" in room
+
+
+def test_old_fame_fades_as_frequencies_do() -> None:
+    room = Room(200 * BLOCK, 10**6)  # one stretch of counters: all are halved at once
+    fill(room, b"star")
+    for _ in range(14):
+        room.touch(b"star")
+    numbers = count()
+    while b"star" in room:
+        fill(room, b"%d" % next(numbers))
+    # With H halved once for a sweep it would stay for 1.9 of them, if it grew no older for 7.8.
+    assert AGE_EVERY < next(numbers) < 1.5 * AGE_EVERY
+
+
+def test_adoption_is_no_use() -> None:
+    room = Room(1000 * BLOCK, 10**6)
+    for _ in range(5):
+        room.adopt(b"k", BLOCK, 50, DERIVATIVE, b"source")
+    assert room._sketch.estimate(b"k") == room._sketch.estimate(b"source") == 0
 
 
 def test_originals_go_by_frequency_whatever_their_size_and_cost() -> None:

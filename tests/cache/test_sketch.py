@@ -49,6 +49,7 @@ def test_ages_by_halves(uses: int, rounds: int, left: int) -> None:
     for _ in range(AGE_EVERY * rounds - uses):
         sketch.count(b"new")
     assert sketch.estimate(b"old") == left
+    assert sketch.halvings == rounds
 
 
 def test_two_counters_in_a_byte_are_halved_apart() -> None:
@@ -69,6 +70,7 @@ def test_every_stretch_has_its_turn() -> None:
     # 2,400 counts so far; the round's end is where each counter was halved once.
     for _ in range(AGE_EVERY * stretches - 8 * len(keys)):
         sketch.count(b"new")
+    assert sketch.halvings == 1
     said = Counter(sketch.estimate(key) for key in keys)
     assert said.most_common(1)[0][0] == 4
     assert sum(count for estimate, count in said.items() if estimate > 4) < 15

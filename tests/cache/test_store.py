@@ -23,6 +23,7 @@ from cache.store import Opened, Store
 from cache.stored import StoredFile
 from cache.threads import DiskThreads
 from tests.cache import kit
+from tests.waiting import until
 
 SOURCE = kit.key().source
 RECORD = SourceRecord("v1", '"v1"', "image/jpeg", 1, 2, 3, 4)
@@ -319,8 +320,7 @@ def test_a_restart_keeps_entries_and_purges(tmp_path: Path) -> None:
 
     async def second(store: Store, index: Switchable, disk: Disk) -> None:
         assert await get_now(store) == b"first"
-        while disk.stats.adopted == 0:
-            await asyncio.sleep(0)
+        await until(lambda: disk.stats.adopted != 0, pause_s=0)
         await store.purge(SOURCE)
         assert await get_now(store) is None
         kit.check(disk, tmp_path / "cache")
@@ -360,7 +360,9 @@ def test_a_purge_reaches_the_memory_tier(tmp_path: Path) -> None:
     async def main() -> None:
         memory: Memory[bytes] = Memory(1_000_000, 1_000)
         disk = Disk(str(tmp_path / "cache"), kit.SIZE, 100)
-        index = EmbeddedIndex(str(tmp_path / "index"), clock=lambda: 1e9, random=Random())
+        index = EmbeddedIndex(
+            str(tmp_path / "index"), clock=lambda: 1e9, random=Random(), budget_s=10.0
+        )
         store = Store(disk, index, lambda: 1e9, 1, memory)
         await store.start()
         await put(store, b"first")
@@ -420,8 +422,7 @@ def test_a_commit_that_is_cancelled_leaves_a_whole_file_or_none(tmp_path: Path, 
         with fill, pytest.raises(asyncio.CancelledError):
             await committing
         go_on.set()
-        while store.threads.running:
-            await asyncio.sleep(0)
+        await until(lambda: not store.threads.running, pause_s=0)
         kit.check(disk, tmp_path / "cache")
         assert await get_now(store) in (None, b"body")
 
@@ -448,8 +449,7 @@ def test_a_caller_that_leaves_a_lookup_leaks_no_descriptor(tmp_path: Path) -> No
         with pytest.raises(asyncio.CancelledError):
             await looking
         go_on.set()
-        while store.threads.stats.ended < store.threads.stats.calls:
-            await asyncio.sleep(0)
+        await until(lambda: store.threads.stats.ended >= store.threads.stats.calls, pause_s=0)
         await asyncio.sleep(0)
         assert kit.descriptors() == before
         assert store.threads.stats.orphaned == 1
@@ -482,8 +482,7 @@ def test_disk_threads_refuse_above_their_bound() -> None:
         threads = DiskThreads(1, limit=2)
         go_on = threading.Event()
         waiting = [asyncio.create_task(threads.run(go_on.wait)) for _ in range(2)]
-        while threads.running < 2:
-            await asyncio.sleep(0)
+        await until(lambda: threads.running >= 2, pause_s=0)
         with pytest.raises(StoreBusy):
             await threads.run(go_on.wait)
         go_on.set()

@@ -1,5 +1,6 @@
 """Owners of temp files: real processes, ended and not."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -20,7 +21,8 @@ def test_names_read_back():
 def test_a_process_is_dead_before_it_is_reaped():
     us = Owner.of_this_process()
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    with child:
+    with child, contextlib.ExitStack() as stack:
+        stack.callback(child.kill)
         start = temp._start_of(child.pid)
         assert start is not None
         owner = Owner(us.boot, child.pid, start)

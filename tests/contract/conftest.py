@@ -13,6 +13,14 @@ from tests.peers.redis_farm import ClusterFarm, SentinelFarm
 PASSWORD = "ge/h@im:?"
 # Nobody fails over because the machine is busy.
 PATIENT_MS = 60_000
+LOOKUP_S = 1.0
+
+
+@pytest.fixture(autouse=True)
+def patient_lookups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the servers are is asked with more patience than a node has."""
+    for room in ("sentinel", "cluster"):
+        monkeypatch.setattr(f"cache.index.{room}.LOOKUP_STEP_S", LOOKUP_S)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,9 @@ FULL_RECORD = SourceRecord(
 )
 
 
+# Of indexes in tests that are about answers: the machine may be busy, and so may its disk.
+GENEROUS_S = 10.0
+
 Peer = RedisServer | SentinelFarm | ClusterFarm
 
 
@@ -57,10 +60,13 @@ class Home:
     def make(self) -> Index:
         if self.server is None:
             return EmbeddedIndex(
-                str(self.path), clock=self.clock, random=random.Random(), bounds=self.bounds
+                str(self.path),
+                clock=self.clock,
+                random=random.Random(),
+                bounds=self.bounds,
+                budget_s=GENEROUS_S,
             )
-        # A generous budget: these tests are about answers, and the machine may be busy.
-        return redis_index(self.server, budget_s=2.0, clock=self.clock, bounds=self.bounds)
+        return redis_index(self.server, budget_s=GENEROUS_S, clock=self.clock, bounds=self.bounds)
 
     def flush(self) -> None:
         """Lose everything, as an operator or a damaged disk does."""
@@ -95,12 +101,6 @@ def run(home: Home, test: Callable[[Index], Awaitable[None]]) -> None:
             await test(index)
 
     asyncio.run(main())
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    """Look again and again; the test's own timeout ends it."""
-    while not is_so():
-        await asyncio.sleep(0.001)
 
 
 def digest(number: int) -> bytes:

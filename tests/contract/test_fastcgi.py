@@ -21,6 +21,7 @@ from edge.origin.pool import OriginPool
 from tests.edge.origin.asking import GET, LOGGER, LOOPS, PATIENT, SCRIPT, Witness, read_all, run
 from tests.peers.fastcgi import fastcgi_peer, pictures
 from tests.peers.phpfpm import PROGRAM, PhpFpm, php_fpm
+from tests.waiting import until
 
 needs_php = pytest.mark.skipif(PROGRAM is None, reason="php-fpm8.2 is not installed")
 PEERS = [
@@ -417,12 +418,12 @@ def test_one_of_two_hosts_is_killed_under_load(originals: Path, keep: int) -> No
         async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             for _ in range(8):
                 group.create_task(load())
-            while min(host.stats.results[Result.ANSWERED] for host in pool.hosts) < 20:
-                await asyncio.sleep(0.001)
+            await until(
+                lambda: min(host.stats.results[Result.ANSWERED] for host in pool.hosts) >= 20
+            )
             one.kill()
             before = answered
-            while answered < before + 200:
-                await asyncio.sleep(0.001)
+            await until(lambda: answered >= before + 200)
             is_over = True
         dead, alive = pool.hosts
         assert dead.state is not HostState.RUNNING

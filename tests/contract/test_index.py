@@ -21,6 +21,7 @@ from cache.index.redis import RedisIndex
 from cache.key import SourceId
 from tests.contract.homes import (
     FULL_RECORD,
+    GENEROUS_S,
     OTHER,
     RECORD,
     SOURCE,
@@ -30,10 +31,10 @@ from tests.contract.homes import (
     digest,
     redis_index,
     run,
-    until,
 )
 from tests.peers.nobody import as_nobody, nobodys_folder
 from tests.peers.redis import RedisServer
+from tests.waiting import until
 
 # The contract
 
@@ -518,8 +519,7 @@ def test_a_frozen_server_is_given_up_within_the_budget(server: RedisServer) -> N
             with pytest.raises(IndexUnavailable):
                 await index.open_source(SOURCE)
         stats = index.stats
-        while stats.calls > stats.answered + stats.failed + stats.refused:
-            await asyncio.sleep(0.001)
+        await until(lambda: stats.calls <= stats.answered + stats.failed + stats.refused)
         assert index.is_degraded
         assert index.link.idle == 0  # every connection with a reply still to come is gone
         server.resume()
@@ -584,8 +584,10 @@ def test_a_late_reply_never_answers_another_question(server: RedisServer) -> Non
 # SQLite
 
 
-def _embedded(path: Path, **settings: object) -> EmbeddedIndex:
-    return EmbeddedIndex(str(path), clock=Clock(), random=random.Random(), **settings)
+def _embedded(path: Path, budget_s: float = GENEROUS_S, **settings: object) -> EmbeddedIndex:
+    return EmbeddedIndex(
+        str(path), clock=Clock(), random=random.Random(), budget_s=budget_s, **settings
+    )
 
 
 @pytest.mark.parametrize("damage", ["not a database", "random pages"])
@@ -630,7 +632,7 @@ def test_a_second_opener_is_kept_out_and_gets_in_later(tmp_path: Path) -> None:
     path = tmp_path / "index.sqlite"
 
     async def main() -> None:
-        first, second = _embedded(path), _embedded(path, budget_s=5.0)
+        first, second = _embedded(path), _embedded(path)
         await first.start()
         token = (await first.open_source(SOURCE)).token
         await second.start()
@@ -646,7 +648,7 @@ def test_a_second_opener_is_kept_out_and_gets_in_later(tmp_path: Path) -> None:
 
 def test_sources_are_bounded_and_dropped_ones_never_get_an_old_token(tmp_path: Path) -> None:
     async def main() -> None:
-        index = _embedded(tmp_path / "index.sqlite", max_sources=1000, budget_s=5.0)
+        index = _embedded(tmp_path / "index.sqlite", max_sources=1000)
         await index.start()
         token = (await index.open_source(SOURCE)).token
         for _ in range(3):

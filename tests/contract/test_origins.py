@@ -25,6 +25,7 @@ from tests.peers import fastcgi, http
 from tests.peers.fastcgi import fastcgi_peer
 from tests.peers.http import http_peer
 from tests.peers.programs import make_program
+from tests.waiting import until
 
 KINDS = ("fastcgi", "http", "cgi", "s3")
 LARGE = os.urandom(1_500_000)
@@ -103,8 +104,7 @@ class Origin:
 
     async def settled(self) -> dict[Result, int]:
         """How each exchange ended, when all have."""
-        while any(host.load for host in self.pool.hosts):
-            await asyncio.sleep(0.002)
+        await until(lambda: not any(host.load for host in self.pool.hosts))
         return self.results
 
 
@@ -261,8 +261,7 @@ def test_a_request_may_be_cancelled(origin: Running) -> None:
     async def main() -> None:
         async with origin() as it:
             task = asyncio.ensure_future(it.pool.fetch(asked("/hangs.jpg")))
-            while not any(host.load for host in it.pool.hosts):
-                await asyncio.sleep(0)
+            await until(lambda: any(host.load for host in it.pool.hosts), pause_s=0)
             await asyncio.sleep(0.01)  # into the exchange, or not: it is the same
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -7,18 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cache.flight import Flights
-from edge.answers import Writer
 from edge.http.body import FileSlice, Stretch
 from edge.http.date import format_date
 from edge.http.messages import Request, Response
 from edge.origin.errors import OriginRefused
 from edge.origin.messages import OriginRequest
-from edge.refresh import Refreshes
-from edge.shared import SharedCache
-from edge.spool import Spool
 from tests.behaviour.world import Farm, FarmNode, Said
 from tests.edge.test_record import Answer
+from tests.peers.redis import RedisServer
+from tests.waiting import until
 
 BODY = b"what the origin said"
 Reply = Callable[[OriginRequest], Answer]
@@ -66,29 +63,17 @@ def refused(_: OriginRequest) -> Answer:
 
 
 class SharedNode:
-    def __init__(self, folder: Path, *, has_docroot: bool = True) -> None:
-        self.farm = Farm(folder, None)
+    def __init__(
+        self, folder: Path, server: RedisServer | None = None, *, has_docroot: bool = True
+    ) -> None:
+        folder.mkdir(exist_ok=True)
+        self.farm = Farm(folder, server)
         self.farm.has_docroot = has_docroot
         self.origin = Scripted()
         self.farm.origin = self.origin  # type: ignore[assignment]
         self.node = node = FarmNode(self.farm, folder / "node")
-        self.flights: Flights[Any] = Flights()
-        self.refreshes: Refreshes[Any] = Refreshes()
-        handler: Any = node.handler
-        self.shared = SharedCache(
-            name="edge1",
-            store=node.store,
-            sources=handler._sources,
-            spool=Spool(str(folder / "node" / "cache")),
-            disk_threads=self.farm.threads,
-            clock=node.clock,
-            deliverer=handler._deliverer,
-            writer=Writer(node.clock, "boundary", "edge1"),
-            purger=node.purger,
-            flights=self.flights,
-            refreshes=self.refreshes,
-        )
-        handler._shared = self.shared
+        self.flights, self.refreshes = node.shared_flights, node.shared_refreshes
+        self.changes, self.shared = node.changes, node.shared
         self.chance = random.Random(1)
 
     @property
@@ -102,8 +87,6 @@ class SharedNode:
         await self.node.start()
 
     async def stop(self) -> None:
-        await self.refreshes.stop()
-        await self.flights.stop(1)
         await self.node.stop()
         self.farm.threads.shutdown()
 
@@ -112,8 +95,7 @@ class SharedNode:
         self.node.tick()
 
     async def rest(self) -> None:
-        while len(self.refreshes) or len(self.node.refreshes):
-            await asyncio.sleep(0)
+        await until(lambda: not len(self.refreshes) and not len(self.node.refreshes), pause_s=0)
 
     async def ask(
         self,
@@ -123,7 +105,8 @@ class SharedNode:
         upload: Any = None,
     ) -> Said:
         named = {name.lower().encode(): text.encode() for name, text in (fields or {}).items()}
-        request = Request(method.encode(), target.encode(), 1, {b"host": b"h", **named}, b"h", True)
+        named = {b"host": b"h", **named}
+        request = Request(method.encode(), target.encode(), 1, named, named[b"host"], True)
         request.upload = upload
         peer = self.node.handler.peer("192.0.2.7")
         response = self.node.handler.receive(request, peer)

@@ -33,11 +33,11 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """What edge.app.serve() was called with; it answers 0."""
+    """What edge.start.serve() was called with; it answers 0."""
     configs: list[Config] = []
-    app = types.ModuleType("edge.app")
-    app.serve = lambda config: configs.append(config) or 0  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "edge.app", app)
+    start = types.ModuleType("edge.start")
+    start.serve = lambda config: configs.append(config) or 0  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "edge.start", start)
     return configs
 
 
@@ -94,7 +94,7 @@ def test_serve_from_the_environment(
 def test_serve_exits_as_the_server_does(
     served: list[Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["edge.app"], "serve", lambda config: 1)
+    monkeypatch.setattr(sys.modules["edge.start"], "serve", lambda config: 1)
     assert run("serve", str(tmp_path)).exit_code == 1
 
 
@@ -272,7 +272,7 @@ class Health(http.server.BaseHTTPRequestHandler):
 def answering(server: socketserver.BaseServer, status: int) -> Iterator[list[str]]:
     server.status, server.paths = status, []  # type: ignore[attr-defined]
     with server:
-        thread = threading.Thread(target=server.handle_request)
+        thread = threading.Thread(target=server.handle_request, daemon=True)
         thread.start()
         yield server.paths  # type: ignore[attr-defined]
         thread.join()
@@ -318,7 +318,7 @@ def test_healthcheck_of_something_else() -> None:
         client.close()
 
     with listener:
-        thread = threading.Thread(target=garble)
+        thread = threading.Thread(target=garble, daemon=True)
         thread.start()
         result = run("healthcheck", "--admin", f"127.0.0.1:{listener.getsockname()[1]}")
         thread.join()
@@ -355,7 +355,7 @@ def desk(body: bytes, status: int = 200) -> Iterator[tuple[str, Asked]]:
     asked: Asked = []
     server.body, server.status, server.asked = body, status, asked  # type: ignore[attr-defined]
     with server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield f"127.0.0.1:{server.server_port}", asked
         server.shutdown()

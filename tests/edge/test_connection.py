@@ -25,6 +25,7 @@ from edge.http.parser import ParseError
 from edge.listener import Listener
 from edge.policy.forwarded import TrustedProxies
 from edge.residency import Residency
+from tests.waiting import until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n"
 
@@ -165,14 +166,6 @@ def on_loop(test: Callable[[Bench], Awaitable[None]], **limits: float) -> None:
 def get(target: bytes, *fields: bytes, version: bytes = b"1.1") -> bytes:
     lines = b"".join(field + b"\r\n" for field in fields)
     return b"GET %s HTTP/%s\r\nHost: a\r\n%s\r\n" % (target, version, lines)
-
-
-async def until(is_so: Callable[[], bool], what: str) -> None:
-    for _ in range(2000):
-        if is_so():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError(f"never: {what}")
 
 
 CLOSE = b"Connection: close"
@@ -393,9 +386,7 @@ def test_a_client_that_leaves_does_not_wait_for_the_disk():
 
 
 async def turns_until(holds: Callable[[], bool]) -> None:
-    """Let the loop turn; on_loop() bounds the wait."""
-    while not holds():
-        await asyncio.sleep(0)
+    await until(holds, pause_s=0)
 
 
 def test_a_file_that_ends_early_cuts_the_connection_and_is_never_padded():
@@ -417,12 +408,10 @@ def test_a_client_that_takes_nothing_is_cut_after_its_time():
         client = socket.create_connection((host, port))
         client.sendall(get(b"/file"))
         client.setblocking(False)
-        while not bench.listener.connections or bench.clock.monotonic == 0:
-            await asyncio.sleep(0)
+        await until(lambda: bench.listener.connections and bench.clock.monotonic != 0, pause_s=0)
         (connection,) = bench.listener.connections
         # The loop runs until the kernel's buffers are full and the connection waits for them.
-        while not connection.is_sending:
-            await asyncio.sleep(0)
+        await until(lambda: connection.is_sending, pause_s=0)
         bench.pass_time(29)
         assert bench.listener.stats.timed_out == 0
         bench.pass_time(2)
@@ -442,10 +431,13 @@ def test_time_limits():
         half[1].write(b"GET /a HTT")
         idle[1].write(get(b"/a"))
         await idle[0].readuntil(b"/a")
-        while len(bench.listener.connections) < 3 or not any(
-            one.is_reading_head for one in bench.listener.connections
-        ):
-            await asyncio.sleep(0)
+        await until(
+            lambda: (
+                len(bench.listener.connections) >= 3
+                and any(one.is_reading_head for one in bench.listener.connections)
+            ),
+            pause_s=0,
+        )
         bench.pass_time(11)
         assert b"408" in await half[0].read()
         assert bench.listener.stats.timed_out == 1
@@ -602,8 +594,7 @@ class Reader:
 
 async def quiet(bench: Bench) -> None:
     """The kernel's buffers are full: no callback of the connection has work."""
-    while not any(one.is_sending for one in bench.listener.connections):
-        await asyncio.sleep(0)
+    await until(lambda: any(one.is_sending for one in bench.listener.connections), pause_s=0)
     for _ in range(50):
         await asyncio.sleep(0)
 
@@ -664,8 +655,7 @@ def test_an_answer_that_the_kernel_has_whole_is_not_waited_for_in_vain():
     async def test(bench: Bench) -> None:
         bench.handler.file = a_file(bytes(200_000))
         with Reader(bench, get(b"/file")) as client:
-            while not bench.handler.records:
-                await asyncio.sleep(0)
+            await until(lambda: bench.handler.records, pause_s=0)
             bench.pass_time(76)
             assert bench.listener.connections  # idle for us, but it may be a slow one
             client.take(100_000)
@@ -683,8 +673,9 @@ def test_a_heads_time_is_not_extended_by_what_trickles_in():
         reader, writer = await bench.client()
         for byte in b"GET /a HTT":
             writer.write(bytes((byte,)))
-            while not any(one.is_reading_head for one in bench.listener.connections):
-                await asyncio.sleep(0)
+            await until(
+                lambda: any(one.is_reading_head for one in bench.listener.connections), pause_s=0
+            )
             await asyncio.sleep(0.001)
             assert bench.listener.stats.timed_out == 0
             bench.pass_time(1.0)
@@ -698,15 +689,13 @@ def test_a_heads_time_is_not_extended_by_what_trickles_in():
 def test_a_preambles_time_is_not_extended_by_what_trickles_in():
     async def test(bench: Bench) -> None:
         reader, writer = await bench.client()
-        while not bench.listener.connections:
-            await asyncio.sleep(0)
+        await until(lambda: bench.listener.connections, pause_s=0)
         (connection,) = bench.listener.connections
         bench.pass_time(30)
         begun = connection.deadline
         for byte in b"PROXY TC":
             writer.write(bytes((byte,)))
-            while connection.deadline == begun:
-                await asyncio.sleep(0)
+            await until(lambda: connection.deadline != begun, pause_s=0)
             await asyncio.sleep(0.001)
             bench.pass_time(1)
         assert connection.deadline == bench.clock.monotonic + 2
@@ -742,8 +731,9 @@ def test_the_next_head_has_a_time_of_its_own():
         reader, writer = await bench.client()
         for _ in range(5):
             writer.write(b"GET /a HTTP/1.1\r\n")
-            while not any(one.is_reading_head for one in bench.listener.connections):
-                await asyncio.sleep(0)
+            await until(
+                lambda: any(one.is_reading_head for one in bench.listener.connections), pause_s=0
+            )
             bench.pass_time(9)
             writer.write(b"Host: a\r\n\r\n")
             await reader.readuntil(b"\r\n\r\n/a")
@@ -969,8 +959,9 @@ def test_who_has_become_busy_makes_no_room():
         left = [client for client in clients if not client[0].at_eof()]
         for _, writer in left:
             writer.write(get(b"/wait"))
-        while sum(not one.is_idle for one in bench.listener.connections) < 2:
-            await asyncio.sleep(0)
+        await until(
+            lambda: sum(not one.is_idle for one in bench.listener.connections) >= 2, pause_s=0
+        )
         late = await bench.client()
         assert (await late[0].read()).startswith(b"HTTP/1.1 503 ")
         bench.handler.go.set()
@@ -989,8 +980,8 @@ def test_a_request_on_its_way_is_not_shed():
         assert not connection.shed()
         connection.close_if_idle()
         await reader.readuntil(b"/again")
-        while not connection.shed():  # until the client's kernel has acknowledged the answer
-            await asyncio.sleep(0)
+        # Until the client's kernel has acknowledged the answer.
+        await until(connection.shed, pause_s=0)
 
     on_loop(test)
 
@@ -1011,13 +1002,11 @@ def test_many_that_end_together_are_ended_in_turns():
     async def test(bench: Bench) -> None:
         for _ in range(100):
             await bench.client()
-        while bench.listener.stats.open < 100:
-            await asyncio.sleep(0)
+        await until(lambda: bench.listener.stats.open >= 100, pause_s=0)
         bench.pass_time(76)
         assert 0 < bench.listener.stats.timed_out < 100
         bench.pass_time(1)  # a tick meanwhile changes nothing
-        while bench.listener.stats.open:
-            await asyncio.sleep(0)
+        await until(lambda: not bench.listener.stats.open, pause_s=0)
         assert bench.listener.stats.timed_out == 100
 
     on_loop(test)
@@ -1055,16 +1044,14 @@ def test_without_descriptors_clients_wait_and_hits_go_on():
             for sock in late:
                 sock.connect_ex((host, port))
                 sock.send(get(b"/late", CLOSE))
-            while bench.listener.stats.accepted < 3:
-                await asyncio.sleep(0)
+            await until(lambda: bench.listener.stats.accepted >= 3, pause_s=0)
             for _ in range(10):
                 writer.write(get(b"/hit"))
                 await reader.readuntil(b"/hit")
             assert bench.listener.stats.accepted == 3
             # The busy client keeps its place; the answers to the two have given theirs back.
             bench.pass_time(1)
-            while bench.listener.stats.accepted < 5:
-                await asyncio.sleep(0)
+            await until(lambda: bench.listener.stats.accepted >= 5, pause_s=0)
         bench.pass_time(1)
         loop = asyncio.get_running_loop()
         for sock in late:

@@ -12,6 +12,7 @@ import uvloop
 from edge.downstream import Answers, Downstream, Errand, make_cache
 from edge.http.htcp import build_clr
 from edge.settings.addresses import parse_front_cache
+from tests.waiting import until
 
 URLS = [f"http://img.example.com/{n}.jpg" for n in range(5)]
 
@@ -167,8 +168,7 @@ def test_stop_lets_go_of_what_rests_and_cuts_what_hangs(caplog):
         await down.tell(URLS, "p1").wait(5)
         fake.may.clear()
         hanging = down.tell(URLS, "p2")
-        while len(order) < 2:
-            await asyncio.sleep(0)
+        await until(lambda: len(order) >= 2, pause_s=0)
         await down.stop(0.01)
         assert hanging.counts == (0, 5, 0)
         assert "p2: in is not told of 5 URLs: the node stops" in caplog.text

@@ -124,7 +124,9 @@ class Bench:
         self.root = folder / "root"
         self.root.mkdir()
         self.clock = Clock(lambda: 1_700_000_000, lambda: 0.0)
-        index = EmbeddedIndex(str(folder / "index.sqlite"), clock=lambda: 0, random=Random(1))
+        index = EmbeddedIndex(
+            str(folder / "index.sqlite"), clock=lambda: 0, random=Random(1), budget_s=10.0
+        )
         disk = Disk(str(folder / "cache"), size=10_000_000, inodes=1000)
         self.store = Store(disk, index, lambda: 0, 2)
         self.threads = ThreadPoolExecutor(2)

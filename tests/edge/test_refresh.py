@@ -15,6 +15,7 @@ from edge.refresh import Refreshes
 from edge.source import RETRY_ORIGIN_S, STAT_TTL_S, Home, Source, Stale, Way
 from tests.edge.test_record import Answer
 from tests.edge.test_source import BODY, OTHER, Bench, Folder, answer, docroot, read, run
+from tests.waiting import until
 
 __all__ = ["docroot"]  # a fixture
 
@@ -32,14 +33,12 @@ async def stale(bench: Bench, control: str = MEANWHILE) -> Source:
 
 
 async def asked(bench: Bench, times: int) -> None:
-    while len(bench.origin.asked) < times:
-        await asyncio.sleep(0)
+    await until(lambda: len(bench.origin.asked) >= times, pause_s=0)
 
 
 async def ended(bench: Bench) -> None:
     stats = bench.refreshes.stats
-    while stats.started != stats.done + stats.failed:
-        await asyncio.sleep(0)
+    await until(lambda: stats.started == stats.done + stats.failed, pause_s=0)
 
 
 def test_nobody_waits_for_an_origin_that_hangs(tmp_path):
@@ -109,8 +108,7 @@ def test_behind_the_window_the_answer_is_waited_for(tmp_path):
         await asked(bench, 2)
         bench.later(29)  # 30 s past its lifetime
         waiting = asyncio.create_task(bench.source())
-        while bench.flights.stats.led < 3:
-            await asyncio.sleep(0)
+        await until(lambda: bench.flights.stats.led >= 3, pause_s=0)
         assert not waiting.done()
         bench.origin.say = lambda: Answer((("cache-control", MEANWHILE),), status=304)
         assert bench.origin.hold is not None
@@ -363,8 +361,7 @@ def test_a_bug_behind_is_logged_with_its_place(caplog):
             raise ZeroDivisionError
 
         refreshes.ask("app", (SourceId("*", "/a"), TOKEN), refresh)
-        while len(refreshes):
-            await asyncio.sleep(0)
+        await until(lambda: not len(refreshes), pause_s=0)
         await asyncio.sleep(0)
 
     asyncio.run(test())

@@ -16,11 +16,14 @@ from cache.orders import Act, Scope
 from edge.brief import Brief
 from edge.http.messages import Request
 from edge.http.parser import RequestParser
+from edge.origin.errors import OriginTruncated
 from edge.origin.messages import OriginRequest
 from edge.policy.forwarded import TrustedProxies
 from edge.shared import MARK_S, MAX_VARIANTS
 from tests.edge.shared_bench import BODY, SharedNode, read_reply, said
+from tests.edge.test_arrival import paced
 from tests.edge.test_record import Answer
+from tests.waiting import until
 
 HOUR = "max-age=3600"
 
@@ -60,8 +63,7 @@ def test_a_herd_on_one_variant_is_one_exchange(on_node):
         node.origin.came.clear()
         herd = [asyncio.create_task(node.ask("/a", {"X": "1"})) for _ in range(20)]
         await node.origin.came.wait()
-        while node.flights.stats.joined < 19:
-            await asyncio.sleep(0)
+        await until(lambda: node.flights.stats.joined >= 19, pause_s=0)
         node.origin.hold.set()
         assert {reply.body for reply in await asyncio.gather(*herd)} == {BODY}
         assert len(node.origin.asked) == 2
@@ -75,8 +77,8 @@ def test_nobody_waits_for_what_is_not_stored(on_node):
         await node.ask("/a")
         node.origin.hold = asyncio.Event()
         herd = [asyncio.create_task(node.ask("/a")) for _ in range(10)]
-        while len(node.origin.asked) < 11:  # all of them are at the origin at once
-            await asyncio.sleep(0)
+        # All of them are at the origin at once.
+        await until(lambda: len(node.origin.asked) >= 11, pause_s=0)
         node.origin.hold.set()
         await asyncio.gather(*herd)
         assert node.shared.stats.marked == 10
@@ -354,6 +356,28 @@ def test_a_purge_is_of_every_variant(on_node, order):
     on_node(test)
 
 
+@pytest.mark.parametrize("order", PURGES)
+@pytest.mark.parametrize("has_docroot", [True, False])
+def test_a_purge_is_of_originals(tmp_path, order, has_docroot):
+    """Hard or soft, by whatever: the origin is asked before it is used again."""
+
+    async def test() -> None:
+        node = SharedNode(tmp_path, has_docroot=has_docroot)
+        await node.start()
+        headers = {"Cache-Control": HOUR, "Surrogate-Key": "cat", "ETag": '"1"'}
+        node.origin.say = fixed(headers)
+        for _ in range(2):
+            await node.ask("/pets/a")
+        assert len(node.origin.asked) == 1
+        await node.node.order(*order)
+        for target in ("/pets/a", "/pets/a", "/pets/a?w=40"):
+            await node.ask(target)
+        assert len(node.origin.asked) == 2
+        await node.stop()
+
+    asyncio.run(test())
+
+
 def test_a_purge_overtakes_an_exchange(on_node):
     async def test(node: SharedNode) -> None:
         node.origin.say = fixed({"Vary": "x", "Cache-Control": HOUR})
@@ -462,6 +486,290 @@ def test_brief():
     assert table.crowded_out == 1
     now = 50  # set back
     assert "b" not in table
+
+
+def test_what_is_withheld_goes_to_who_asked_and_not_to_who_waits(on_node):
+    async def test(node: SharedNode) -> None:
+        for vary in ({}, {"Vary": "x"}):
+            path = f"/a{len(vary)}"
+            numbers = iter(range(100))
+
+            def own(_: object, numbers=numbers, vary=vary) -> Answer:
+                headers = {"Set-Cookie": f"s={next(numbers)}", **vary}
+                control = f'private="set-cookie", {HOUR}'
+                return said(headers={**headers, "Cache-Control": control})
+
+            node.origin.say = own
+            if vary:
+                await node.ask(path, {"X": "0"})
+                next(numbers)
+            asked = len(node.origin.asked)
+            node.origin.hold = asyncio.Event()
+            node.origin.came.clear()
+            flights = node.flights if vary else node.node.flights
+            joined = flights.stats.joined
+            herd = [asyncio.create_task(node.ask(path, {"X": "1"})) for _ in range(10)]
+            await node.origin.came.wait()
+            async with asyncio.timeout(10):
+                while flights.stats.joined < joined + 9:
+                    await asyncio.sleep(0)
+            node.origin.hold.set()
+            node.origin.hold = None
+            replies = await asyncio.gather(*herd)
+            assert [reply.body for reply in replies] == [BODY] * 10
+            cookies = [reply.fields.get("set-cookie") for reply in replies]
+            assert len([one for one in cookies if one is not None]) == 1
+            assert len(node.origin.asked) == asked + 1
+
+    on_node(test)
+
+
+def test_a_derivative_has_no_withheld_field_of_its_original(on_node):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed(
+            {
+                "Cache-Control": f'private="link, set-cookie", {HOUR}',
+                "Content-Type": "image/jpeg",
+                "Link": "</mine>",
+                "Set-Cookie": "s=1",
+            }
+        )
+        assert BODY in (await node.ask("/a.jpg?w=40")).body
+        asked = len(node.origin.asked)
+        for _ in range(2):
+            assert not {"link", "set-cookie"} & (await node.ask("/a.jpg")).fields.keys()
+        assert len(node.origin.asked) == asked
+
+    on_node(test)
+
+
+def test_only_if_cached_renders_nothing_and_asks_nobody(on_node):
+    async def test(node: SharedNode) -> None:
+        kept_only = {"Cache-Control": "only-if-cached"}
+        node.origin.say = fixed({"Cache-Control": HOUR, "Content-Type": "image/jpeg"})
+        await node.ask("/a.jpg")
+        for target in ("/a.jpg?w=40", "/pets/file.jpg?w=40"):
+            assert (await node.ask(target, kept_only)).status == 504
+        assert node.farm.renderer.renders == 0
+        # A file of the docroot is here, whoever asks.
+        assert (await node.ask("/pets/file.jpg", kept_only)).status == 200
+        for target in ("/a.jpg?w=40", "/pets/file.jpg?w=40"):
+            await node.ask(target)
+            assert (await node.ask(target, kept_only)).status == 200
+        assert node.farm.renderer.renders == 2
+        # Its record is fresh, and its bytes were evicted.
+        for file in node.node.entries():
+            name = bytes.fromhex(file.name)
+            node.node.disk._unlink(name, None)
+            node.node.memory.remove(name)
+            node.node.handler._shelf.files.remove(name)
+        asked = len(node.origin.asked)
+        for target in ("/a.jpg", "/a.jpg?w=40"):
+            assert (await node.ask(target, kept_only)).status == 504
+        assert len(node.origin.asked) == asked
+        assert node.farm.renderer.renders == 2
+
+    on_node(test)
+
+
+def test_only_if_cached_is_no_familiar_head(on_node):
+    async def test(node: SharedNode) -> None:
+        handler = node.node.handler
+        node.origin.say = fixed({"Cache-Control": HOUR, "Content-Type": "image/jpeg"})
+        await node.ask("/a.jpg?w=40")
+        peer = handler.peer("192.0.2.7")
+        head = "GET /a.jpg?w=40 HTTP/1.1\r\nHost: h\r\nCache-Control: {}\r\n\r\n"
+        for control in ("only-if-cached", "max-age=259200, ONLY-IF-CACHED"):
+            handler.learn(head.format(control).encode())
+            assert handler.find(head.format(control).encode(), peer) is None
+        handler.learn(head.format("max-age=259200").encode())
+        assert handler.find(head.format("max-age=259200").encode(), peer) is not None
+
+    on_node(test)
+
+
+LARGE = bytes(range(256)) * 1200  # more than STREAM_BYTES
+
+
+def pieces_of(body: bytes) -> list[bytes]:
+    return [body[at : at + 65_536] for at in range(0, len(body), 65_536)]
+
+
+def large(headers: dict[str, str], body: bytes = LARGE, *, is_told: bool = True) -> Answer:
+    answer = said(body, headers=headers)
+    answer.pieces = pieces_of(body)
+    if not is_told:
+        answer.content_length = None
+    return answer
+
+
+async def settled(node: SharedNode) -> None:
+    arrivals = node.node.handler._sources.arrivals
+    async with asyncio.timeout(10):
+        while len(arrivals):
+            await asyncio.sleep(0)
+    assert not node.shared._coming
+    assert not node.shared._aparts
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_large_answer_is_stored_while_it_is_sent(on_node, is_told):
+    async def test(node: SharedNode) -> None:
+        headers = {"Vary": "x", "Cache-Control": HOUR, "ETag": '"1"'}
+        node.origin.say = lambda _: large(headers, is_told=is_told)
+        for value in ("1", "2"):
+            assert (await node.ask("/a", {"X": value})).body == LARGE
+        await settled(node)
+        node.shared._signposts.clear()  # others find it, too
+        asked = len(node.origin.asked)
+        for value in ("1", "2"):
+            assert (await node.ask("/a", {"X": value})).body == LARGE
+        part = await node.ask("/a", {"X": "1", "Range": "bytes=300000-300009"})
+        assert (part.status, part.body) == (206, LARGE[300_000:300_010])
+        assert (await node.ask("/a", {"X": "1", "If-None-Match": '"1"'})).status == 304
+        assert len(node.origin.asked) == asked
+        assert node.shared.stats.stored == 2
+
+    on_node(test)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_a_purge_overtakes_on_its_way_is_kept_by_nobody(on_node, is_known):
+    async def test(node: SharedNode) -> None:
+        headers = {"Vary": "x", "Cache-Control": HOUR}
+        if is_known:
+            node.origin.say = fixed(headers)
+            await node.ask("/a", {"X": "0"})
+        answer = paced(len(LARGE), **{"vary": "x", "cache-control": HOUR})
+        node.origin.say = lambda _: answer
+        first = asyncio.create_task(node.ask("/a", {"X": "1"}))
+        answer.send(*pieces_of(LARGE)[:-1])
+        async with asyncio.timeout(10):
+            while not node.shared._coming:
+                await asyncio.sleep(0)
+        second = asyncio.create_task(node.ask("/a", {"X": "1"}))
+        async with asyncio.timeout(10):
+            while not node.shared.stats.joined:
+                await asyncio.sleep(0)
+        await node.node.order(Act.PURGE, Scope.SOURCE, "/a")
+        node.origin.say = lambda _: large(headers, LARGE[::-1])
+        assert (await node.ask("/a", {"X": "1"})).body == LARGE[::-1]
+        answer.send(pieces_of(LARGE)[-1], b"")
+        for reader in (first, second):
+            assert (await reader).body == LARGE, "they came before it"
+        await settled(node)
+        asked = len(node.origin.asked)
+        assert (await node.ask("/a", {"X": "1"})).body == LARGE[::-1]
+        assert len(node.origin.asked) == asked
+
+    on_node(test)
+
+
+def test_what_the_store_refuses_in_its_middle_is_sent_all_the_same(on_node):
+    async def test(node: SharedNode) -> None:
+        body = LARGE * 8  # more than an entry may have
+        headers = {"Vary": "x", "Cache-Control": HOUR}
+        node.origin.say = lambda _: large(headers, body, is_told=False)
+        for _ in range(2):
+            assert (await node.ask("/a")).body == body
+            await settled(node)
+        assert len(node.origin.asked) == 2
+        assert node.node.handler._sources.arrivals.stats.diverted == 2
+        assert node.shared.stats.stored == 0
+
+    on_node(test)
+
+
+def test_what_fails_on_its_way_is_kept_by_nobody(on_node):
+    async def test(node: SharedNode) -> None:
+        headers = {"Vary": "x", "Cache-Control": HOUR}
+        answer = paced(len(LARGE), **{"vary": "x", "cache-control": HOUR})
+        node.origin.say = lambda _: answer
+        answer.send(*pieces_of(LARGE)[:-1], OriginTruncated("cut"))
+        with pytest.raises(AssertionError):  # has_failed
+            await node.ask("/a")
+        await settled(node)
+        node.origin.say = lambda _: large(headers)
+        assert (await node.ask("/a")).body == LARGE
+        await settled(node)
+        assert node.shared.stats.stored == 1
+
+    on_node(test)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_what_is_large_needs_no_reader(on_node, method):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = lambda _: large({"Vary": "x", "Cache-Control": HOUR, "ETag": '"1"'})
+        fields = {} if method == "HEAD" else {"If-None-Match": '"1"'}
+        reply = await node.ask("/a", fields, method)
+        assert (reply.status, reply.body) == (200 if method == "HEAD" else 304, b"")
+        await settled(node)
+        asked = len(node.origin.asked)
+        assert (await node.ask("/a")).body == LARGE
+        assert len(node.origin.asked) == asked
+
+    on_node(test)
+
+
+HTTPS = {"X-Forwarded-Proto": "https"}
+
+
+@pytest.fixture
+def by_proxy() -> Callable[[SharedNode], None]:
+    """The peer is believed what it says of the scheme."""
+
+    def trust(node: SharedNode) -> None:
+        node.node.handler._trusted = TrustedProxies((ip_network("192.0.2.0/24"),))
+
+    return trust
+
+
+def by_scheme(headers: dict[str, str], status: int = 200) -> Callable[[OriginRequest], Answer]:
+    """http is sent on to https, or has its own body."""
+
+    def answer(request: OriginRequest) -> Answer:
+        fields = dict(request.headers)
+        assert fields["x-forwarded-proto"] == request.scheme
+        if request.scheme == "https":
+            return said(b"secure", headers=headers)
+        return said(b"plain", status, {"Location": "https://h/a", **headers})
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "vary"), [(301, ""), (301, "x"), (200, "x"), (200, "X-Forwarded-Proto")]
+)
+@pytest.mark.parametrize("first", ["plain", "secure"])
+def test_what_is_stored_is_of_its_scheme(on_node, by_proxy, status, vary, first):
+    """RFC 9111 section 2: of its URI. But for originals: what was one for everybody is."""
+    if status == 301 and not vary and first == "secure":
+        return  # see NOTES.md: an original is known by then
+
+    async def test(node: SharedNode) -> None:
+        by_proxy(node)
+        node.origin.say = by_scheme({"Cache-Control": HOUR, "Vary": vary}, status)
+        fields = {"plain": {}, "secure": HTTPS}
+        names = ["plain", "secure"] if first == "plain" else ["secure", "plain"]
+        for _ in range(2):
+            for name in names:
+                assert (await node.ask("/a", fields[name])).body == name.encode()
+        assert len(node.origin.asked) == 2
+
+    on_node(test)
+
+
+def test_an_original_is_of_both_schemes(on_node, by_proxy):
+    async def test(node: SharedNode) -> None:
+        by_proxy(node)
+        node.origin.say = by_scheme({"Cache-Control": HOUR, "Content-Type": "image/jpeg"})
+        for fields in (HTTPS, {}, HTTPS):
+            assert (await node.ask("/a.jpg", fields)).body == b"secure"
+            assert b"secure" in (await node.ask("/a.jpg?w=40", fields)).body
+        assert len(node.origin.asked) == 1
+
+    on_node(test)
 
 
 def test_who_waited_in_vain_has_an_exchange_of_its_own(on_node):

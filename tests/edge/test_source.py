@@ -44,6 +44,7 @@ from edge.sources import Sources
 from edge.spool import Spool
 from edge.unkept import SHORT_BYTES
 from tests.edge.test_record import Answer
+from tests.waiting import until
 
 BODY = b"a picture, or so" * 400
 OTHER = b"another picture!" * 400
@@ -101,7 +102,7 @@ class Bench:
         self.now = 1_700_000_000
         self.clock = Clock(lambda: self.now, lambda: float(self.now))
         self.index = EmbeddedIndex(
-            str(folder / "index.sqlite"), clock=lambda: self.now, random=Random(1)
+            str(folder / "index.sqlite"), clock=lambda: self.now, random=Random(1), budget_s=10.0
         )
         self.store = Store(
             Disk(str(folder / "cache"), size=10_000_000, inodes=1000),
@@ -411,8 +412,7 @@ def test_evicted_bytes_are_fetched_once_for_everybody(tmp_path):
         asking = [
             asyncio.create_task(bench.sources.open_body(bench.site, source)) for _ in range(9)
         ]
-        while bench.flights.stats.joined < 8:
-            await asyncio.sleep(0)
+        await until(lambda: bench.flights.stats.joined >= 8, pause_s=0)
         bench.origin.hold.set()
         assert {read(await one) for one in asking} == {BODY}
         assert len(bench.origin.asked) == 2
@@ -442,8 +442,7 @@ def test_many_at_once_make_one_visit(tmp_path):
         bench.origin.hold = asyncio.Event()
         bench.origin.say = lambda: answer(etag='"one"', cache_control="max-age=60")
         asking = [asyncio.create_task(bench.sources.open(bench.site, "/a.jpg")) for _ in range(9)]
-        while not bench.origin.asked:
-            await asyncio.sleep(0)
+        await until(lambda: bench.origin.asked, pause_s=0)
         bench.origin.hold.set()
         found = [await one for one in asking]
         assert sum(one.collapsed for one in found) == 8
@@ -515,8 +514,7 @@ def test_after_a_purge_nothing_is_confirmed_and_nothing_stale(tmp_path):
         bench.origin.hold = asyncio.Event()
         bench.origin.say = lambda: Answer((("cache-control", "max-age=60"),), status=304)
         asking = asyncio.create_task(bench.sources.open(bench.site, "/a.jpg"))
-        while len(bench.origin.asked) < 2:
-            await asyncio.sleep(0)
+        await until(lambda: len(bench.origin.asked) >= 2, pause_s=0)
         await bench.store.purge(source.id)
         bench.origin.hold.set()
         await asking  # came before the purge

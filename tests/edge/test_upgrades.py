@@ -8,6 +8,7 @@ from cache.key import Key, SourceId
 from edge.rendering import Terms
 from edge.upgrades import FAILED_S, MAX_FAILED, Upgrades
 from resizer.transform import Transform
+from tests.waiting import until
 
 AVIF = Transform(width=9)
 
@@ -41,8 +42,7 @@ class Farm:
     async def rest(self) -> None:
         """Until nothing waits."""
         self.may.set()
-        while self.upgrades._waiting:
-            await asyncio.sleep(0)
+        await until(lambda: not self.upgrades._waiting, pause_s=0)
         self.may.clear()
         self.begun.clear()
 

@@ -46,7 +46,7 @@ def edge() -> Iterator[tuple[str, http.server.ThreadingHTTPServer]]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Edge)
     server.asked, server.schemes = [], []  # type: ignore[attr-defined]
     with server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield f"127.0.0.1:{server.server_port}", server
         server.shutdown()

@@ -197,7 +197,7 @@ def params(data: bytes) -> None:
 # The answer to GET_VALUES
 
 
-def _answer(pieces: list[bytes]) -> Values | UnknownType | str:
+def _values_of(pieces: list[bytes]) -> Values | UnknownType | str:
     reader = AnswerReader()
     try:
         for piece in pieces:
@@ -212,8 +212,8 @@ def _answer(pieces: list[bytes]) -> Values | UnknownType | str:
 def values(data: bytes) -> None:
     if not data:
         return
-    whole = _answer([data[1:]])
-    assert _answer(in_pieces(data)) == whole
+    whole = _values_of([data[1:]])
+    assert _values_of(in_pieces(data)) == whole
     if not isinstance(whole, str):
         assert type(whole).parse(whole.build()) == whole
     try:

@@ -88,7 +88,7 @@ class Load:
 def load(address: str, target: str) -> Iterator[Tally]:
     """Load on an address while the context lasts, from its first answers on."""
     running = Load(address, target)
-    thread = threading.Thread(target=running.run)
+    thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     try:
         wait_until(lambda: running.tally.answered > EACH or not thread.is_alive())

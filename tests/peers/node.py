@@ -93,6 +93,11 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+def descendants_of(pid: int) -> list[int]:
+    children = children_of(pid)
+    return children + [each for child in children for each in descendants_of(child)]
+
+
 def ask(
     where: str,
     target: str,
@@ -157,7 +162,7 @@ def running(
     )
     log: list[str] = []
     lines: queue.Queue[str | None] = queue.Queue()
-    reader = threading.Thread(target=_read, args=(process, log, lines))
+    reader = threading.Thread(target=_read, args=(process, log, lines), daemon=True)
     reader.start()
     try:
         match = None
@@ -176,14 +181,19 @@ def running(
         assert not any("Traceback" in line for line in log), "".join(log)
     finally:
         if process.poll() is None:
+            family = descendants_of(process.pid)
             process.kill()
             process.wait()
-        reader.join()
+            for pid in family:  # they end by themselves, unless that is what was wrong
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        reader.join(END_S)
         assert process.stdout is not None
-        process.stdout.close()
+        if not reader.is_alive():
+            process.stdout.close()
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
     """Asks again and again; whoever asks a node waits for its answer, so this does not spin."""
     late_at = time.monotonic() + seconds
     while not condition():

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from edge.origin.address import Address
 from edge.origin.fastcgi.params import Script
+from tests.peers.ports import free_port
 
 PROGRAM = shutil.which("php-fpm8.2", path=os.environ.get("PATH", "") + ":/usr/sbin")
 APPLICATION = Path(__file__).parents[2] / "deploy" / "origin" / "index.php"
@@ -65,7 +65,7 @@ def php_fpm(
     made here and not by pytest."""
     assert PROGRAM is not None
     with tempfile.TemporaryDirectory(prefix="fpm-") as folder:
-        address = Address("127.0.0.1", _free_port()) if tcp else Address(path=f"{folder}/php.sock")
+        address = Address("127.0.0.1", free_port()) if tcp else Address(path=f"{folder}/php.sock")
         counter = Path(folder, "requests")
         configuration = Path(folder, "fpm.conf")
         configuration.write_text(
@@ -86,7 +86,7 @@ def php_fpm(
             log: deque[str] = deque(maxlen=200)
             try:
                 _wait_until_ready(process, log)
-                drain = threading.Thread(target=_drain, args=(process, log))
+                drain = threading.Thread(target=_drain, args=(process, log), daemon=True)
                 drain.start()
                 try:
                     script = Script(str(application), document_root=str(application.parent))
@@ -100,13 +100,6 @@ def php_fpm(
                     process.wait(END_S)
                 except subprocess.TimeoutExpired:
                     process.kill()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        assert isinstance(port, int)
-        return port
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], log: deque[str]) -> None:

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
-from tests.peers.redis import RedisServer, free_port
+from tests.peers.ports import free_port
+from tests.peers.redis import RedisServer
 
 SERVICE = "halftone"
 SLOTS = 16_384
-PATIENCE_S = 30.0
+# Sentinels that were not let run for two seconds do nothing for the next thirty (TILT).
+PATIENCE_S = 60.0
 # A replica that writes its first AOF cannot be ended; and it is not to wait for another one.
 REPLICA_OPTIONS = ("--appendonly", "no", "--repl-diskless-sync-delay", "0")
 

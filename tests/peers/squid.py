@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.peers.ports import free_port
+
 PROGRAM = shutil.which("squid", path=os.environ.get("PATH", "") + ":/usr/sbin")
 # The user that Squid becomes when root starts it (Debian); what it writes must be this user's.
 USER = "proxy" if os.geteuid() == 0 else getpass.getuser()
@@ -76,7 +78,7 @@ def squid(origin: str, more: str = "") -> Iterator[Squid]:
         folder.chmod(0o755)
         # Names its shared memory: letters and digits, no other Squid's.
         service = f"halftone{secrets.token_hex(6)}"
-        port = _free_port()
+        port = free_port()
         file = folder / "squid.conf"
         file.write_text(
             CONFIGURATION.format(
@@ -94,7 +96,7 @@ def squid(origin: str, more: str = "") -> Iterator[Squid]:
             errors="replace",
         )
         log: deque[str] = deque(maxlen=200)
-        reader = threading.Thread(target=_drain, args=(process, log))
+        reader = threading.Thread(target=_drain, args=(process, log), daemon=True)
         try:
             _wait_until_ready(process, log)
             reader.start()
@@ -115,13 +117,6 @@ def squid(origin: str, more: str = "") -> Iterator[Squid]:
             # Only what this very instance left, and only if it was killed.
             for left in Path("/dev/shm").glob(f"{service}-*"):
                 left.unlink()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        assert isinstance(port, int)
-        return port
 
 
 def _wait_until_ready(process: subprocess.Popen[str], log: deque[str]) -> None:

@@ -46,8 +46,8 @@ def frames_of(data: bytes) -> list[tuple[Image.Image, int]]:
     return found
 
 
-@pytest.mark.parametrize("source", MOVING)
-@pytest.mark.parametrize("output", MOVING)
+@pytest.mark.parametrize("source", sorted(MOVING))
+@pytest.mark.parametrize("output", sorted(MOVING))
 def test_every_frame(source: Format, output: Format) -> None:
     data = moving(source, flags())
     body, result = render(Source(data, LIMITS), parse(f"w=32,f={output}"))
@@ -60,7 +60,7 @@ def test_every_frame(source: Format, output: Format) -> None:
         assert near(frame.getpixel((16, 2)), (255, 255, 255, 255), 16)
 
 
-@pytest.mark.parametrize("source", MOVING)
+@pytest.mark.parametrize("source", sorted(MOVING))
 @pytest.mark.parametrize("output", [Format.JPEG, Format.PNG])
 def test_the_first_frame_where_nothing_can_move(source: Format, output: Format) -> None:
     body, _ = render(Source(moving(source, flags()), LIMITS), parse(f"w=32,f={output}"))
@@ -77,8 +77,8 @@ def spot(number: int, side: int = 64) -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("source", MOVING)
-@pytest.mark.parametrize("output", MOVING)
+@pytest.mark.parametrize("source", sorted(MOVING))
+@pytest.mark.parametrize("output", sorted(MOVING))
 def test_what_is_transparent_leaves_no_trail(source: Format, output: Format) -> None:
     options = {"disposal": 2} if source is Format.GIF else {}
     data = moving(source, [spot(number) for number in range(4)], **options)
@@ -135,7 +135,7 @@ def test_hasty_frames(said: int, shown: int) -> None:
         (Limits(max_animation_pixels=20_479), 1),
     ],
 )
-@pytest.mark.parametrize("source", MOVING)
+@pytest.mark.parametrize("source", sorted(MOVING))
 def test_within_the_budget_or_standing_still(limits: Limits, count: int, source: Format) -> None:
     data = moving(source, flags())
     frames = frames_of(render(Source(data, limits), parse("w=32"))[0])

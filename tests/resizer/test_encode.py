@@ -111,7 +111,7 @@ def test_a_weight_where_there_is_no_quality(output: Format) -> None:
         encode(image.copy(), output, None, 1 << 20, max_bytes=weight - 1)
 
 
-@pytest.mark.parametrize("output", MOVING)
+@pytest.mark.parametrize("output", sorted(MOVING))
 def test_a_moving_one_to_be_kept_light(output: Format) -> None:
     frames = [Frame(opened(noise(48)), 50) for _ in range(3)]
     weight = len(encode_moving(frames, 0, output, 80, 1 << 20))

@@ -35,6 +35,7 @@ from resizer.pool import Pool, PoolSettings
 from resizer.sandbox import SandboxMode
 from resizer.stats import COUNTERS, Stats
 from resizer.transform import parse
+from tests import waiting
 from tests.resizer.faulty_worker import MARK
 from tests.resizer.pictures import noise, opened, png_that_claims, quarters, saved
 
@@ -126,9 +127,8 @@ class Held:
 
 
 async def until(is_reached: Callable[[], bool]) -> None:
-    """Turn the loop until a counter says so; the test's own timeout is the bound."""
-    while not is_reached():
-        await asyncio.sleep(0)
+    """Turn the loop until a counter says so."""
+    await waiting.until(is_reached, pause_s=0)
 
 
 def stop(pid: int) -> None:
@@ -564,6 +564,71 @@ def test_no_worker_can_start(worker: Callable[[int], list[str]], reason: str) ->
             await pool.start()
         with pytest.raises(ResizerStopped):
             await render(pool, PICTURE)
+
+    asyncio.run(main())
+
+
+def test_the_others_start_when_the_first_is_ready() -> None:
+    async def main() -> None:
+        ready: list[int] = []
+
+        def command(number: int) -> list[str]:
+            ready.append(pool.workers.alive)
+            return faulty(SandboxMode.BEST_EFFORT)(number)
+
+        pool = Pool(dataclasses.replace(ONE, processes=3), worker=command)
+        await pool.start()
+        try:
+            assert ready == [0, 1, 1]
+            await render(pool, PICTURE)
+            await until(lambda: len(pool.workers.idle) == 3)
+        finally:
+            await pool.stop(5)
+        assert len(ready) == 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("first", [["/bin/sh", "-c", "exec sleep 9"], ["/bin/false"]])
+def test_the_others_need_not_the_first(first: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resizer.workers._HEAD_START_S", 0.05)
+    started: list[int] = []
+
+    def command(number: int) -> list[str]:
+        started.append(number)
+        return first if len(started) == 1 else faulty(SandboxMode.BEST_EFFORT)(number)
+
+    async def main() -> None:
+        pool = Pool(dataclasses.replace(ONE, processes=2), worker=command)
+        await pool.start()
+        try:
+            await render(pool, PICTURE)
+        finally:
+            await pool.stop(5)
+
+    asyncio.run(main())
+
+
+def test_a_pool_that_stops_while_it_starts_starts_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("resizer.workers._HEAD_START_S", 0.05)
+    started: list[int] = []
+
+    def command(number: int) -> list[str]:
+        started.append(number)
+        return ["/bin/sh", "-c", "exec sleep 9"]
+
+    async def main() -> None:
+        pool = Pool(dataclasses.replace(ONE, processes=2), worker=command)
+        starting = asyncio.ensure_future(pool.start())
+        await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await asyncio.sleep(0.1)  # over the head start
+        assert [slot.state for slot in pool.workers.slots] == ["down", "down"]
+        assert len(started) == 1
 
     asyncio.run(main())
 

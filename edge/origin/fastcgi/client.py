@@ -17,7 +17,8 @@ from typing import Final
 
 from edge.origin.address import Address
 from edge.origin.alarms import Alarms
-from edge.origin.channel import Channel, open_tcp, open_unix
+from edge.origin.channel import Channel
+from edge.origin.connect import open_tcp, open_unix
 from edge.origin.errors import OriginBroken, OriginError, UnsendableRequest
 from edge.origin.exchange import REPEATABLE, Connections, Deadlines, Result, Watcher, result_of
 from edge.origin.fastcgi.idle import IdleChannels

@@ -1,6 +1,7 @@
 """edge/http/directives.py: Cache-Control, CDN-Cache-Control, Surrogate-Control."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,10 @@ from edge.http.directives import (
 NOTHING = CacheControl()
 MALFORMED = CacheControl(malformed=True)
 TARGETED = CacheControl(targeted=True)
+
+
+def withheld(*names: str, **others: Any) -> CacheControl:
+    return CacheControl(withheld=frozenset(names), **others)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +56,31 @@ TARGETED = CacheControl(targeted=True)
         (["\tmax-age=60 ,\tpublic "], CacheControl(public=True, max_age=60)),
         (["max-age=060"], CacheControl(max_age=60)),
         (["max-age=0"], CacheControl(max_age=0)),
-        (['private="set-cookie, x", max-age=1'], CacheControl(private=True, max_age=1)),
-        (['no-cache="x"'], CacheControl(no_cache=True)),
         (["no-store=1"], CacheControl(no_store=True)),
+        # qualified, sections 5.2.2.4 and 5.2.2.7
+        (['private="set-cookie, x", max-age=1'], withheld("set-cookie", "x", max_age=1)),
+        (['no-cache="x"'], withheld("x")),
+        (["private=Set-Cookie"], withheld("set-cookie")),
+        (['PRIVATE="X-A"', 'no-cache="x-b"'], withheld("x-a", "x-b")),
+        (['private=" x ,, Y,\t"'], withheld("x", "y")),
+        (['private="\\x"'], withheld("x")),
+        (['private="x", private'], withheld("x", private=True)),
+        (['no-cache, no-cache="x"'], withheld("x", no_cache=True)),
+        # what names nothing is the whole
+        (['no-cache=""'], CacheControl(no_cache=True)),
+        (['private=" , "'], CacheControl(private=True)),
+        (['private="x y"'], CacheControl(private=True)),
+        (['private="x, \\"y\\""'], CacheControl(private=True)),
+        (['private="x, é"'], CacheControl(private=True)),
+        (['private="x\r\ny"'], CacheControl(private=True)),
+        (['private="x, Vary"'], CacheControl(private=True)),
+        (['no-cache="Content-Encoding"'], CacheControl(no_cache=True)),
+        (['private="' + ",".join(f"x{n}" for n in range(33)) + '"'], CacheControl(private=True)),
+        (['private="x'], replace(MALFORMED, private=True)),
+        (["private='x'"], withheld("'x'")),
+        (["private="], replace(MALFORMED, private=True)),
+        (['private="x"y'], replace(MALFORMED, private=True)),
+        (['no-cache = "x"'], replace(MALFORMED, no_cache=True)),
         (['x="max-age=5, no-store", max-age=1'], CacheControl(max_age=1)),
         (["unknown, x-max-age=9, max-agex=9"], NOTHING),
         ([f"max-age={2**31}"], CacheControl(max_age=MAX_DELTA_S)),
@@ -113,7 +140,10 @@ def test_cache_control(lines: list[str], expected: CacheControl) -> None:
         (["max-age=60;x=1"], replace(TARGETED, max_age=60)),
         (["max-age=-1"], replace(TARGETED, max_age=0)),
         (["max-age=9999999999"], replace(TARGETED, max_age=MAX_DELTA_S)),
-        (['private="x"'], replace(TARGETED, private=True)),
+        (['private="x"'], replace(TARGETED, withheld=frozenset({"x"}))),
+        (['no-cache="x, Y", max-age=1'], replace(TARGETED, max_age=1, withheld=frozenset("xy"))),
+        (['private=""'], replace(TARGETED, private=True)),
+        (["private=x"], TARGETED),  # a token is no string
         (["unknown=1"], TARGETED),
         # a value of the wrong type: that directive alone is ignored
         (["max-age=1.5, public"], replace(TARGETED, public=True)),
@@ -231,4 +261,4 @@ def test_a_restriction_survives_any_neighbour(
     control = parse_cache_control([", ".join(members)])
     # Inside a quoted string that two strays happen to make it is text, not a directive.
     if sum(member.count('"') for member in members if member != 'private="x"') < 2:
-        assert control.no_store or control.private or control.no_cache
+        assert control.no_store or control.private or control.no_cache or control.withheld

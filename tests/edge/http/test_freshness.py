@@ -61,7 +61,10 @@ S = Storability
         (cc("no-store"), S.NO_STORE),
         (cc("max-age=60, no-store"), S.NO_STORE),
         (cc("private"), S.PRIVATE),
-        (cc('private="x-user"'), S.PRIVATE),
+        (cc('private="x-user"'), S.STORABLE),  # without that field
+        (cc('private="set-cookie"', set_cookie=["a=b"]), S.STORABLE),
+        (cc('private="x-user"', set_cookie=["a=b"]), S.SET_COOKIE),
+        (cc('private=""', set_cookie=["a=b"]), S.PRIVATE),
         (cc("no-cache"), S.STORABLE),  # stored, and validated every time
         ({"set-cookie": ["a=b"]}, S.SET_COOKIE),
         (cc("public, max-age=60", set_cookie=["a=b"]), S.SET_COOKIE),
@@ -178,7 +181,8 @@ def test_answers_to_authorized_requests(directives: str, expected: Storability) 
         ({"expires": ["Wednesday, 01-Jan-70 00:00:00 GMT"]}, 3_155_760_000 - NOW),
         # restrictions and contradictions
         (cc("no-cache, max-age=60"), 0),
-        (cc('no-cache="x", max-age=60'), 0),
+        (cc('no-cache="x", max-age=60'), 60),
+        (cc('no-cache="", max-age=60'), 0),
         (cc("max-age=60, max-age=61"), 0),
         (cc("max-age=x", expires=at(90)), 0),
         (cc("max-age=60; public"), 0),

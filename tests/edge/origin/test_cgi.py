@@ -30,7 +30,9 @@ from edge.origin.messages import OriginRequest
 from tests.edge.origin.asking import GET, HEAD, LOGGER, LOOPS, PATIENT, POST, Witness, read_all, run
 from tests.edge.origin.http.test_client import Body
 from tests.peers.http import BODY
+from tests.peers.node import children_of
 from tests.peers.programs import make_program
+from tests.waiting import until
 
 SHORT_S = 0.3
 
@@ -50,12 +52,9 @@ class Outcome:
     result: Result | None = None
 
 
-def children() -> list[int]:
-    return [
-        int(pid)
-        for task in Path("/proc/self/task").iterdir()
-        for pid in (task / "children").read_text().split()
-    ]
+def children() -> set[int]:
+    """Those of other tests' peers, too: what is told by them is told by the difference."""
+    return set(children_of(os.getpid()))
 
 
 def pipes() -> int:
@@ -92,14 +91,10 @@ async def ask(
             outcome.is_cacheable = response.is_cacheable
     except OriginError as failed:
         outcome.error = failed
-    while not witness.results:  # its process is gone
-        await asyncio.sleep(0.002)
+    await until(lambda: witness.results)  # its process is gone
     await client.aclose()
-    for _ in range(50):  # transports close their pipes some turns of the loop later
-        if (pipes(), children()) == before:
-            break
-        await asyncio.sleep(0.002)
-    assert (pipes(), children()) == before
+    # Transports close their pipes some turns of the loop later.
+    await until(lambda: (pipes(), children()) == before)
     [outcome.result] = witness.results
     return outcome
 
@@ -181,11 +176,7 @@ def test_what_a_program_started_goes_with_it(program: Path) -> None:
         outcome = run(ask(program, path, deadlines=deadlines))
         assert isinstance(outcome.error, OriginTimeout), path
         pid = int(outcome.fields["x-pid"])
-        for _ in range(500):
-            if not is_alive(pid):
-                break
-            os.sched_yield()
-        assert not is_alive(pid)
+        run(until(lambda pid=pid: not is_alive(pid)))
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -265,26 +256,25 @@ def test_what_cannot_be_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_no_more_than_so_many_run(program: Path, loop: str) -> None:
     async def main() -> None:
+        others = children()
         client = CgiClient(Script(str(program)), PATIENT, LOGGER, limit=2)
         where, hanging = Program(path=str(program)), dataclasses.replace(GET, path="/hangs")
         witness = Witness()
         tasks = [asyncio.ensure_future(client.fetch(where, hanging, witness)) for _ in range(2)]
-        while client.connections.opened < 2:
-            await asyncio.sleep(0.002)
+        await until(lambda: client.connections.opened >= 2)
         with pytest.raises(OriginOverloaded):
             await client.fetch(where, hanging, Witness())
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        while len(witness.results) < 2:
-            await asyncio.sleep(0.002)
+        await until(lambda: len(witness.results) >= 2)
         assert witness.results == [Result.ABANDONED] * 2
-        while children():  # killed, and counted until they are gone
-            await asyncio.sleep(0.002)
+        # Killed, and counted until they are gone and the client knows.
+        await until(lambda: children() == others and not client._running)
         response = await client.fetch(where, dataclasses.replace(GET, path="/plain"), witness)
         assert await read_all(response) == BODY
         await client.aclose()
-        assert children() == []
+        assert children() == others
 
     run(main(), loop)
 
@@ -292,6 +282,7 @@ def test_no_more_than_so_many_run(program: Path, loop: str) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_an_answer_that_is_left_ends_its_program(program: Path, loop: str) -> None:
     async def main() -> None:
+        others = children()
         client = CgiClient(Script(str(program)), PATIENT, LOGGER, limit=4)
         for path in ("/large", "/hangs-in-body"):
             witness = Witness()
@@ -300,13 +291,12 @@ def test_an_answer_that_is_left_ends_its_program(program: Path, loop: str) -> No
             await response.read()
             await response.aclose()
             assert not response.is_cacheable
-            while not witness.results:
-                await asyncio.sleep(0.002)
+            await until(lambda results=witness.results: results)
             assert witness.results == [Result.ABANDONED]
         # One that nobody left is ended with its client.
         response = await client.fetch(Program(path=str(program)), request, witness)
         await client.aclose()
-        assert children() == []
+        assert children() == others
         with pytest.raises(OriginError):
             await read_all(response)
 

@@ -7,17 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge.origin import channel as channel_module
 from edge.origin import connect as connect_module
 from edge.origin.address import Address
-from edge.origin.channel import open_unix
-from edge.origin.connect import open_stream
+from edge.origin.connect import open_stream, open_unix
 from edge.origin.errors import OriginOverloaded, OriginRefused, OriginTimeout, Phase
 from edge.origin.names import Names
 from tests.edge.origin.asking import LOGGER, LOOPS, run
 from tests.peers.sockets import black_hole, full_backlog, full_unix, refusing
-
-FAMILIES = {"AF_UNIX": socket.AF_UNIX, "SOCK_STREAM": socket.SOCK_STREAM}
 
 
 async def connect(address: Address, timeout_s: float = 20) -> None:
@@ -68,8 +64,7 @@ def test_no_descriptor_is_left(loop: str, tmp_path: Path, monkeypatch: pytest.Mo
         unix.bind(address.path)
         unix.listen(5)
         with monkeypatch.context() as patch:
-            patch.setattr(connect_module, "socket", SimpleNamespace(socket=full, **FAMILIES))
-            patch.setattr(channel_module, "socket", SimpleNamespace(SocketType=full))
+            patch.setattr(connect_module, "socket", SimpleNamespace(SocketType=full, socket=None))
             with pytest.raises(OriginRefused, match="Too many open files"):
                 run(connect(address), loop)
             with pytest.raises(OriginRefused, match="Too many open files"):

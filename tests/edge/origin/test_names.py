@@ -8,6 +8,7 @@ import pytest
 from edge.origin import names as names_module
 from edge.origin.names import MAX_ADDRESSES, Names, resolve_by_loop
 from tests.edge.origin.asking import LOGGER, LOOPS, run
+from tests.waiting import until
 
 
 class Resolver:
@@ -31,8 +32,7 @@ DOWN = OSError("no name server")
 
 
 async def settled(names: Names) -> None:
-    while names._lookups:
-        await asyncio.sleep(0)
+    await until(lambda: not names._lookups, pause_s=0)
 
 
 @pytest.fixture(autouse=True)

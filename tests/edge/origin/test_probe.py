@@ -1,8 +1,6 @@
 """The active probe against real connections."""
 
-import asyncio
 import dataclasses
-from collections.abc import Callable
 
 import pytest
 
@@ -13,6 +11,7 @@ from edge.origin.pool import OriginPool
 from edge.origin.probe import PathCheck, Prober
 from tests.edge.origin.asking import GET, LOGGER, LOOPS, PATIENT, SCRIPT, read_all, run
 from tests.peers.fastcgi import PLAIN, Behaviour, Seen, fastcgi_peer
+from tests.waiting import until
 
 HEALTH = dataclasses.replace(GET, target="/health", path="/health", query="")
 ILL = Behaviour(stdout=b"Status: 500 No\nContent-Type: a/b\n\n")
@@ -24,11 +23,13 @@ FAULTS = {
     "half": Behaviour(stdout=PLAIN),
     "drip": Behaviour(chop=1, drip_s=0.02),
 }
+# Those that only the check's own timeout ends. It is short for them alone: on a busy machine it
+# ends checks of hosts that are well, too, though not several of one host in a row.
+SLOW = ("silence", "drip")
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)
+def _uri(seen: Seen) -> bytes:
+    return seen.params["REQUEST_URI"]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -47,7 +48,7 @@ def test_an_ill_host_is_held_until_it_is_well(fault: str, loop: str) -> None:
                 "app",
                 (one.address, other.address),
                 client,
-                clock=asyncio.get_running_loop().time,
+                clock=lambda: 0.0,  # nobody is let out for having been held for long enough
                 chance=lambda: 0.5,
                 logger=LOGGER,
             )
@@ -55,25 +56,28 @@ def test_an_ill_host_is_held_until_it_is_well(fault: str, loop: str) -> None:
                 pool,
                 PathCheck(client, HEALTH),
                 interval_s=0.005,
-                timeout_s=0.05,
+                timeout_s=0.1 if fault in SLOW else 20,
                 chance=lambda: 0.5,
                 logger=LOGGER,
             )
             host = pool.hosts[0]
             prober.start()
             await until(lambda: host.stats.checks_passed >= 3)
-            assert one.requests[0].params["REQUEST_URI"] == b"/health"
+            assert _uri(one.requests[0]) == b"/health"
             is_ill = True
             await until(lambda: host.state is HostState.HELD)
             await read_all(await pool.fetch(GET))
-            assert b"/a/b.jpg?v=1" in [seen.params["REQUEST_URI"] for seen in other.requests]
+            # Checks arrive meanwhile, at both.
+            asked = [b"/a/b.jpg?v=1" in map(_uri, peer.requests) for peer in (one, other)]
+            assert asked == [False, True]
             before = host.stats.checks_failed
             await until(lambda: host.stats.checks_failed >= before + 2)
             assert host.state is HostState.HELD
             is_ill = False
             await until(lambda: host.state is HostState.RUNNING)
             await prober.stop()
-            assert pool.hosts[1].stats.checks_failed == 0
+            assert pool.hosts[1].stats.checks_failed == 0 or fault in SLOW
+            assert pool.hosts[1].state is HostState.RUNNING
             assert [host.load for host in pool.hosts] == [0, 0]
             assert sum(host.stats.results.total() for host in pool.hosts) == 1
 

@@ -36,6 +36,7 @@ from tests.edge.origin.asking import (
     run,
 )
 from tests.peers.fastcgi import BODY, PLAIN, STDOUT, Behaviour, FastCGIPeer, fastcgi_peer
+from tests.waiting import until
 
 TYPE = b"Content-Type: image/jpeg\r\n"
 OPEN_END = TYPE + b"\r\n" + BODY  # without a length
@@ -375,8 +376,7 @@ def test_abandoned(loop: str) -> None:
         witness = Witness()
         async with fastcgi_peer(Behaviour(stall_at=0)) as peer:
             asking = asyncio.create_task(client.fetch(peer.address, GET, witness))
-            while not peer.requests:
-                await asyncio.sleep(0)
+            await until(lambda: peer.requests, pause_s=0)
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asking
@@ -405,8 +405,7 @@ def test_an_unread_answer_is_held_back() -> None:
             response = await client.fetch(peer.address, GET, Witness())
             first = await response.read()
             assert len(first) < 1_000_000
-            while not peer.requests:
-                await asyncio.sleep(0)
+            await until(lambda: peer.requests, pause_s=0)
             assert peer.is_open
             assert len(first) + len(await read_all(response)) == len(BODY) + size
 

@@ -35,6 +35,7 @@ from tests.edge.origin.fastcgi.test_client import (
     open_sockets,
 )
 from tests.peers.fastcgi import BODY, PLAIN, Behaviour, FastCGIPeer, Manners, Seen, fastcgi_peer
+from tests.waiting import until
 
 GOOD_ONE, PLAIN_MANNERS = Behaviour(), Manners()
 HALF = Behaviour(stall_at=8 + len(PLAIN) + 9, record_bytes=len(PLAIN))
@@ -152,8 +153,7 @@ def test_closed_while_it_waits(loop: str) -> None:
             await it.ask()
             await it.peer.quiet()
             async with asyncio.timeout(IDLE_S / 2):
-                while it.idle:
-                    await asyncio.sleep(0)
+                await until(lambda: not it.idle, pause_s=0)
             assert await it.ask() == BODY
             assert (it.connections.opened, it.connections.lost) == (2, 0)
 
@@ -193,8 +193,7 @@ def test_not_more_than_the_limit() -> None:
         async with rig(keep=2) as it:
             assert await asyncio.gather(*(it.ask() for _ in range(6))) == [BODY] * 6
             assert it.idle == 2
-            while len(it.peer.is_open) > 2:
-                await asyncio.sleep(0)
+            await until(lambda: len(it.peer.is_open) <= 2, pause_s=0)
 
     run(main())
 
@@ -235,8 +234,7 @@ def test_abort_and_drain(loop: str) -> None:
             response = await it.client.fetch(it.peer.address, GET, it.witness)
             await response.aclose()
             assert it.witness.results == []  # the host is still at it
-            while not it.idle:
-                await asyncio.sleep(0)
+            await until(lambda: it.idle, pause_s=0)
             assert it.witness.results == [Result.ABANDONED]
             assert not response.is_cacheable
             with pytest.raises(OriginTruncated):
@@ -256,8 +254,7 @@ def test_abort_of_an_answer_that_had_left(loop: str) -> None:
         async with rig(Behaviour(stdout=stdout)) as it:
             response = await it.client.fetch(it.peer.address, GET, it.witness)
             await response.aclose()
-            while not it.idle:
-                await asyncio.sleep(0)
+            await until(lambda: it.idle, pause_s=0)
             assert len(await it.ask()) == 300_064
             assert it.peer.connections == 1
 

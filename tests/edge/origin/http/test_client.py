@@ -41,6 +41,7 @@ from tests.peers.http import (
 )
 from tests.peers.http import HEAD as START
 from tests.peers.sockets import black_hole, full_unix, refusing
+from tests.waiting import until
 
 SHORT_S = 0.08
 POLITE = Manners()
@@ -334,8 +335,8 @@ def test_what_an_origin_says_unasked_is_no_answer() -> None:
             for _ in range(2):
                 response = await client.fetch(peer.address, GET, Witness())
                 assert await read_all(response) == BODY
-                while client.connections.opened == 1 and peer.is_open:
-                    await asyncio.sleep(0.005)  # until the forgery has closed the connection
+                # Until the forgery has closed the connection.
+                await until(lambda: client.connections.opened != 1 or not peer.is_open)
             assert peer.connections == 2
             await client.aclose()
 
@@ -393,8 +394,7 @@ def test_a_request_that_is_cancelled_ends_at_the_origin() -> None:
             client = HttpClient(PATIENT, LOGGER, keep=1)
             witness = Witness()
             task = asyncio.ensure_future(client.fetch(peer.address, GET, witness))
-            while not peer.requests:
-                await asyncio.sleep(0.005)
+            await until(lambda: peer.requests)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
