@@ -1,8 +1,9 @@
 """The admin listener: status page, health, readiness, metrics, purges and checks of the cache.
 
 Nothing here is ever cached. Who reaches it may do everything: it asks for no password. A browser
-that was lured here by another site may not: the page is shown in no frame, PURGE is a method that
-it asks leave for, and a POST with an Origin is refused.
+that was lured here by another site may not: the page is shown in no frame, and a PURGE or POST
+with an Origin is refused. Every browser sends one with these, also to a name that its page's own
+server has turned to this address.
 """
 
 import asyncio
@@ -79,6 +80,8 @@ class Admin:
     def receive(self, request: Request, peer: Peer) -> Response | None:
         path, _, query = request.target.partition(b"?")
         if request.method == b"PURGE" and self._purging is not None:
+            if request.field(b"origin") is not None:
+                return self._refuse_page(request)
             return None
         if path == b"/fsck" and self._fsck is not None:
             return self._look_at_check(request)
@@ -115,10 +118,13 @@ class Admin:
         if request.method != b"POST":
             return self._answer(request, 405, TEXT, b"POST begins a check.\n", allow="POST")
         if request.field(b"origin") is not None:
-            return self._answer(request, 403, TEXT, b"Not for pages of other sites.\n")
+            return self._refuse_page(request)
         if self._is_checking:
             return self._answer(request, 409, TEXT, b"A check is under way.\n")
         return None
+
+    def _refuse_page(self, request: Request) -> Response:
+        return self._answer(request, 403, TEXT, b"Not for pages of other sites.\n")
 
     async def serve(self, request: Request, peer: Peer) -> Response:
         try:

@@ -7,7 +7,6 @@ through Sources as an Apart, and the shared cache (shared.py), which asked, deci
 
 import asyncio
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -18,8 +17,16 @@ from edge.http.directives import SURROGATE, CacheControl, Fields, effective_cont
 from edge.http.freshness import Storability, may_store
 from edge.http.request_control import NOTHING_ASKED, RequestControl
 from edge.http.vary import vary_names
-from edge.origin.messages import REMEMBERED, Aside, Headers, OriginRequest, OriginResponse
+from edge.origin.messages import (
+    REMEMBERED,
+    REMEMBERED_BYTES,
+    Aside,
+    Headers,
+    OriginRequest,
+    OriginResponse,
+)
 from edge.origin.pool import OriginPool
+from edge.origin.remembered import remembered
 from edge.record import folded
 
 TAKEN_WITHIN_S: Final = 0.5
@@ -78,7 +85,7 @@ class Asking:
         )
 
 
-@functools.lru_cache(maxsize=REMEMBERED)
+@remembered(REMEMBERED, REMEMBERED_BYTES)
 def _dressed(own: Headers, fields: Headers) -> Headers:
     names = {name for name, _ in fields}
     return (*(pair for pair in own if pair[0] not in names), *fields)
@@ -95,7 +102,7 @@ def storability_of(asking: Asking, status: int, headers: Headers) -> Storability
     return _storability(status, headers, has_cookie, has_authorization)
 
 
-@functools.lru_cache(maxsize=REMEMBERED)
+@remembered(REMEMBERED, REMEMBERED_BYTES)
 def _storability(
     status: int, headers: Headers, has_cookie: bool, has_authorization: bool
 ) -> Storability:

@@ -182,11 +182,12 @@ class Failures:
         self._chance = chance
         self._times = times
         self._limit = limit
-        # By source, then by failure_digest().
-        self._kept: dict[SourceId, dict[bytes, _Kept]] = {}
+        # By the digest of the source, since a URL may have 8 KiB and anybody may ask for what is
+        # not there; then by failure_digest().
+        self._kept: dict[bytes, dict[bytes, _Kept]] = {}
         self._entries = dict.fromkeys(Kind, 0)
         # Ends, soonest first. One whose failure was forgotten meanwhile goes when its time comes.
-        self._ends: list[tuple[int, int, SourceId, bytes]] = []
+        self._ends: list[tuple[int, int, bytes, bytes]] = []
         self._numbers = itertools.count()  # tells equal ends apart
         self._ticked_at = clock.wall
 
@@ -200,7 +201,7 @@ class Failures:
     def check(self, source: SourceId, digest: bytes, opened: Opened) -> None:
         """Raises Remembered where this has failed under the token of opened, and it is too early
         to try again."""
-        kept = self._kept.get(source, {}).get(digest)
+        kept = self._kept.get(source.digest, {}).get(digest)
         if kept is not None and kept.token == opened.token:
             self._raise_standing(kept.row, kept.failure)
         told = opened.failures.get(digest)
@@ -267,11 +268,11 @@ class Failures:
         if seconds <= 0 or self._times.of(row.kind) <= 0:
             return
         failure = Failure(row.word, self._clock.wall + seconds, detail[:MAX_DETAIL])
-        self._drop(source, digest)
-        self._kept.setdefault(source, {})[digest] = _Kept(token, row, failure)
+        self._drop(source.digest, digest)
+        self._kept.setdefault(source.digest, {})[digest] = _Kept(token, row, failure)
         self._entries[row.kind] += 1
         self.stats.remembered[row.kind] += 1
-        heapq.heappush(self._ends, (failure.until, next(self._numbers), source, digest))
+        heapq.heappush(self._ends, (failure.until, next(self._numbers), source.digest, digest))
         while len(self) > self._limit:
             until, _, oldest, name = heapq.heappop(self._ends)
             self.stats.crowded_out += self._drop(oldest, name, until)
@@ -282,8 +283,8 @@ class Failures:
     def forget(self, source: SourceId) -> None:
         """It was purged. Also without this nothing from before would be answered: this makes room
         at once, and holds where no token can be had."""
-        for digest in list(self._kept.get(source, ())):
-            self._drop(source, digest)
+        for digest in list(self._kept.get(source.digest, ())):
+            self._drop(source.digest, digest)
 
     def tick(self) -> None:
         """Once a second, after the clock: what is over its time makes room. Where the clock was
@@ -298,7 +299,7 @@ class Failures:
             until, _, source, digest = heapq.heappop(self._ends)
             self._drop(source, digest, until)
 
-    def _drop(self, source: SourceId, digest: bytes, until: int | None = None) -> bool:
+    def _drop(self, source: bytes, digest: bytes, until: int | None = None) -> bool:
         """until: only that one, not what came after it."""
         of_source = self._kept.get(source, {})
         kept = of_source.get(digest)

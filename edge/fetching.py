@@ -21,6 +21,7 @@ from edge.http.freshness import Storability, may_store
 from edge.known import Known
 from edge.origin.errors import OriginBroken, OriginOverloaded
 from edge.origin.messages import Headers, OriginRequest
+from edge.origin.remembered import remembered
 from edge.policy.tags import parse_surrogate_key
 from edge.recall import recall
 from edge.record import (
@@ -44,6 +45,9 @@ BUSY_STATUSES: Final = frozenset((429, 503))
 UNASKED_STATUSES: Final = frozenset((206, 304))
 # An origin is always asked for the bytes as they are, so its Vary on this changes nothing.
 ACCEPT_ENCODING: Final = ("accept-encoding", "identity")
+# Requests that are remembered: so many, and with so many bytes of paths, which stand in each twice.
+MAX_NEUTRAL: Final = 4096
+MAX_NEUTRAL_BYTES: Final = 4 * 1024 * 1024
 
 log = logging.getLogger("halftone.source")
 
@@ -244,7 +248,7 @@ class Fetching:
         return dataclasses.replace(neutral, headers=(*neutral.headers, *conditions))
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered(MAX_NEUTRAL, MAX_NEUTRAL_BYTES)
 def _neutral(node: Node, host: str, source: str) -> OriginRequest:
     """source is the path of a SourceId. Made again and again where nothing may be stored."""
     path, _, query = source.partition(QUERY_MARK)

@@ -191,16 +191,17 @@ class SharedCache:
         self.changes = changes
         self._flights = flights
         self._refreshes = refreshes
-        self._signposts: OrderedDict[SourceId, _Signpost] = OrderedDict()
+        # Names are digests: a URL may have 8 KiB, and anybody may ask for tens of thousands.
+        self._signposts: OrderedDict[bytes, _Signpost] = OrderedDict()
         # First answers of their URLs, on their way into the store; each has a place at an origin.
         self._aparts: dict[tuple[SourceId, Token], Apart] = {}
         # Large ones, which are sent while they arrive.
         self._coming: dict[tuple[Key, Token], Kept] = {}
-        self.marks: Brief[SourceId] = Brief(MAX_MARKS, MARK_S, lambda: clock.wall)
+        self.marks: Brief[bytes] = Brief(MAX_MARKS, MARK_S, lambda: clock.wall)
         # Of heads that repeat (repeats.py), whose fields are read and cleaned once for a client.
         self._askings: dict[tuple[bytes, str, str, str, bool], Asking] = {}
         # Answers whose origin has failed, and is left alone for a while.
-        self._rests: Brief[Key] = Brief(MAX_RESTS, RETRY_ORIGIN_S, lambda: clock.wall)
+        self._rests: Brief[bytes] = Brief(MAX_RESTS, RETRY_ORIGIN_S, lambda: clock.wall)
 
     # GET and HEAD
 
@@ -215,7 +216,7 @@ class SharedCache:
     ) -> Awaitable[Response | Found]:
         """A Found is an original, or on its way to be one. source_id is of site, path and query.
         Raises what Sources.open() raises, and LoopDetected, NotCached."""
-        if source_id in self.marks and self._is_nowhere(site, source_id, path):
+        if source_id.digest in self.marks and self._is_nowhere(site, source_id, path):
             asking = self._asking(request, client, keep=OF_THE_CACHE)
             if not asking.control.only_if_cached:
                 self.stats.marked += 1
@@ -239,7 +240,7 @@ class SharedCache:
         # Whoever joined an exchange that brought something else looks once more.
         for _ in range(3):
             opened = await self._open(site, source_id, path)
-            is_marked = source_id in self.marks
+            is_marked = source_id.digest in self.marks
             post = await self._signpost(source_id, opened, is_sought=not is_marked)
             if post is not None or is_marked or asking.is_for_one:
                 file = await self._sources.find_file(site, path)
@@ -286,7 +287,7 @@ class SharedCache:
 
     def _note(self, request: Request, asking: Asking, source_id: SourceId) -> None:
         """Of what is stored: under which URL a cache in front may have it, too."""
-        post = self._signposts.get(source_id)
+        post = self._signposts.get(source_id.digest)
         if post is None or not request.authority or len(post.noted) >= MAX_NOTED:
             return
         url = url_of(asking.scheme, request.authority, request.target)
@@ -296,7 +297,7 @@ class SharedCache:
 
     def _is_nowhere(self, site: Site, source_id: SourceId, path: str) -> bool:
         """Is nothing here that could be an answer for this URL? Looked at without waiting."""
-        if source_id in self._signposts or self._sources.is_known(source_id):
+        if source_id.digest in self._signposts or self._sources.is_known(source_id):
             return False
         return site.docroot is None or site.docroot.is_missing_now(path)
 
@@ -320,10 +321,10 @@ class SharedCache:
             if put.method != "GET":
                 storability = Storability.METHOD
             elif storability is Storability.STORABLE:
-                self.marks.discard(source_id)
+                self.marks.discard(source_id.digest)
                 storability = Storability.METHOD  # the reason is this request's
             elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
-                self.marks.renew(source_id)
+                self.marks.renew(source_id.digest)
             body = response.maybe_all() if put.method == "GET" else None
             if body is None:
                 return await self._pass(request, response, storability, put.method)
@@ -409,9 +410,9 @@ class SharedCache:
         self, source_id: SourceId, opened: Opened, *, is_sought: bool
     ) -> _Signpost | None:
         """By what the answers of a URL were chosen. is_sought: also on disk."""
-        post = self._signposts.get(source_id)
+        post = self._signposts.get(source_id.digest)
         if post is not None and post.token == opened.token:
-            self._signposts.move_to_end(source_id)
+            self._signposts.move_to_end(source_id.digest)
             return post
         if not is_sought:
             return None
@@ -420,7 +421,7 @@ class SharedCache:
         )
         if stored is None:
             # It may have been put up while the disk was looked at.
-            post = self._signposts.get(source_id)
+            post = self._signposts.get(source_id.digest)
             return post if post is not None and post.token == opened.token else None
         with stored:
             post = self._put_up(source_id, opened.token, names_of(stored.entry))
@@ -428,12 +429,12 @@ class SharedCache:
             return post
 
     def _put_up(self, source_id: SourceId, token: Token, names: tuple[str, ...]) -> _Signpost:
-        post = self._signposts.pop(source_id, None)
+        post = self._signposts.pop(source_id.digest, None)
         if post is None or post.token != token:
             post = _Signpost(token, names, OrderedDict())
         if post.names != names:
             post.names, post.is_written = names, False
-        self._signposts[source_id] = post
+        self._signposts[source_id.digest] = post
         if len(self._signposts) > MAX_SIGNPOSTS:
             self._signposts.popitem(last=False)
         return post
@@ -478,9 +479,9 @@ class SharedCache:
                     self._refresh(request, asking, site, source_id, opened, kept)
                     return self._hit(request, kept, "stale-while-revalidate")
                 case Standing.OVER:
-                    if key in self._rests and self._clock.wall < kept.entry.stale_until:
+                    if key.digest in self._rests and self._clock.wall < kept.entry.stale_until:
                         return self._hit(request, kept, "stale-if-error")
-        if asking.is_for_one or source_id in self.marks:
+        if asking.is_for_one or source_id.digest in self.marks:
             exchanged = await self._exchange(
                 request, asking, site, source_id, opened, kept, is_own=True
             )
@@ -518,7 +519,7 @@ class SharedCache:
         """Behind what was sent (RFC 5861 section 3)."""
         assert site.origin is not None
         key = kept.entry.key
-        if key in self._rests:
+        if key.digest in self._rests:
             return
         name = SourceId(source_id.site, f"{source_id.path}{_MARK}{key.variant}")
         self._refreshes.ask(
@@ -579,7 +580,7 @@ class SharedCache:
         except OriginError:
             if kept is None or asked_at >= kept.entry.stale_until:
                 raise
-            self._rests.add(kept.entry.key)
+            self._rests.add(kept.entry.key.digest)
             return Exchanged(kept, has_failed=True)
         if response.local_redirect is not None:
             await response.aclose()
@@ -663,7 +664,7 @@ class SharedCache:
                     raise OriginBroken("a 304 for another version than was asked about")
                 return await self._confirm(asking, source_id, opened, kept, headers, draft)
             if status in STALE_IF_ERROR_STATUSES and answered_at < kept.entry.stale_until:
-                self._rests.add(kept.entry.key)
+                self._rests.add(kept.entry.key.digest)
                 return Exchanged(kept, status=status, has_failed=True)
         fields = folded(headers)
         storability = storability_of(asking, status, headers)
@@ -681,7 +682,7 @@ class SharedCache:
                 return Exchanged(answer, status=status, is_stored=True, own=own)
         elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
             if not asking.is_for_one:
-                self.marks.add(source_id)
+                self.marks.add(source_id.digest)
             if kept is not None:
                 await self._forget(kept.entry)
         return Exchanged(None, await self._pass(request, response, storability, method), status)
@@ -739,7 +740,7 @@ class SharedCache:
             log.info("%a is sent without being stored: %s", source_id.path, error)
             return None
         await self._show(source_id, opened, names, entry.key)
-        self.marks.discard(source_id)
+        self.marks.discard(source_id.digest)
         self.stats.stored += 1
         return stored
 
@@ -817,7 +818,7 @@ class SharedCache:
         entry = draft(kept.entry.key, status=kept.status, headers=headers)
         entry = with_body(entry, len(kept.body), kept.entry.body_hash)
         self.stats.confirmed += 1
-        self._rests.discard(entry.key)
+        self._rests.discard(entry.key.digest)
         now = Kept(entry, kept.body)
         own = withheld_of(headers, confirmation)
         # What it forbids to keep is true for those who wait for it, and for nobody later.
@@ -951,7 +952,7 @@ class SharedCache:
                 if request.authority:
                     urls.add(url_of(client.scheme, request.authority, other.target))
         for one in changed:
-            self._signposts.pop(one, None)
+            self._signposts.pop(one.digest, None)
         await asyncio.gather(*(self.changes.carry_out(one, urls) for one, urls in changed.items()))
 
     async def _in_thread(self, call: Callable[[], T]) -> T:

@@ -5,12 +5,12 @@ what this node answers by itself (preconditions, Range), and what would choose a
 gains this node in Via and CDN-Loop (RFC 8586), and its client in X-Forwarded-For.
 """
 
-import functools
 import re
 from collections.abc import Mapping
 from typing import Final
 
-from edge.origin.messages import HOP_BY_HOP, REMEMBERED, Headers
+from edge.origin.messages import HOP_BY_HOP, REMEMBERED, REMEMBERED_BYTES, Headers
+from edge.origin.remembered import remembered
 
 # The cdn-id of RFC 8586: the same for every node, and a parameter tells which one.
 CDN_ID: Final = "halftone"
@@ -100,7 +100,7 @@ def repeated_fields(headers: Headers) -> Headers:
     return tuple((name, value) for name, value in headers if name not in _NOT_REPEATED)
 
 
-@functools.lru_cache(maxsize=REMEMBERED)
+@remembered(REMEMBERED, REMEMBERED_BYTES)
 def passed_fields_of(headers: Headers, name: str) -> Headers:
     """Of an answer that is handed on: what is repeated, and Via, in which what lies behind comes
     before us."""

@@ -43,8 +43,9 @@ class Repeats:
     def learn(self, data: bytes, request: Request) -> None:
         """data is all of what was received, and request what the parser made of it."""
         line, _, block = data.partition(b"\r\n")
-        # A target in absolute form is an authority of its own.
-        if line[:5] != b"GET /" or line[-9:] != b" HTTP/1.1" or not request.keep_alive:
+        # A target in absolute form is an authority of its own. The parser's idea of where the line
+        # ends is ours, too: nothing of the fields stood in front of the block.
+        if line != b"GET %b HTTP/1.1" % request.target or not request.keep_alive:
             return
         if request.upload is not None or len(block) > MAX_BLOCK_BYTES:
             return

@@ -4,11 +4,12 @@ Nothing of a request is ever written into a field here; values that came from an
 check_value() first.
 """
 
-import functools
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
+
+from edge.origin.remembered import remembered
 
 REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 _STATUS_LINES: Final = {
@@ -38,7 +39,7 @@ def field_lines(fields: Iterable[tuple[str, str]]) -> bytes:
 
 
 # What was checked and encoded a moment ago need not be again. Failures are not remembered.
-@functools.lru_cache(maxsize=512)
+@remembered(512, 2 * 1024 * 1024)
 def _field_lines(fields: tuple[tuple[str, str], ...]) -> bytes:
     lines = []
     for name, value in fields:

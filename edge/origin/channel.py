@@ -24,7 +24,8 @@ class Channel:
 
     __slots__ = (
         "_alarms", "_failure", "_fd", "_has_ended", "_is_reading", "_is_writing", "_loop",
-        "_on_event", "_poller", "_sock", "_unsent", "_waiter", "_writable", "late_at",
+        "_lost", "_on_event", "_poller", "_sock", "_unread", "_unsent", "_waiter", "_writable",
+        "late_at",
     )  # fmt: skip
 
     def __init__(
@@ -44,7 +45,9 @@ class Channel:
         self._has_ended = False
         self._is_reading = False
         self._is_writing = False
+        self._unread = b""  # received for a read() that was cancelled
         self._unsent = b""
+        self._lost: OSError | None = None  # why nothing can be sent any more
         self._writable: asyncio.Future[None] | None = None
         self._on_event: Callable[[], None] | None = None
         self.late_at = float("inf")
@@ -67,6 +70,9 @@ class Channel:
         """
         if self._failure is not None:
             raise self._failure
+        if self._unread:
+            data, self._unread = self._unread, b""
+            return data
         if self._has_ended or self._fd < 0:
             return b""
         if late_at <= self._loop.time():
@@ -81,6 +87,12 @@ class Channel:
         self._alarms.add(self, self._loop)
         try:
             return await waiter
+        except asyncio.CancelledError:
+            # Cancelled in the turn in which something came: it is for who reads next, since behind
+            # a gap the middle of a body can look like the end of an answer.
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._unread = waiter.result()
+            raise
         finally:
             self._waiter = None
             self._alarms.discard(self)
@@ -158,7 +170,8 @@ class Channel:
             sent = self._sock.send(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
-        except OSError:
+        except OSError as lost:
+            self._lost = lost
             return
         if sent < len(data):
             self._unsent = data[sent:]
@@ -169,6 +182,8 @@ class Channel:
         """Waits until little is left to be written. Raises OSError when the connection is lost."""
         if self._fd < 0:
             raise ConnectionResetError("the connection is closed")
+        if self._lost is not None:
+            raise self._lost
         while len(self._unsent) > WRITE_AHEAD_BYTES:
             self._writable = self._loop.create_future()
             await self._writable
@@ -179,6 +194,7 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as lost:
+            self._lost = lost
             self._stop_writing(lost)
             return
         self._unsent = self._unsent[sent:]

@@ -63,12 +63,15 @@ async def open_tcp(address: Address, timeout_s: float, names: Names) -> socket.S
 
 def open_unix(address: Address) -> socket.SocketType:
     """A socket that is connected and does not block: a connect to a Unix socket is decided at once.
-    Raises OriginOverloaded (full backlog), OriginRefused.
+    Raises OriginOverloaded (full backlog), OriginRefused (also where no descriptor is left).
 
     Not by an event loop: asyncio takes the EAGAIN of a full backlog for "in progress" and then for
     success.
     """
-    sock = socket.SocketType(_UNIX, _STREAM)
+    try:
+        sock = socket.SocketType(_UNIX, _STREAM)
+    except OSError as failed:
+        raise OriginRefused(f"{address}: {failed}") from failed
     try:
         sock.connect(address.path)
     except BlockingIOError as full:

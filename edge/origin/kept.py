@@ -84,5 +84,18 @@ class KeptStreams:
 
 
 def _is_open(stream: Stream) -> bool:
+    """And nothing waits in it, which would be taken for the answer to what is asked next."""
     reader, writer = stream
-    return not reader.at_eof() and not writer.is_closing()
+    return not writer.is_closing() and _is_silent(reader)
+
+
+def _is_silent(reader: asyncio.StreamReader) -> bool:
+    """A reader does not tell whether it holds something, but reads without waiting where it does.
+    Nobody else may be reading."""
+    reading = reader.read(1)
+    try:
+        reading.send(None)
+    except (StopIteration, OSError):
+        return False
+    reading.close()
+    return True

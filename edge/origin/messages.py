@@ -4,18 +4,19 @@ Text follows HTTP's own encodings: header values are latin-1 as they came, the t
 ASCII as it came, path is the target's path decoded once.
 """
 
-import functools
 import re
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from edge.origin.errors import UnsendableRequest
+from edge.origin.remembered import remembered
 
 # What may be held in memory for one request; larger bodies are RequestBody.
 MAX_BODY_BYTES: Final = 1 << 20
-# Sets of fields whose checks and encodings are remembered. A head has 32 KiB at the most and some
-# 700 bytes in the mean, so this is a third of a megabyte.
+# Sets of fields whose checks and encodings are remembered, and the bytes of all of one kind. A head
+# has some 700 bytes in the mean, and 32 KiB where somebody means harm.
 REMEMBERED: Final = 512
+REMEMBERED_BYTES: Final = 2 * 1024 * 1024
 
 # RFC 9110 section 5.6.2 (token) and 5.5 (field values: HTAB, SP, visible and obs-text).
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
@@ -146,14 +147,14 @@ _WORDS: Final = {
 
 # What was judged a moment ago need not be judged again: a client asks for many things in the same
 # words. A failure is not remembered.
-@functools.lru_cache(maxsize=REMEMBERED)
+@remembered(REMEMBERED, REMEMBERED_BYTES)
 def _check_words(*words: str) -> None:
     for (name, grammar), word in zip(_WORDS.items(), words, strict=True):
         if grammar.fullmatch(word) is None:
             raise _unsendable(name)
 
 
-@functools.lru_cache(maxsize=REMEMBERED)
+@remembered(REMEMBERED, REMEMBERED_BYTES)
 def _check_headers(headers: Headers) -> None:
     for name, value in headers:
         if TOKEN.fullmatch(name) is None or FIELD_VALUE.fullmatch(value) is None:

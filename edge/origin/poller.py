@@ -25,6 +25,7 @@ class Poller:
         self._epoll: select.epoll | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._callbacks: dict[int, Callable[[], None]] = {}
+        self._is_closing = False
 
     def __len__(self) -> int:
         return len(self._callbacks)
@@ -45,14 +46,23 @@ class Poller:
     def discard(self, fd: int) -> None:
         if self._callbacks.pop(fd, None) is not None and self._epoll is not None:
             self._epoll.unregister(fd)
+            if self._is_closing:
+                self._close_unused()
 
     def forget(self, fd: int) -> None:
         """Of one that is closed next: the kernel then forgets it by itself."""
         self._callbacks.pop(fd, None)
+        if self._is_closing:
+            self._close_unused()
 
     def close(self) -> None:
-        """May be used again afterwards."""
-        self._callbacks.clear()
+        """As soon as nothing is watched: who still waits is woken as before."""
+        self._is_closing = True
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self._callbacks:
+            return
         epoll, self._epoll = self._epoll, None
         if epoll is not None:
             assert self._loop is not None

@@ -127,6 +127,9 @@ class ResumingResponse:
         except (OriginError, UnsendableRequest) as failed:
             self._note(False)
             raise OriginTruncated(f"{broken}; not resumed: {failed}") from broken
+        except BaseException:  # given up meanwhile, by who reads
+            self._note(False)
+            raise
         if response is None:
             raise broken
         if fault := self._resumption.fault_of(response, self._at):

@@ -117,10 +117,10 @@ class SharedNode:
         response = self.node.handler.receive(request, peer)
         if response is None:
             response = await self.node.handler.serve(request, peer)
-        return await _read(response)
+        return await read_reply(response)
 
 
-async def _read(response: Response) -> Said:
+async def read_reply(response: Response) -> Said:
     body = b""
     for piece in response.body:
         if isinstance(piece, Stretch):

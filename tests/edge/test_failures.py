@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -254,6 +256,19 @@ def test_ends_of_what_was_forgotten_do_not_pile_up():
     assert len(memory.failures._ends) <= 6
     assert memory.again() is not None
     assert memory.failures.stats.crowded_out == 0
+
+
+def test_long_names_are_not_held():
+    """Anybody may ask for thousands of URLs of 8 KiB that are not there."""
+    memory = Memory()
+    source = SourceId("*", "/" + "a" * 8000)
+    held = weakref.ref(source)
+    memory.meet(CorruptPicture("x"), source=source)
+    assert memory.again(source=source) is not None
+    del source
+    gc.collect()
+    assert len(memory.failures) == 1
+    assert held() is None
 
 
 def test_a_clock_that_is_set_back_forgets():

@@ -398,6 +398,17 @@ def test_the_admin_listener_purges():
     run(test())
 
 
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://a.example.com", "null", ""])
+def test_a_page_in_a_browser_purges_nothing(origin):
+    async def test() -> None:
+        purger = FakePurger()
+        response = await answer(admin(purging(purger)), ask("/a.jpg", origin=origin))
+        assert response.status == 403
+        assert purger.orders == []
+
+    run(test())
+
+
 @pytest.mark.parametrize(
     ("request_", "status", "sentence"),
     [

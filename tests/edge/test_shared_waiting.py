@@ -1,12 +1,17 @@
 """The shared cache under several requests at once, and bounds of what it remembers."""
 
 import asyncio
+import itertools
+import json
+import random
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cache.key import DIGEST_BYTES
 from cache.orders import Act, Scope
 from edge.brief import Brief
 from edge.http.messages import Request
@@ -15,7 +20,7 @@ from edge.origin.errors import OriginTruncated
 from edge.origin.messages import OriginRequest
 from edge.policy.forwarded import TrustedProxies
 from edge.shared import MARK_S, MAX_VARIANTS
-from tests.edge.shared_bench import BODY, SharedNode, said
+from tests.edge.shared_bench import BODY, SharedNode, read_reply, said
 from tests.edge.test_arrival import paced
 from tests.edge.test_record import Answer
 from tests.waiting import until
@@ -178,6 +183,105 @@ def test_heads_that_repeat_are_read_once_and_each_client_is_its_own(on_bare_node
             assert fields["cookie"] == "c=1"
         # The first was no repeat, and the second head of each client was read already.
         assert asked[-1].headers is asked[-2].headers
+
+    on_bare_node(test)
+
+
+def test_marks_of_long_urls_take_no_more_room_than_others(on_node):
+    """Anybody may ask for thousands of them."""
+
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Cache-Control": "private", "Vary": "x"})
+        for number in range(3):
+            await node.ask(f"/a?{number}{'b' * 4000}")
+        node.origin.say = fixed({"Cache-Control": HOUR, "Vary": "x"})
+        await node.ask(f"/b?{'b' * 4000}")
+        shared = node.shared
+        assert (len(shared.marks), len(shared._signposts)) == (3, 1)
+        for digest in (*shared.marks._until, *shared._signposts):
+            assert len(digest) == DIGEST_BYTES
+
+    on_node(test)
+
+
+PROXY = "192.0.2.9"
+# Blocks of heads as clients and the proxy send them, all of them under every target and from every
+# peer: the field lines without the Host.
+LINES = (
+    b"",
+    b"Cookie: c=1\r\n",
+    b"Cookie: c=2\r\n",
+    b"Cookie: c=1\r\nAuthorization: Basic eA==\r\n",
+    b"Cookie: c=1\r\nX-Forwarded-For: 198.51.100.1\r\n",
+    b"Cookie: c=1\r\nX-Forwarded-For: 198.51.100.2\r\nX-Forwarded-Proto: https\r\n",
+    b"Cookie: c=1\r\nX-Forwarded-For: 198.51.100.2\r\n",
+    b"Cookie: c=1\r\nReferer: http://h/\r\nX-Forwarded-For: 198.51.100.2\r\n",
+)
+TARGETS = (b"/a", b"/b", b"/a?b=1")
+
+
+def told_of(request: OriginRequest) -> dict[str, str | None]:
+    """What an application would make its answer of."""
+    fields = dict(request.headers)
+    names = ("cookie", "authorization", "x-forwarded-for", "referer")
+    return {
+        "target": request.target,
+        "remote": request.remote_addr,
+        "scheme": request.scheme,
+        **{name: fields.get(name) for name in names},
+    }
+
+
+def to_be_told(target: bytes, lines: bytes, peer: str) -> dict[str, str | None]:
+    """The same, by what was sent."""
+    pairs = (line.split(": ", 1) for line in lines.decode().split("\r\n")[:-1])
+    fields = {name.lower(): value for name, value in pairs}
+    before = fields.get("x-forwarded-for") if peer == PROXY else None
+    is_https = peer == PROXY and fields.get("x-forwarded-proto") == "https"
+    return {
+        "target": target.decode(),
+        "remote": before or peer,
+        "scheme": "https" if is_https else "http",
+        "cookie": fields.get("cookie"),
+        "authorization": fields.get("authorization"),
+        "x-forwarded-for": f"{before}, {peer}" if before else peer,
+        "referer": fields.get("referer"),
+    }
+
+
+def test_what_is_remembered_of_heads_is_never_that_of_another(on_bare_node):
+    """The same lines under other targets, from other peers, for other clients of a proxy, in every
+    order; each answer is made of its own request."""
+
+    def say(request: OriginRequest) -> Answer:
+        told = json.dumps(told_of(request)).encode()
+        cookie = dict(request.headers).get("cookie", "none")
+        return said(told, headers={"Cache-Control": "private", "Set-Cookie": f"for-{cookie}"})
+
+    async def test(node: SharedNode) -> None:
+        node.origin.say = say
+        handler: Any = node.node.handler
+        handler._trusted = TrustedProxies([ip_network(f"{PROXY}/32")])
+        peers = ("192.0.2.7", "192.0.2.8", PROXY)
+        rows = [(*row, peer) for row in itertools.product(TARGETS, LINES) for peer in peers]
+        repeats = 0
+        for target, lines, address in random.Random(1).choices(rows, k=600):
+            data = b"GET %b HTTP/1.1\r\nHost: h\r\n%b\r\n" % (target, lines)
+            peer = handler.peer(address)
+            request = handler.find(data, peer)
+            if request is None:
+                parser = RequestParser()
+                parser.receive_data(data)
+                request = parser.requests.popleft()
+                request.whole = data
+            assert isinstance(request, Request)
+            repeats += bool(request.block)
+            response = handler.receive(request, peer) or await handler.serve(request, peer)
+            reply = await read_reply(response)
+            assert json.loads(reply.body) == to_be_told(target, lines, address)
+            cookie = to_be_told(target, lines, address)["cookie"] or "none"
+            assert reply.fields["set-cookie"] == f"for-{cookie}"
+        assert repeats > 300
 
     on_bare_node(test)
 

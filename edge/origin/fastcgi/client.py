@@ -87,7 +87,7 @@ class FastCGIClient:
         return response
 
     async def aclose(self) -> None:
-        """Closes what idles, and ends what is drained or looked up."""
+        """Closes what idles, and ends what is drained or looked up. Exchanges under way go on."""
         await self._kept.aclose()
         await self._names.aclose()
         self._poller.close()

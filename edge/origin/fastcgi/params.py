@@ -15,10 +15,12 @@ from edge.origin.errors import OriginBroken, UnsendableRequest
 from edge.origin.messages import (
     HOP_BY_HOP,
     REMEMBERED,
+    REMEMBERED_BYTES,
     Headers,
     OriginRequest,
     named_by_connection,
 )
+from edge.origin.remembered import remembered
 
 # lighttpd's bound; one PARAMS record holds as much.
 MAX_PARAMS_BYTES: Final = 65_535
@@ -155,7 +157,7 @@ def _variables(request: OriginRequest, script: Script) -> tuple[Pairs, _Block, _
     return own, around, _fields(request.headers, request.host), _constants(script)
 
 
-@functools.lru_cache(maxsize=REMEMBERED)
+@remembered(REMEMBERED, REMEMBERED_BYTES)
 def _surroundings(
     method: str,
     protocol: str,
@@ -227,7 +229,7 @@ _RESERVED: Final = frozenset(
 )
 
 
-@functools.lru_cache(maxsize=REMEMBERED)
+@remembered(REMEMBERED, REMEMBERED_BYTES)
 def _fields(headers: Headers, host: str) -> _Block:
     """RFC 3875 section 4.1.18. Two fields that would share a variable could hide one behind the
     other (X_Real_IP from the client, X-Real-IP from a proxy), so they are refused together.

@@ -164,10 +164,13 @@ def parse_head(block: bytes) -> ReplyHead:
     location = locations[0] if locations else None
     if location is not None and len(fields) == 1 and _LOCAL.fullmatch(location):
         return ReplyHead(200, (), content_length=0, local_redirect=location)
+    status = _parse_status(own["status"]) if "status" in own else 302 if location else 200
+    length = _parse_length(own["content-length"]) if "content-length" in own else None
     head = ReplyHead(
-        status=_parse_status(own["status"]) if "status" in own else 302 if location else 200,
+        status=status,
         headers=tuple(headers),
-        content_length=_parse_length(own["content-length"]) if "content-length" in own else None,
+        # RFC 9110 section 8.6: 204 has none, whatever it says.
+        content_length=None if status == 204 else length,
         controls=tuple(controls),
     )
     _check_content_type(head, has_location=location is not None)

@@ -193,7 +193,11 @@ class FastCGIResponse:
     @property
     def _can_be_kept(self) -> bool:
         """A request that was not sent to its end cannot be followed by another."""
-        return self._kept.limit > 0 and (self._upload is None or self._upload.is_done)
+        return (
+            self._kept.limit > 0
+            and (self._upload is None or self._upload.is_done)
+            and not self._channel.has_unsent
+        )
 
     def _hang_up(self) -> None:
         if self._upload is not None:

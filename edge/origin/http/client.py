@@ -248,6 +248,7 @@ class HttpResponse(StreamedResponse[AnswerHead]):
             and self._head.is_kept
             and not self._parser.has_excess
             and (upload is None or upload.is_done)
+            and not self._writer.transport.get_write_buffer_size()
         )
 
     def _hang_up(self) -> None:

@@ -78,6 +78,9 @@ NOT_LEARNT = [
     head(line=b"HEAD %b HTTP/1.1\r\n"),
     head(line=b"GET %b HTTP/1.0\r\n"),
     head(b"http://other.example/a"),  # its authority is not the block's
+    head(line=b"GET  %b HTTP/1.1\r\n"),
+    head(line=b"GET %b  HTTP/1.1\r\n"),
+    head(line=b"\r\nGET %b HTTP/1.1\r\n"),
     head(block=b"Host: h\r\nConnection: close\r\n\r\n"),
     head(block=b"Host: h\r\nContent-Length: 3\r\n\r\nabc", line=b"POST %b HTTP/1.1\r\n"),
     head(block=b"Host: h\r\nX: " + b"x" * MAX_BLOCK_BYTES + b"\r\n\r\n"),
@@ -87,6 +90,15 @@ NOT_LEARNT = [
 @pytest.mark.parametrize("data", NOT_LEARNT)
 def test_what_is_not_learnt(data):
     assert len(learnt(data)) == 0
+
+
+def test_a_line_that_was_read_in_another_way_is_not_learnt():
+    """Were a tokenizer to end lines elsewhere, a field above the block would be part of it for all
+    who send the block."""
+    request = Request(b"GET", b"/a", 1, {b"host": b"h", b"x": b"y HTTP/1.1"}, b"h", True)
+    repeats = Repeats()
+    repeats.learn(b"GET /a HTTP/1.1\nX: y HTTP/1.1\r\nHost: h\r\n\r\n", request)
+    assert len(repeats) == 0
 
 
 def test_the_table_is_bounded():

@@ -293,3 +293,61 @@ def test_more_at_once_than_one_turn_takes():
                 one.close()
 
     run(main(), "uvloop")
+
+
+def test_what_came_in_the_turn_of_a_cancel_is_read_next(on_rig):
+    """Else a piece would be missing in the middle, and nobody could tell."""
+
+    async def test(rig: Rig) -> None:
+        reading = asyncio.ensure_future(rig.read())
+        await asyncio.sleep(0)
+        rig.peer.sendall(b"first")
+        rig.channel._on_readable()  # as the poller does, in the turn in which somebody cancels
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        rig.peer.sendall(b"second")
+        assert await rig.read() == b"first"
+        assert await rig.read() == b"second"
+
+    on_rig(test)
+
+
+def test_a_cancel_before_anything_came_loses_nothing(on_rig):
+    async def test(rig: Rig) -> None:
+        reading = asyncio.ensure_future(rig.read())
+        await asyncio.sleep(0)
+        reading.cancel()
+        rig.peer.sendall(b"first")
+        rig.channel._on_readable()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert await rig.read() == b"first"
+
+    on_rig(test)
+
+
+def test_who_writes_behind_a_loss_is_told_of_it(on_rig):
+    """Also where nobody waited when it was found out: it is not progress."""
+
+    async def test(rig: Rig) -> None:
+        rig.reset()
+        for _ in range(2):
+            rig.channel.write(b"into nothing")
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            await rig.channel.drain()
+
+    on_rig(test)
+
+
+def test_a_loss_found_out_while_nobody_waits_is_told_later(on_rig):
+    async def test(rig: Rig) -> None:
+        rig.channel.write(bytes(LARGE))
+        assert rig.channel.has_unsent
+        rig.reset()
+        rig.channel._on_writable()
+        assert not rig.channel.has_unsent
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            await rig.channel.drain()
+
+    on_rig(test)

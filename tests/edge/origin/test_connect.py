@@ -1,12 +1,15 @@
 """Connecting, where it goes wrong: refused, missing, unknown, full, a black hole."""
 
+import errno
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from edge.origin import connect as connect_module
 from edge.origin.address import Address
-from edge.origin.connect import open_stream
+from edge.origin.connect import open_stream, open_unix
 from edge.origin.errors import OriginOverloaded, OriginRefused, OriginTimeout, Phase
 from edge.origin.names import Names
 from tests.edge.origin.asking import LOGGER, LOOPS, run
@@ -47,6 +50,25 @@ def test_refused(loop: str, tmp_path: Path) -> None:
     ):
         with pytest.raises(OriginRefused):
             run(connect(address), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_no_descriptor_is_left(loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As any connection that is not to be had: what is stale is then sent, and no bug reported."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    address = Address(path=str(tmp_path / "s"))
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(address.path)
+        unix.listen(5)
+        with monkeypatch.context() as patch:
+            patch.setattr(connect_module, "socket", SimpleNamespace(SocketType=full, socket=None))
+            with pytest.raises(OriginRefused, match="Too many open files"):
+                run(connect(address), loop)
+            with pytest.raises(OriginRefused, match="Too many open files"):
+                open_unix(address)
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -126,6 +126,27 @@ def test_what_ends_one_that_waits(name: str, loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("turns", [0, 1], ids=["before the watch has begun", "while it watches"])
+@pytest.mark.parametrize("is_last", [False, True], ids=["open", "and closes"])
+def test_who_speaks_in_the_turn_in_which_it_is_taken(turns: int, is_last: bool, loop: str) -> None:
+    async def main() -> None:
+        async with peer() as host:
+            kept = KeptStreams(2)
+            ours, theirs = await host.open()
+            kept.put(host.address, ours)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            ours[0].feed_data(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nforgery")
+            if is_last:
+                ours[0].feed_eof()
+            assert await kept.maybe_take(host.address) is None
+            await ended(theirs)
+            await kept.aclose()
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_not_for_long(loop: str) -> None:
     async def main() -> None:
         async with peer() as host:

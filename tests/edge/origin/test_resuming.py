@@ -397,6 +397,33 @@ def test_who_leaves_asks_for_nothing_more() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_leaves_while_the_rest_is_asked_for(loop: str) -> None:
+    """It is one of those that did not come (pool_at counts), and nothing is left of it."""
+
+    def application(seen: Seen) -> Behaviour:
+        if start_of(seen) is None:
+            return Behaviour(whole(), cut_at=IN_BODY + 17)
+        return Behaviour(rest(17), stall_at=3)
+
+    async def main() -> None:
+        async with pool_at(application) as (pool, peer):
+            response = await pool.fetch(GET)
+            assert await response.read() == BODY[:17]
+            reading = asyncio.ensure_future(response.read())
+            async with asyncio.timeout(10):
+                while len(peer.requests) < 2:
+                    await asyncio.sleep(0.001)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            await response.aclose()
+            assert (pool.stats.resumed, pool.stats.unresumed) == (0, 1)
+            assert pool.hosts[0].stats.results[Result.ABANDONED] == 1
+
+    run(main(), loop)
+
+
 def test_another_host_may_have_the_rest() -> None:
     async def main() -> None:
         async with http_peer(Breaking([11])) as one, http_peer(Breaking([])) as other:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from edge.origin.address import Address
 from edge.origin.errors import OriginBroken, OriginError, OriginTruncated
 from edge.origin.exchange import Connections, Result
 from edge.origin.fastcgi import response as response_module
@@ -280,6 +281,31 @@ def test_abort_that_is_not_heard(case: str, loop: str, monkeypatch: pytest.Monke
     run(main(), loop)
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_connection_with_unsent_bytes_is_not_kept(tmp_path, loop: str) -> None:
+    """The rest of a body would go ahead of the next request."""
+    goes_on = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(16)
+        writer.write(GOOD_ONE.wire())
+        await asyncio.wait_for(goes_on.wait(), 10)
+        writer.transport.abort()
+
+    async def main() -> None:
+        path = str(tmp_path / "app")
+        async with await asyncio.start_unix_server(serve, path):
+            client = FastCGIClient(SCRIPT, PATIENT, LOGGER, keep=2)
+            request = dataclasses.replace(POST, body=bytes(1 << 20))
+            response = await client.fetch(Address(path=path), request, Witness())
+            assert await read_all(response) == BODY
+            assert client._kept.count == 0
+            goes_on.set()
+            await client.aclose()
+
+    run(main(), loop)
+
+
 def test_nothing_is_kept_behind_the_end() -> None:
     async def main() -> None:
         async with rig() as it:
@@ -290,6 +316,34 @@ def test_nothing_is_kept_behind_the_end() -> None:
             assert it.idle == 0
 
     run(main())
+
+
+@pytest.mark.parametrize("keep", [0, 2])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_is_under_way_goes_on_behind_the_end(keep: int, loop: str) -> None:
+    """A node that stops waits for its arrivals, and has closed its origins by then."""
+
+    async def main() -> None:
+        goes_on = asyncio.Event()
+
+        async def bits() -> AsyncIterator[bytes]:
+            yield PLAIN + BODY[:9]
+            await goes_on.wait()
+            yield BODY[9:]
+
+        behaviour = Behaviour(bits=bits, stdout=b"")
+        async with rig(behaviour, keep=keep) as it:
+            response = await it.client.fetch(it.peer.address, GET, it.witness)
+            assert await response.read() == BODY[:9]
+            reading = asyncio.ensure_future(response.read())
+            await asyncio.sleep(0)
+            await it.client.aclose()
+            goes_on.set()
+            assert await asyncio.wait_for(reading, 10) + await read_all(response) == BODY[9:]
+            assert it.witness.results == [Result.ANSWERED]
+            assert it.client._poller._epoll is None
+
+    run(main(), loop)
 
 
 def test_many_clients_at_once() -> None:

@@ -35,6 +35,9 @@ HEADS = [
     # hop-by-hop, and what Connection names
     (b"Connection: close, X-B\nX-B: 1\nKeep-Alive: 5\nTransfer-Encoding: chunked\n" + T + b"\n",
      ReplyHead(200, (JPEG,))),
+    # a length without a body
+    (b"Status: 204\nContent-Length: 5\n\n", ReplyHead(204, ())),
+    (b"Status: 304\nContent-Length: 5\n\n", ReplyHead(304, (), 5)),
     # commands to us
     (b"X-Sendfile: /srv/a.jpg\n\n", ReplyHead(200, (), controls=(("x-sendfile", "/srv/a.jpg"),))),
     (b"X-Accel-Redirect: /i\n" + T + b"\n",

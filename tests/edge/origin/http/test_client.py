@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from edge.origin.address import Address
 from edge.origin.errors import (
     BodyUnreadable,
     OriginBroken,
@@ -340,6 +341,32 @@ def test_what_an_origin_says_unasked_is_no_answer() -> None:
             await client.aclose()
 
     run(main())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_connection_with_unsent_bytes_is_not_kept(tmp_path, loop: str) -> None:
+    """The rest of a body would go ahead of the next request."""
+    goes_on = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(PLAIN)
+        await asyncio.wait_for(goes_on.wait(), 10)
+        writer.transport.abort()
+
+    async def main() -> None:
+        path = str(tmp_path / "app")
+        async with await asyncio.start_unix_server(serve, path):
+            client = HttpClient(PATIENT, LOGGER, keep=2)
+            request = dataclasses.replace(POST, body=bytes(1 << 20))
+            response = await client.fetch(Address(path=path), request, Witness())
+            assert await read_all(response) == BODY
+            assert not any(client._kept._waiting.values())
+            await response.aclose()
+            goes_on.set()
+            await client.aclose()
+
+    run(main(), loop)
 
 
 def test_an_answer_that_is_left_costs_its_connection() -> None:
