@@ -33,8 +33,8 @@ from edge.origin.fastcgi.records import (
 )
 from edge.origin.fastcgi.reply import ReplyParser
 from edge.origin.fastcgi.stderr import StderrLines
-from edge.origin.fastcgi.upload import Upload
 from edge.origin.messages import Headers, OriginRequest
+from edge.origin.upload import Upload
 
 # Never multiplexed, so every request may have the same.
 REQUEST_ID: Final = 1
@@ -122,7 +122,7 @@ class FastCGIResponse:
             self._channel.write(wire)
             if not isinstance(request.body, bytes):
                 ends = (self._channel, self._channel)
-                self._upload = Upload(ends, _frame, request.body, self._note_upload)
+                self._upload = Upload(ends, request.body, self._note_upload, _frame)
             began_at = self._loop.time()
             while (head := self._reply.head) is None:
                 await self._receive(Phase.FIRST_BYTE, began_at)
