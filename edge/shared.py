@@ -11,30 +11,22 @@ another's exchange for it. Unsafe methods pass, with their bodies, and what they
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import functools
 import logging
-import os
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-import xxhash
-
 from cache.entry import Entry
 from cache.errors import NotStored
-from cache.fill import Fill
 from cache.flight import Flights, Role
 from cache.index.interface import Token
-from cache.key import Key, SourceId
+from cache.key import SourceId
 from cache.store import Opened, Store
-from cache.stored import StoredFile
 from edge.answers import (
-    SIGNPOST,
     Kept,
     Standing,
     Writer,
@@ -42,12 +34,10 @@ from edge.answers import (
     draft_of,
     is_newer,
     key_of,
-    names_of,
-    signpost_of,
     with_body,
     withheld_of,
 )
-from edge.arrival import STREAM_BYTES, Arriving, Incoming, growing_in
+from edge.arrival import Incoming
 from edge.aside import ClientAside
 from edge.aside import Stats as AsideStats
 from edge.asking import OF_THE_REQUEST, Apart, Apartness, Asking, storability_of
@@ -56,7 +46,7 @@ from edge.changes import Changes
 from edge.clock import Clock
 from edge.deliver import Deliverer
 from edge.errors import LoopDetected, MethodNotAllowed, NotCached
-from edge.http.body import Descriptor, FileSlice, Growing
+from edge.http.body import FileSlice
 from edge.http.cache_status import Forward, build_forward, build_hit
 from edge.http.directives import effective_control
 from edge.http.forwarding import (
@@ -75,28 +65,25 @@ from edge.http.vary import vary_names
 from edge.http.writer import BODILESS_STATUSES
 from edge.origin.errors import OriginBroken, OriginError
 from edge.origin.messages import Headers, OriginRequest
-from edge.record import folded, record_of_entry
+from edge.record import folded
 from edge.refresh import Refreshes
 from edge.request_body import whole_body
 from edge.site import Site
-from edge.source import RETRY_ORIGIN_S, Found, Passing, Way, slice_of, source_id_of
+from edge.source import RETRY_ORIGIN_S, Found, Passing, Way, source_id_of
 from edge.sources import Sources
 from edge.spellings import url_of
 from edge.spool import Spool
 from edge.urls.derivative import BadUrl
 from edge.urls.path import split_target
+from edge.variants import MARK, Signpost, Variants
 
 log = logging.getLogger("halftone.shared")
 
 # What may be changed at an origin, and what is passed to it.
 UNSAFE: Final = frozenset((b"POST", b"PUT", b"PATCH", b"DELETE"))
 PASSED: Final = UNSAFE | {b"OPTIONS"}
-# Answers of one URL that this worker keeps apart; the one not asked for longest makes room.
-MAX_VARIANTS: Final = 16
 # Of one answer that are read; more than one is a fault of the application's.
 MAX_LOCATIONS: Final = 4
-# URLs whose Vary is remembered: 300 bytes each, and those of variants.
-MAX_SIGNPOSTS: Final = 16_384
 # URLs of one signpost that are written down: the hosts of a site, by two schemes.
 MAX_NOTED: Final = 16
 # How long nobody queues for a URL whose answer could not be stored, and how many such.
@@ -106,8 +93,6 @@ MAX_RESTS: Final = 16_384
 MAX_ASKINGS: Final = 2048
 # Statuses that say nothing of what another request would get; nor does a 5xx.
 _NO_WORD: Final = frozenset((206, 304, 416, 429))
-# For origins that are asked behind what is served stale.
-_MARK: Final = "\x1e"
 
 T = TypeVar("T")
 
@@ -124,28 +109,17 @@ class Client:
 
 @dataclass(slots=True)
 class Stats:
-    """Requests == hits + stale + asked + those that Sources answered or that failed."""
+    """Requests == hits + stale + asked + those that Sources answered or that failed. Of asked:
+    confirmed, stored (variants.py) and passed."""
 
     hits: int = 0
     stale: int = 0  # for a failing origin, or while it was asked
     confirmed: int = 0  # of asked: by a 304
-    stored: int = 0  # of asked
     passed: int = 0  # of asked: not kept
     joined: int = 0  # waited for another request's exchange
     marked: int = 0  # asked at once, since what came before could not be stored
-    crowded_out: int = 0  # stored answers that made room for others of their URL
     methods: int = 0  # requests of other methods that were passed
     loops: int = 0
-
-
-@dataclass(slots=True)
-class _Signpost:
-    token: Token
-    names: tuple[str, ...]
-    variants: "OrderedDict[str, None]"
-    is_written: bool = False  # others find it, and a later start
-    # Under which URLs it was handed out, as far as that was written down under this token.
-    noted: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +165,13 @@ class SharedCache:
         self.changes = changes
         self._flights = flights
         self._refreshes = refreshes
-        # Names are digests: a URL may have 8 KiB, and anybody may ask for tens of thousands.
-        self._signposts: OrderedDict[bytes, _Signpost] = OrderedDict()
         # First answers of their URLs, on their way into the store; each has a place at an origin.
         self._aparts: dict[tuple[SourceId, Token], Apart] = {}
-        # Large ones, which are sent while they arrive.
-        self._coming: dict[tuple[Key, Token], Kept] = {}
+        # Names are digests: a URL may have 8 KiB, and anybody may ask for tens of thousands.
         self.marks: Brief[bytes] = Brief(MAX_MARKS, MARK_S, lambda: clock.wall)
+        self.variants = Variants(
+            store, sources.arrivals, clock, disk_threads, lambda one: self.marks.discard(one.digest)
+        )
         # Of heads that repeat (repeats.py), whose fields are read and cleaned once for a client.
         self._askings: dict[tuple[bytes, str, str, str, bool], Asking] = {}
         # Answers whose origin has failed, and is left alone for a while.
@@ -241,7 +215,7 @@ class SharedCache:
         for _ in range(3):
             opened = await self._open(site, source_id, path)
             is_marked = source_id.digest in self.marks
-            post = await self._signpost(source_id, opened, is_sought=not is_marked)
+            post = await self.variants.find(source_id, opened, is_sought=not is_marked)
             if post is not None or is_marked or asking.is_for_one:
                 file = await self._sources.find_file(site, path)
                 if file is not None:
@@ -287,7 +261,7 @@ class SharedCache:
 
     def _note(self, request: Request, asking: Asking, source_id: SourceId) -> None:
         """Of what is stored: under which URL a cache in front may have it, too."""
-        post = self._signposts.get(source_id.digest)
+        post = self.variants.known(source_id)
         if post is None or not request.authority or len(post.noted) >= MAX_NOTED:
             return
         url = url_of(asking.scheme, request.authority, request.target)
@@ -297,7 +271,7 @@ class SharedCache:
 
     def _is_nowhere(self, site: Site, source_id: SourceId, path: str) -> bool:
         """Is nothing here that could be an answer for this URL? Looked at without waiting."""
-        if source_id.digest in self._signposts or self._sources.is_known(source_id):
+        if source_id in self.variants or self._sources.is_known(source_id):
             return False
         return site.docroot is None or site.docroot.is_missing_now(path)
 
@@ -396,60 +370,13 @@ class SharedCache:
         if source is not None:
             return Found(source, Way.KNOWN)
         opened = await self._open(site, source_id, path)
-        post = await self._signpost(source_id, opened, is_sought=True)
+        post = await self.variants.find(source_id, opened, is_sought=True)
         if post is not None:
             key = key_of(source_id, post.names, asking.selecting)
-            kept = await self._look_up(key, opened)
-            if kept is not None and self._standing(kept) is Standing.FRESH:
+            kept = await self.variants.look_up(key, opened)
+            if kept is not None and self.variants.standing(kept) is Standing.FRESH:
                 return self._hit(request, kept)
         raise NotCached(f"{source_id.path!a}")
-
-    # Stored answers
-
-    async def _signpost(
-        self, source_id: SourceId, opened: Opened, *, is_sought: bool
-    ) -> _Signpost | None:
-        """By what the answers of a URL were chosen. is_sought: also on disk."""
-        post = self._signposts.get(source_id.digest)
-        if post is not None and post.token == opened.token:
-            self._signposts.move_to_end(source_id.digest)
-            return post
-        if not is_sought:
-            return None
-        stored = await self._store.lookup(
-            Key(source_id, SIGNPOST), opened.current, None, opened.applied
-        )
-        if stored is None:
-            # It may have been put up while the disk was looked at.
-            post = self._signposts.get(source_id.digest)
-            return post if post is not None and post.token == opened.token else None
-        with stored:
-            post = self._put_up(source_id, opened.token, names_of(stored.entry))
-            post.is_written = True
-            return post
-
-    def _put_up(self, source_id: SourceId, token: Token, names: tuple[str, ...]) -> _Signpost:
-        post = self._signposts.pop(source_id.digest, None)
-        if post is None or post.token != token:
-            post = _Signpost(token, names, OrderedDict())
-        if post.names != names:
-            post.names, post.is_written = names, False
-        self._signposts[source_id.digest] = post
-        if len(self._signposts) > MAX_SIGNPOSTS:
-            self._signposts.popitem(last=False)
-        return post
-
-    async def _look_up(self, key: Key, opened: Opened) -> Kept | None:
-        stored = await self._store.lookup(key, opened.current, None, opened.applied)
-        if stored is None:
-            return None
-        entry = stored.entry
-        return Kept(entry, slice_of(stored))
-
-    def _standing(self, kept: Kept) -> Standing:
-        entry = kept.entry
-        softened = self._store.orders.softened(entry.key.source, entry.tags)
-        return kept.standing(self._clock.wall, softened)
 
     async def _get_chosen(
         self,
@@ -458,21 +385,21 @@ class SharedCache:
         site: Site,
         source_id: SourceId,
         opened: Opened,
-        post: _Signpost,
+        post: Signpost,
     ) -> Response:
         key = key_of(source_id, post.names, asking.selecting)
-        coming = self._coming.get((key, opened.token))
+        coming = self.variants.coming.get((key, opened.token))
         if coming is not None and coming.can_be_sent:
             self.stats.joined += 1
             exchanged = Exchanged(coming, status=coming.status, is_stored=True)
             return self._respond(request, exchanged, Forward.URI_MISS, collapsed=True)
-        before = self.stats.stored + self.stats.confirmed
-        kept = await self._look_up(key, opened)
+        before = self.variants.stats.stored + self.stats.confirmed
+        kept = await self.variants.look_up(key, opened)
         why = Forward.VARY_MISS if post.names else Forward.MISS
         if kept is not None:
             why = Forward.STALE
-            self._note_use(post, key)
-            match self._standing(kept):
+            self.variants.note_use(post, key)
+            match self.variants.standing(kept):
                 case Standing.FRESH:
                     return self._hit(request, kept)
                 case Standing.MEANWHILE:
@@ -490,9 +417,9 @@ class SharedCache:
 
         async def exchange_once() -> Exchanged:
             # A flight may have landed while the disk was looked at.
-            if self.stats.stored + self.stats.confirmed != before:
-                newer = await self._look_up(key, opened)
-                if newer is not None and self._standing(newer) is Standing.FRESH:
+            if self.variants.stats.stored + self.stats.confirmed != before:
+                newer = await self.variants.look_up(key, opened)
+                if newer is not None and self.variants.standing(newer) is Standing.FRESH:
                     return Exchanged(newer, status=newer.status, is_stored=True)
             return await exchange()
 
@@ -521,21 +448,12 @@ class SharedCache:
         key = kept.entry.key
         if key.digest in self._rests:
             return
-        name = SourceId(source_id.site, f"{source_id.path}{_MARK}{key.variant}")
+        name = SourceId(source_id.site, f"{source_id.path}{MARK}{key.variant}")
         self._refreshes.ask(
             site.origin.name,
             (name, opened.token),
             lambda: self._exchange(request, asking, site, source_id, opened, kept),
         )
-
-    def _note_use(self, post: _Signpost, key: Key) -> Key | None:
-        """The variant that has to make room, if one has."""
-        post.variants[key.variant] = None
-        post.variants.move_to_end(key.variant)
-        if len(post.variants) <= MAX_VARIANTS:
-            return None
-        oldest, _ = post.variants.popitem(last=False)
-        return Key(key.source, oldest)
 
     def _hit(self, request: Request, kept: Kept, why: str = "") -> Response:
         now, entry = self._clock.wall, kept.entry
@@ -675,7 +593,7 @@ class SharedCache:
             assert names is not None  # or it would not be storable
             key = key_of(source_id, names, asking.selecting)
             entry = draft(key, status=status, headers=headers)
-            answer = await self._keep(source_id, opened, names, entry, response)
+            answer = await self.variants.keep(source_id, opened, names, entry, response)
             if answer is not None:
                 await self._sources.note_missing(source_id, opened, status, headers)
                 own = withheld_of(headers, headers)
@@ -684,124 +602,8 @@ class SharedCache:
             if not asking.is_for_one:
                 self.marks.add(source_id.digest)
             if kept is not None:
-                await self._forget(kept.entry)
+                await self.variants.forget(kept.entry)
         return Exchanged(None, await self._pass(request, response, storability, method), status)
-
-    async def _keep(
-        self,
-        source_id: SourceId,
-        opened: Opened,
-        names: tuple[str, ...],
-        draft: Entry,
-        response: Incoming,
-    ) -> Kept | None:
-        """Store an answer, and how to find it; a large one while it is sent. None: it cannot be,
-        and no byte of it was read. Raises NotStored where the disk refuses a small one."""
-        is_large = await response.is_large()
-        try:
-            fill = await self._store.reserve(draft, response.content_length or STREAM_BYTES)
-        except NotStored as error:
-            log.warning("%a is passed on without being stored: %s", source_id.path, error)
-            return None
-        if is_large:
-            return self._stream(source_id, opened, names, draft, response, fill)
-        hasher, length = xxhash.xxh3_128(), 0
-        with fill:
-            while piece := await response.read():
-                await self._in_thread(functools.partial(fill.write, piece))
-                hasher.update(piece)
-                length += len(piece)
-            if response.content_length not in (None, length):
-                raise OriginBroken("the body has another length than was announced")
-            digest = hasher.digest()
-            stored = await self._publish(source_id, opened, names, response, fill, length, digest)
-            if stored is None:
-                entry = with_body(draft, length, digest)
-                return Kept(entry, slice_of(fill.detach(entry)))
-        return Kept(stored.entry, slice_of(stored))
-
-    async def _publish(
-        self,
-        source_id: SourceId,
-        opened: Opened,
-        names: tuple[str, ...],
-        response: Incoming,
-        fill: Fill,
-        length: int,
-        digest: bytes,
-    ) -> StoredFile | None:
-        """Of a body that is whole. None: it is not kept."""
-        entry = with_body(fill.draft, length, digest)
-        try:
-            if not response.is_cacheable:
-                raise NotStored("something about the exchange was odd")
-            stored = await self._store.commit(fill, entry)
-        except NotStored as error:
-            log.info("%a is sent without being stored: %s", source_id.path, error)
-            return None
-        await self._show(source_id, opened, names, entry.key)
-        self.marks.discard(source_id.digest)
-        self.stats.stored += 1
-        return stored
-
-    def _stream(
-        self,
-        source_id: SourceId,
-        opened: Opened,
-        names: tuple[str, ...],
-        draft: Entry,
-        response: Incoming,
-        fill: Fill,
-    ) -> Kept:
-        """It arrives in the store, and whoever asks for it meanwhile reads along (arrival.py)."""
-        with contextlib.ExitStack() as stack:
-            stack.callback(fill.abort)
-            duplicate = Descriptor(os.dup(fill.fd))
-            stack.pop_all()
-        incoming = response.hand_over()
-        kept = Kept(draft, growing_in(fill, incoming, duplicate))
-        assert isinstance(kept.body, Growing)
-        arriving: Arriving[None] = Arriving(
-            SourceId(source_id.site, f"{source_id.path}{_MARK}{draft.key.variant}"),
-            opened,
-            record_of_entry(draft),
-            (),
-            kept.body,
-            asyncio.get_running_loop().create_future(),
-        )
-
-        async def store(length: int, digest: bytes) -> None:
-            stored = await self._publish(source_id, opened, names, incoming, fill, length, digest)
-            if stored is not None:
-                stored.close()
-
-        name = (draft.key, opened.token)
-        self._put_up(source_id, opened.token, names)
-        self._coming[name] = kept
-        arriving.ended.add_done_callback(lambda _: self._let_go(name, kept))
-        self._sources.arrivals.keep(incoming, arriving, fill, store, lambda error: error)
-        return kept
-
-    def _let_go(self, name: tuple[Key, Token], kept: Kept) -> None:
-        if self._coming.get(name) is kept:
-            del self._coming[name]
-
-    async def _show(
-        self, source_id: SourceId, opened: Opened, names: tuple[str, ...], key: Key
-    ) -> None:
-        """Where the answer is found from now on, also by others and after a restart."""
-        post = self._put_up(source_id, opened.token, names)
-        oldest = self._note_use(post, key)
-        if oldest is not None:
-            self.stats.crowded_out += 1
-            await self._store.drop(oldest, opened.token)
-        if post.is_written:
-            return
-        sign = signpost_of(source_id, opened.token, names, self._clock.wall)
-        # Without it, whoever does not know asks the origin once more.
-        with contextlib.suppress(NotStored), await self._store.reserve(sign, 0) as fill:
-            (await self._store.commit(fill, sign)).close()
-            post.is_written = True
 
     async def _confirm(
         self,
@@ -824,18 +626,13 @@ class SharedCache:
         # What it forbids to keep is true for those who wait for it, and for nobody later.
         control = effective_control(folded(confirmation))
         if control.no_store or control.private:
-            await self._forget(kept.entry)
+            await self.variants.forget(kept.entry)
             return Exchanged(now, status=304, is_confirmed=True, own=own)
         try:
-            with await self._store.reserve(entry, len(kept.body)) as fill:
-                await self._in_thread(functools.partial(_copy, kept.body, fill.write))
-                (await self._store.commit(fill, entry)).close()
+            await self.variants.renew(kept, entry)
         except NotStored as error:
             log.info("the confirmation of %a is not kept: %s", source_id.path, error)
         return Exchanged(now, status=304, is_stored=True, is_confirmed=True, own=own)
-
-    async def _forget(self, entry: Entry) -> None:
-        await self._store.drop(entry.key, entry.token)
 
     async def _pass(
         self, request: Request, response: Incoming, storability: Storability, method: str
@@ -952,11 +749,8 @@ class SharedCache:
                 if request.authority:
                     urls.add(url_of(client.scheme, request.authority, other.target))
         for one in changed:
-            self._signposts.pop(one.digest, None)
+            self.variants.drop(one)
         await asyncio.gather(*(self.changes.carry_out(one, urls) for one, urls in changed.items()))
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -985,14 +779,3 @@ def _same_origin(site: Site, put: OriginRequest, reference: str) -> _Other | Non
         return None
     seen = target.below(site.prefix)
     return None if seen is None else _Other(source_id_of(site, seen.source, seen.query), url, raw)
-
-
-def _copy(body: FileSlice, write: Callable[[bytes], None]) -> None:
-    """Blocks on the disk."""
-    at = body.start
-    while at < body.stop:
-        data = os.pread(body.file.fd, min(256 * 1024, body.stop - at), at)
-        if not data:
-            raise NotStored("a stored body ended early")
-        write(data)
-        at += len(data)

@@ -8,7 +8,8 @@ from edge.shared import SharedCache
 
 def shared_rows(shared: SharedCache) -> Sequence[Row]:
     """What is no derivative, and no original for everybody (shared.py)."""
-    stats, changes, asides = shared.stats, shared.changes.stats, shared.asides
+    stats, variants = shared.stats, shared.variants.stats
+    changes, asides = shared.changes.stats, shared.asides
     return (
         Counter(
             "halftone_shared_answers",
@@ -20,7 +21,7 @@ def shared_rows(shared: SharedCache) -> Sequence[Row]:
             lambda: (
                 (("hit",), stats.hits),
                 (("stale",), stats.stale),
-                (("stored",), stats.stored),
+                (("stored",), variants.stored),
                 (("confirmed",), stats.confirmed),
                 (("passed",), stats.passed),
                 (("marked",), stats.marked),
@@ -32,7 +33,7 @@ def shared_rows(shared: SharedCache) -> Sequence[Row]:
             "Stored answers that made room for others of their URL; many: Vary names a field that"
             " is different for every client.",
             (),
-            single(lambda: stats.crowded_out),
+            single(lambda: variants.crowded_out),
         ),
         Counter(
             "halftone_shared_methods",

@@ -257,7 +257,7 @@ class Promises(RuleBasedStateMachine):
     @rule(path=pages, kind=kinds)
     def herd_on_page(self, path: str, kind: str | None) -> None:
         """One exchange, for all but what may not be shared."""
-        bodies, stats = self.origin.bodies, self.nodes[0].shared.stats
+        bodies, stats = self.origin.bodies, self.nodes[0].shared.variants.stats
         stored = stats.stored
 
         async def ask() -> list[Said]:

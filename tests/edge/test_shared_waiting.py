@@ -19,7 +19,8 @@ from edge.http.parser import RequestParser
 from edge.origin.errors import OriginTruncated
 from edge.origin.messages import OriginRequest
 from edge.policy.forwarded import TrustedProxies
-from edge.shared import MARK_S, MAX_VARIANTS
+from edge.shared import MARK_S
+from edge.variants import MAX_VARIANTS
 from tests.edge.shared_bench import BODY, SharedNode, read_reply, said
 from tests.edge.test_arrival import paced
 from tests.edge.test_record import Answer
@@ -197,8 +198,8 @@ def test_marks_of_long_urls_take_no_more_room_than_others(on_node):
         node.origin.say = fixed({"Cache-Control": HOUR, "Vary": "x"})
         await node.ask(f"/b?{'b' * 4000}")
         shared = node.shared
-        assert (len(shared.marks), len(shared._signposts)) == (3, 1)
-        for digest in (*shared.marks._until, *shared._signposts):
+        assert (len(shared.marks), len(shared.variants.signposts)) == (3, 1)
+        for digest in (*shared.marks._until, *shared.variants.signposts):
             assert len(digest) == DIGEST_BYTES
 
     on_node(test)
@@ -401,7 +402,7 @@ def test_variants_of_one_url_are_bounded(on_node):
         node.origin.say = fixed({"Vary": "x", "Cache-Control": HOUR})
         for number in range(MAX_VARIANTS + 4):
             await node.ask("/a", {"X": str(number)})
-        assert node.shared.stats.crowded_out == 4
+        assert node.shared.variants.stats.crowded_out == 4
         assert len(node.node.entries()) == MAX_VARIANTS + 1  # and the signpost
         asked = len(node.origin.asked)
         await node.ask("/a", {"X": str(MAX_VARIANTS + 3)})
@@ -416,7 +417,7 @@ def test_others_find_what_was_stored(on_node):
     async def test(node: SharedNode) -> None:
         node.origin.say = fixed({"Vary": "x", "Cache-Control": HOUR})
         await node.ask("/a", {"X": "1"})
-        node.shared._signposts.clear()  # as after a restart, or in another worker
+        node.shared.variants.signposts.clear()  # as after a restart, or in another worker
         await node.ask("/a", {"X": "1"})
         assert len(node.origin.asked) == 1
         await node.ask("/a", {"X": "2"})
@@ -608,7 +609,7 @@ async def settled(node: SharedNode) -> None:
     async with asyncio.timeout(10):
         while len(arrivals):
             await asyncio.sleep(0)
-    assert not node.shared._coming
+    assert not node.shared.variants.coming
     assert not node.shared._aparts
 
 
@@ -620,7 +621,7 @@ def test_a_large_answer_is_stored_while_it_is_sent(on_node, is_told):
         for value in ("1", "2"):
             assert (await node.ask("/a", {"X": value})).body == LARGE
         await settled(node)
-        node.shared._signposts.clear()  # others find it, too
+        node.shared.variants.signposts.clear()  # others find it, too
         asked = len(node.origin.asked)
         for value in ("1", "2"):
             assert (await node.ask("/a", {"X": value})).body == LARGE
@@ -628,7 +629,7 @@ def test_a_large_answer_is_stored_while_it_is_sent(on_node, is_told):
         assert (part.status, part.body) == (206, LARGE[300_000:300_010])
         assert (await node.ask("/a", {"X": "1", "If-None-Match": '"1"'})).status == 304
         assert len(node.origin.asked) == asked
-        assert node.shared.stats.stored == 2
+        assert node.shared.variants.stats.stored == 2
 
     on_node(test)
 
@@ -645,7 +646,7 @@ def test_what_a_purge_overtakes_on_its_way_is_kept_by_nobody(on_node, is_known):
         first = asyncio.create_task(node.ask("/a", {"X": "1"}))
         answer.send(*pieces_of(LARGE)[:-1])
         async with asyncio.timeout(10):
-            while not node.shared._coming:
+            while not node.shared.variants.coming:
                 await asyncio.sleep(0)
         second = asyncio.create_task(node.ask("/a", {"X": "1"}))
         async with asyncio.timeout(10):
@@ -675,7 +676,7 @@ def test_what_the_store_refuses_in_its_middle_is_sent_all_the_same(on_node):
             await settled(node)
         assert len(node.origin.asked) == 2
         assert node.node.handler._sources.arrivals.stats.diverted == 2
-        assert node.shared.stats.stored == 0
+        assert node.shared.variants.stats.stored == 0
 
     on_node(test)
 
@@ -692,7 +693,7 @@ def test_what_fails_on_its_way_is_kept_by_nobody(on_node):
         node.origin.say = lambda _: large(headers)
         assert (await node.ask("/a")).body == LARGE
         await settled(node)
-        assert node.shared.stats.stored == 1
+        assert node.shared.variants.stats.stored == 1
 
     on_node(test)
 
