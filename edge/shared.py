@@ -270,7 +270,10 @@ class SharedCache:
             self.changes.note(source_id, url)
 
     def _is_nowhere(self, site: Site, source_id: SourceId, path: str) -> bool:
-        """Is nothing here that could be an answer for this URL? Looked at without waiting."""
+        """Is nothing here that could be an answer for this URL, or forbid one? Looked at without
+        waiting."""
+        if self._sources.is_taken_down(site, path):
+            return False
         if source_id in self.variants or self._sources.is_known(source_id):
             return False
         return site.docroot is None or site.docroot.is_missing_now(path)

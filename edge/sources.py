@@ -184,9 +184,13 @@ class Sources:
             return False
         return entry is None or entry.validator != record.validator
 
-    def _refuse_taken_down(self, site: Site, path: str) -> None:
+    def is_taken_down(self, site: Site, path: str) -> bool:
+        """Whatever the query."""
         taken_down = self._store.orders.taken_down
-        if taken_down and SourceId(site.name, path) in taken_down:
+        return bool(taken_down) and SourceId(site.name, path) in taken_down
+
+    def _refuse_taken_down(self, site: Site, path: str) -> None:
+        if self.is_taken_down(site, path):
             raise TakenDown(f"{path!a} was taken down")
 
     async def obey(self, order: Order) -> None:

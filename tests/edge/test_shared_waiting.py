@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cache.key import DIGEST_BYTES
-from cache.orders import Act, Scope
+from cache.orders import Act, Order, Scope
 from edge.brief import Brief
 from edge.http.messages import Request
 from edge.http.parser import RequestParser
@@ -129,6 +129,25 @@ def test_a_file_that_comes_to_the_docroot_is_what_a_marked_url_means(on_node):
         assert len(node.origin.asked) == 3
 
     on_node(test)
+
+
+@pytest.mark.parametrize("has_docroot", [True, False])
+def test_a_marked_url_that_is_taken_down_is_asked_of_nobody(tmp_path, has_docroot):
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({"Cache-Control": "private"})
+        for target in ("/a", "/a?page=1"):
+            for _ in range(2):
+                await node.ask(target)
+        assert node.shared.stats.marked == 2
+        purge = node.node.purger.carry_out
+        await purge(Order(Act.TAKE_DOWN, Scope.SOURCE, "*", "/a"))
+        for target in ("/a", "/a?page=1"):
+            assert (await node.ask(target)).status == 451
+        assert len(node.origin.asked) == 4
+        await purge(Order(Act.LIFT, Scope.SOURCE, "*", "/a"))
+        assert (await node.ask("/a")).status == 200
+
+    _run(tmp_path, test, has_docroot=has_docroot)
 
 
 def test_marks_of_what_is_asked_for_often_stay(on_bare_node):
