@@ -26,8 +26,8 @@ from edge.origin.messages import (
     OriginResponse,
 )
 from edge.origin.pool import OriginPool
-from edge.origin.remembered import remembered
 from edge.record import folded
+from edge.remembered import remembered
 
 TAKEN_WITHIN_S: Final = 0.5
 # Reasons of one request: the next one's answer may be kept all the same.

@@ -70,10 +70,6 @@ class Stats:
     failed: int = 0  # could not be recorded
     refused: int = 0  # too many were under way
 
-    @property
-    def not_recorded(self) -> int:
-        return self.failed + self.refused
-
 
 @dataclass(slots=True, eq=False)
 class _Line:

@@ -21,7 +21,6 @@ from edge.http.freshness import Storability, may_store
 from edge.known import Known
 from edge.origin.errors import OriginBroken, OriginOverloaded
 from edge.origin.messages import Headers, OriginRequest
-from edge.origin.remembered import remembered
 from edge.policy.tags import parse_surrogate_key
 from edge.recall import recall
 from edge.record import (
@@ -33,6 +32,7 @@ from edge.record import (
     refreshed,
     tagged,
 )
+from edge.remembered import remembered
 from edge.site import Site
 from edge.source import QUERY_MARK, Found, Home, Settled, Source, Way, path_of
 from edge.storing import Storing

@@ -32,7 +32,7 @@ PURE_ORIGIN = {
     *("edge.origin.balance", "edge.origin.latency", "edge.origin.limit", "edge.origin.host"),
     *("edge.origin.http.answer", "edge.origin.http.chunked", "edge.origin.http.fields"),
     *("edge.origin.http.request", "edge.origin.commands", "edge.origin.resumption"),
-    "edge.origin.remembered",
+    "edge.remembered",
     *("edge.origin.s3.bucket", "edge.origin.s3.refusal", "edge.origin.fastcgi.values"),
 }
 # Tokenizer and hash are C with no I/O; a descriptor is closed where the last slice of it goes.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from edge.origin.messages import HOP_BY_HOP, REMEMBERED, REMEMBERED_BYTES, Headers
-from edge.origin.remembered import remembered
+from edge.remembered import remembered
 
 # The cdn-id of RFC 8586: the same for every node, and a parameter tells which one.
 CDN_ID: Final = "halftone"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from edge.origin.errors import UnsendableRequest
-from edge.origin.remembered import remembered
+from edge.remembered import remembered
 
 # What may be held in memory for one request; larger bodies are RequestBody.
 MAX_BODY_BYTES: Final = 1 << 20

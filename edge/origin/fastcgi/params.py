@@ -20,7 +20,7 @@ from edge.origin.messages import (
     OriginRequest,
     named_by_connection,
 )
-from edge.origin.remembered import remembered
+from edge.remembered import remembered
 
 # lighttpd's bound; one PARAMS record holds as much.
 MAX_PARAMS_BYTES: Final = 65_535

@@ -12,7 +12,7 @@ from edge.http.forwarding import passed_fields_of
 from edge.http.writer import field_lines
 from edge.origin.fastcgi.params import build_params
 from edge.origin.messages import REMEMBERED, OriginRequest
-from edge.origin.remembered import _size_of, remembered
+from edge.remembered import _size_of, remembered
 from tests.edge.origin.asking import GET, SCRIPT
 
 NODE = Node("edge1", "192.0.2.9", 80)
