@@ -2,13 +2,13 @@
 
 Not asyncio's streams: a transport, its protocol, a reader, a writer and a timer for each deadline
 cost several times what the exchange of one small answer costs (edge/NOTES.md has the figures).
-Here bytes are received when somebody waits for them, and stay in the kernel until then, so the
+Here bytes are received while somebody waits for them, and stay in the kernel until then, so the
 sender is slowed down by its own window and nothing is buffered twice.
 """
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from edge.origin.alarms import Alarms
@@ -24,7 +24,7 @@ class Channel:
 
     __slots__ = (
         "_alarms", "_failure", "_fd", "_has_ended", "_is_reading", "_is_writing", "_loop",
-        "_lost", "_on_event", "_poller", "_sock", "_unread", "_unsent", "_waiter", "_writable",
+        "_lost", "_on_event", "_poller", "_sock", "_take", "_unsent", "_waiter", "_writable",
         "late_at",
     )  # fmt: skip
 
@@ -40,12 +40,12 @@ class Channel:
         self._loop = loop
         self._alarms = alarms
         self._poller = poller
-        self._waiter: asyncio.Future[bytes] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._take: Callable[[bytes], bool] = _take_nothing
         self._failure: Exception | None = None
         self._has_ended = False
         self._is_reading = False
         self._is_writing = False
-        self._unread = b""  # received for a read() that was cancelled
         self._unsent = b""
         self._lost: OSError | None = None  # why nothing can be sent any more
         self._writable: asyncio.Future[None] | None = None
@@ -63,62 +63,62 @@ class Channel:
 
     # Reading
 
-    async def read(self, late_at: float) -> bytes:
-        """1 to READ_BYTES bytes as they come; b"" when the connection is gone, cleanly or not.
+    def receive(self, take: Callable[[bytes], bool], late_at: float) -> Awaitable[None]:
+        """Hands to take what comes, 1 to READ_BYTES bytes at a time, and b"" when the connection is
+        gone, cleanly or not; until take says that it is enough.
 
-        Raises TimeoutError at late_at, and what fail() was told.
+        take is called in the event itself: so it can finish() what is over before the peer falls
+        asleep, and nothing is lost when the wait is cancelled. The wait raises what take raises,
+        TimeoutError at late_at, and what set_exception() was told.
         """
+        waiter: asyncio.Future[None] = self._loop.create_future()
         if self._failure is not None:
-            raise self._failure
-        if self._unread:
-            data, self._unread = self._unread, b""
-            return data
-        if self._has_ended or self._fd < 0:
-            return b""
-        if late_at <= self._loop.time():
+            waiter.set_exception(self._failure)
+        elif self._has_ended or self._fd < 0:
+            take(b"")
+            waiter.set_result(None)
+        elif late_at <= self._loop.time():
             # Or whoever has always said something more when the timer rings is never late.
-            raise TimeoutError
-        if not self._is_reading:
-            self._is_reading = True
-            self._poller.add(self._fd, self._on_readable, self._loop)
-        waiter: asyncio.Future[bytes] = self._loop.create_future()
-        self._waiter = waiter
-        self.late_at = late_at
-        self._alarms.add(self, self._loop)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            # Cancelled in the turn in which something came: it is for who reads next, since behind
-            # a gap the middle of a body can look like the end of an answer.
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._unread = waiter.result()
-            raise
-        finally:
-            self._waiter = None
-            self._alarms.discard(self)
+            waiter.set_exception(TimeoutError())
+        else:
+            self._take = take
+            self._waiter = waiter
+            if not self._is_reading:
+                self._is_reading = True
+                self._poller.add(self._fd, self._on_readable, self._loop)
+            self.late_at = late_at
+            self._alarms.add(self, self._loop)
+        return waiter
 
     def reschedule(self, late_at: float) -> None:
-        """Moves the deadline of a read() that is under way."""
+        """Moves the deadline of a receive() that is under way."""
         self.late_at = late_at
         if self._waiter is not None:
             self._alarms.add(self, self._loop)
 
     def set_exception(self, failure: Exception) -> None:
-        """Whoever reads gets it, now or next."""
+        """Whoever receives gets it, now or next."""
         self._failure = failure
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(failure)
+        if (waiter := self._maybe_end_wait()) is not None:
+            waiter.set_exception(failure)
 
     def expire(self) -> None:
         if self._on_event is not None:
             self._on_event()
-        elif self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(TimeoutError())
+        elif (waiter := self._maybe_end_wait()) is not None:
+            waiter.set_exception(TimeoutError())
+
+    def _maybe_end_wait(self) -> asyncio.Future[None] | None:
+        """Who waits, to be told why not any longer; None where nobody does, or not any more."""
+        waiter, self._waiter, self._take = self._waiter, None, _take_nothing
+        self._alarms.discard(self)
+        return None if waiter is None or waiter.done() else waiter
 
     def _on_readable(self) -> None:
         waiter = self._waiter
         if waiter is None or waiter.done():
             # It stays in the kernel until somebody wants it.
+            self._maybe_end_wait()
             self._is_reading = False
             self._poller.discard(self._fd)
             return
@@ -130,7 +130,18 @@ class Channel:
             data = b""
         if not data:
             self._has_ended = True
-        waiter.set_result(data)
+        self._hand_over(data, waiter)
+
+    def _hand_over(self, data: bytes, waiter: asyncio.Future[None]) -> None:
+        try:
+            is_enough = self._take(data) or not data
+        except Exception as failure:  # noqa: BLE001 - it is raised where take was given
+            self._maybe_end_wait()
+            waiter.set_exception(failure)
+            return
+        if is_enough:
+            self._maybe_end_wait()
+            waiter.set_result(None)
 
     # Idling
 
@@ -220,7 +231,15 @@ class Channel:
             writable.set_exception(lost)
 
     def abort(self) -> None:
-        """Closes it now; unsent bytes are given up. May be called again."""
+        """Closes it now; unsent bytes are given up, and who waits is told of an end. May be called
+        again."""
+        waiter = self._waiter
+        self.finish()
+        if waiter is not None and not waiter.done():
+            self._hand_over(b"", waiter)
+
+    def finish(self) -> None:
+        """abort(), for who is called by receive(), and says that it is enough."""
         if self._fd < 0:
             return
         self._alarms.discard(self)
@@ -232,5 +251,7 @@ class Channel:
             self._stop_writing(ConnectionAbortedError("the exchange was given up"))
         self._fd = -1
         self._sock.close()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(b"")
+
+
+def _take_nothing(_: bytes) -> bool:
+    return False

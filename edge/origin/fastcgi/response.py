@@ -7,7 +7,7 @@ exchange on the same connection.
 
 import asyncio
 import logging
-from typing import Final, NamedTuple
+from typing import Final
 
 from edge.origin.address import Address
 from edge.origin.channel import Channel
@@ -47,23 +47,15 @@ _STDERR: Final = int(RecordType.STDERR)
 _END_REQUEST: Final = int(RecordType.END_REQUEST)
 
 
-class _Wait(NamedTuple):
-    """What is waited for, since when, and until when at the latest."""
-
-    phase: Phase
-    began_at: float
-    total_at: float
-
-
 class FastCGIResponse:
     """An OriginResponse, and the exchange behind it. Buffers at most what one read brings beyond
     one record."""
 
     __slots__ = (
         "_address", "_budget_s", "_channel", "_deadlines", "_failure", "_has_begun", "_has_stdout",
-        "_is_closed", "_is_ended", "_is_suspect", "_kept", "_logger", "_loop", "_ready", "_records",
-        "_reply", "_stderr", "_upload", "_wait", "_watcher", "content_length", "controls",
-        "headers", "local_redirect", "status",
+        "_is_closed", "_is_ended", "_is_suspect", "_kept", "_logger", "_loop", "_phase", "_ready",
+        "_records", "_reply", "_stderr", "_upload", "_waits_from", "_watcher", "content_length",
+        "controls", "headers", "local_redirect", "status",
     )  # fmt: skip
 
     def __init__(
@@ -91,7 +83,8 @@ class FastCGIResponse:
         self._reply = ReplyParser(is_head=is_head)
         self._stderr: StderrLines | None = None
         self._upload: Upload | None = None
-        self._wait: _Wait | None = None  # while a body goes up
+        self._phase = Phase.FIRST_BYTE  # what is waited for, or was
+        self._waits_from = 0.0
         self._ready: list[bytes] = []
         self._failure: OriginError | None = None
         self._has_stdout = False
@@ -123,13 +116,13 @@ class FastCGIResponse:
             if not isinstance(request.body, bytes):
                 ends = (self._channel, self._channel)
                 self._upload = Upload(ends, request.body, self._note_upload, _frame)
-            began_at = self._loop.time()
-            while (head := self._reply.head) is None:
-                await self._receive(Phase.FIRST_BYTE, began_at)
+            await self._receive(Phase.FIRST_BYTE)
         except BaseException:
             self._is_closed = True
             self._hang_up()
             raise
+        head = self._reply.head
+        assert head is not None
         self.status = head.status
         self.headers = head.headers
         self.content_length = head.content_length
@@ -149,7 +142,7 @@ class FastCGIResponse:
     async def read(self) -> bytes:
         try:
             while not self._ready and self._failure is None and not self._is_ended:
-                await self._receive(Phase.PROGRESS, self._loop.time())
+                await self._receive(Phase.PROGRESS)
         except OriginError as failed:
             self._failure = failed
         except BaseException:
@@ -227,77 +220,91 @@ class FastCGIResponse:
             self._watcher.closed(result)
 
     async def _skip_to_end(self, late_at: float) -> bool:
-        """False when the connection was lost, or too much came. Raises TimeoutError."""
+        """False when it was lost, or too much came. Raises TimeoutError, OriginBroken."""
         left = DRAIN_BYTES
-        while left > 0 and (data := await self._channel.read(late_at)):
+        is_clean = False
+
+        def skip(data: bytes) -> bool:
+            nonlocal left, is_clean
             left -= len(data)
             self._records.receive_data(data)
             for record in self._records:
                 if record.request_id not in (MANAGEMENT_ID, REQUEST_ID):
-                    return False
+                    return True
                 if record.request_id and record.type == RecordType.END_REQUEST:
-                    return not self._records.pending_bytes
-        return False
+                    is_clean = not self._records.pending_bytes
+                    return True
+            return left <= 0
 
-    async def _receive(self, phase: Phase, began_at: float) -> None:
-        """One read from the socket, and all that follows from it.
+        await self._channel.receive(skip, late_at)
+        return is_clean
+
+    async def _receive(self, phase: Phase) -> None:
+        """What comes up to the end of the head, or what comes next behind it. Raises OriginTimeout,
+        before the head any OriginError, and BodyUnreadable while a body goes up."""
+        self._phase = phase
+        self._waits_from = self._loop.time()
+        try:
+            await self._channel.receive(self._take, self._late_at()[0])
+        except TimeoutError as late:
+            raise OriginTimeout(f"{self._address}: no answer in time", self._late_at()[1]) from late
+        finally:
+            self._budget_s -= self._loop.time() - self._waits_from
+
+    def _take(self, data: bytes) -> bool:
+        """All that follows from what came; True where there is something for who waits.
 
         Before the head faults are raised; behind it they are kept in _failure.
         """
-        waits_from = self._loop.time()
-        wait = _Wait(phase, began_at, waits_from + self._budget_s)
-        if self._upload is not None:
-            self._wait = wait
+        records = self._records
         try:
-            data = await self._channel.read(self._late_at(wait)[0])
-        except TimeoutError as late:
-            awaited = self._late_at(wait)[1]
-            raise OriginTimeout(f"{self._address}: no answer in time", awaited) from late
-        finally:
-            self._wait = None
-            self._budget_s -= self._loop.time() - waits_from
-        try:
-            # The connection is gone, cleanly or not: without END_REQUEST both are faults.
             if not data:
+                # The connection is gone, cleanly or not: without END_REQUEST both are faults.
                 raise self._early_close()
             self._has_begun = True
-            records = self._records
             records.receive_data(data)
             while not self._is_ended and (record := records.maybe_next()) is not None:
-                self._take(record)
+                self._take_record(record)
         except OriginError as failed:
             if self._reply.head is None:
                 raise
             self._failure = _behind_head(failed)
-            return
-        if self._is_ended and self._records.pending_bytes:
-            self._suspect(f"{self._records.pending_bytes} bytes behind the end of the answer")
+            return True
+        if not self._is_ended:
+            return self._reply.head is not None
+        if records.pending_bytes:
+            self._suspect(f"{records.pending_bytes} bytes behind the end of the answer")
+        if self._upload is None and not self._can_be_kept:
+            # The application does nothing else until we close: now it is not yet asleep, and to
+            # wake it later costs as much as to receive its answer.
+            self._channel.finish()
+        return True
 
-    def _late_at(self, wait: _Wait) -> tuple[float, Phase]:
+    def _late_at(self) -> tuple[float, Phase]:
         """While a body goes up each piece of it is progress; the wait for an answer begins with
         the last one."""
-        phase, began_at = wait.phase, wait.began_at
+        phase, began_at = self._phase, self._waits_from
+        total_at = began_at + self._budget_s
         if self._upload is not None:
             began_at = max(began_at, self._upload.moved_at)
             if not self._upload.is_done:
                 phase = Phase.PROGRESS
         is_first = phase is Phase.FIRST_BYTE
         limit_s = self._deadlines.first_byte_s if is_first else self._deadlines.progress_s
-        if wait.total_at < began_at + limit_s:
-            return wait.total_at, Phase.TOTAL
+        if total_at < began_at + limit_s:
+            return total_at, Phase.TOTAL
         return began_at + limit_s, phase
 
     def _note_upload(self) -> None:
         """Whoever waits for an answer waits longer now, or, after the last piece, another time."""
-        if self._wait is not None:
-            self._channel.reschedule(self._late_at(self._wait)[0])
+        self._channel.reschedule(self._late_at()[0])
 
     def _early_close(self) -> OriginError:
         return OriginBroken(
             f"{self._address}: connection closed before END_REQUEST", has_begun=self._has_begun
         )
 
-    def _take(self, record: Record) -> None:
+    def _take_record(self, record: Record) -> None:
         # Management records may come at any time (FastCGI 1.0 section 3.3); we asked for none.
         if record.request_id == MANAGEMENT_ID:
             return

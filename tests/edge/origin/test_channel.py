@@ -13,9 +13,23 @@ from edge.origin.channel import READ_BYTES, WRITE_AHEAD_BYTES, Channel
 from edge.origin.poller import Poller
 from tests.edge.origin.asking import LOOPS, run
 from tests.edge.origin.fastcgi.test_client import open_sockets
+from tests.waiting import until
 
 SOON_S, LATE_S = 0.02, 30.0
 LARGE = 8 * 1024 * 1024
+
+
+async def read(channel: Channel, late_at: float) -> bytes:
+    """The next piece."""
+    pieces: list[bytes] = []
+
+    def take(data: bytes) -> bool:
+        pieces.append(data)
+        return True
+
+    await channel.receive(take, late_at)
+    assert len(pieces) == 1
+    return pieces[0]
 
 
 class Rig:
@@ -36,7 +50,7 @@ class Rig:
         return self.loop.time() + seconds
 
     async def read(self, seconds: float = LATE_S) -> bytes:
-        return await self.channel.read(self.soon(seconds))
+        return await read(self.channel, self.soon(seconds))
 
     def reset(self) -> None:
         self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -106,7 +120,7 @@ def test_who_always_says_something_is_late_too(on_rig):
         with pytest.raises(TimeoutError):
             while True:
                 rig.peer.sendall(b".")
-                await rig.channel.read(late_at)
+                await read(rig.channel, late_at)
 
     on_rig(test)
 
@@ -295,20 +309,91 @@ def test_more_at_once_than_one_turn_takes():
     run(main(), "uvloop")
 
 
-def test_what_came_in_the_turn_of_a_cancel_is_read_next(on_rig):
+def test_what_came_in_the_turn_of_a_cancel_has_been_taken(on_rig):
     """Else a piece would be missing in the middle, and nobody could tell."""
 
     async def test(rig: Rig) -> None:
-        reading = asyncio.ensure_future(rig.read())
+        taken: list[bytes] = []
+
+        async def receive() -> None:
+            await rig.channel.receive(lambda data: not taken.append(data), rig.soon(LATE_S))
+
+        receiving = asyncio.ensure_future(receive())
         await asyncio.sleep(0)
         rig.peer.sendall(b"first")
         rig.channel._on_readable()  # as the poller does, in the turn in which somebody cancels
-        reading.cancel()
+        receiving.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await reading
+            await receiving
         rig.peer.sendall(b"second")
-        assert await rig.read() == b"first"
         assert await rig.read() == b"second"
+        assert taken == [b"first"]
+
+    on_rig(test)
+
+
+def test_pieces_are_handed_over_until_it_is_enough(on_rig):
+    async def test(rig: Rig) -> None:
+        taken: list[bytes] = []
+
+        def take(data: bytes) -> bool:
+            taken.append(data)
+            return len(taken) == 3
+
+        wait = rig.channel.receive(take, rig.soon(LATE_S))
+        for number in range(3):
+            assert not wait.done()
+            rig.peer.sendall(b"%d" % number)
+            await until(lambda number=number: len(taken) > number)
+        await wait
+        rig.peer.sendall(b"for the next one")
+        assert await rig.read() == b"for the next one"
+        assert taken == [b"0", b"1", b"2"]
+
+    on_rig(test)
+
+
+@pytest.mark.parametrize("what", ["comes", "ends", "has ended", "is aborted"])
+def test_what_the_taker_raises_is_raised_by_the_wait(on_rig, what):
+    async def test(rig: Rig) -> None:
+        def take(data: bytes) -> bool:
+            raise KeyError(data)
+
+        if what == "has ended":
+            rig.peer.close()
+            assert await rig.read() == b""
+
+        async def receive() -> None:
+            await rig.channel.receive(take, rig.soon(LATE_S))
+
+        receiving = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        if what == "comes":
+            rig.peer.sendall(b"x")
+        elif what == "ends":
+            rig.peer.close()
+        elif what == "is aborted":
+            rig.channel.abort()
+        with pytest.raises(KeyError):
+            await receiving
+        assert not len(rig.alarms)
+
+    on_rig(test)
+
+
+def test_a_taker_that_has_had_enough_of_it_closes_at_once(on_rig):
+    async def test(rig: Rig) -> None:
+        closed: list[bytes] = []
+
+        def take(data: bytes) -> bool:
+            rig.channel.finish()
+            closed.append(rig.peer.recv(1))  # before whoever waits is woken
+            return True
+
+        rig.peer.sendall(b"all")
+        await rig.channel.receive(take, rig.soon(LATE_S))
+        assert closed == [b""] and rig.channel.is_closed
+        rig.channel.abort()  # of no effect
 
     on_rig(test)
 
