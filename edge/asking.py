@@ -67,22 +67,8 @@ class Asking:
     def dress(self, neutral: OriginRequest, aside: Aside | None = None) -> OriginRequest:
         """neutral in this client's fields; its own preconditions stay. aside: of the client, where
         the answer is for nobody else."""
-        return OriginRequest(
-            neutral.method,
-            neutral.target,
-            neutral.path,
-            neutral.query,
-            _dressed(neutral.headers, self.headers),
-            neutral.host,
-            self.scheme,
-            self.remote,
-            neutral.remote_port,
-            neutral.server_addr,
-            neutral.server_port,
-            neutral.server_protocol,
-            neutral.body,
-            aside=aside,
-        )
+        headers = _dressed(neutral.headers, self.headers)
+        return neutral.dressed(headers, self.scheme, self.remote, aside)
 
 
 @remembered(REMEMBERED, REMEMBERED_BYTES)

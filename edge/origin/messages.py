@@ -88,9 +88,11 @@ class Aside(Protocol):
         """Once, behind the body and before read() tells its end (section 6.5)."""
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one is made for most requests, and what freezes it would cost more than its checks.
+@dataclass(slots=True)
 class OriginRequest:
-    """What is put to an origin. A value that exists can be written into any protocol of ours.
+    """What is put to an origin. A value that exists can be written into any protocol of ours, and
+    is never changed.
 
     target is the raw path?query; path the decoded path; query the raw query. host is the authority
     (it stands for a Host field in headers), the addresses are numeric. The length of body is what
@@ -133,6 +135,30 @@ class OriginRequest:
             raise _unsendable("query")
         if isinstance(self.body, bytes) and len(self.body) > MAX_BODY_BYTES:
             raise UnsendableRequest(f"body is {len(self.body)} bytes, limit {MAX_BODY_BYTES}")
+
+    def dressed(
+        self, headers: Headers, scheme: str, remote_addr: str, aside: Aside | None
+    ) -> "OriginRequest":
+        """The same in the words of one client, where only these are looked at. Raises
+        UnsendableRequest."""
+        _check_words(
+            self.method,
+            self.host,
+            scheme,
+            remote_addr,
+            self.server_addr,
+            self.server_protocol,
+        )
+        _check_headers(headers)
+        made = object.__new__(OriginRequest)  # the rest has been looked at
+        made.method, made.host = self.method, self.host
+        made.target, made.path, made.query = self.target, self.path, self.query
+        made.headers, made.scheme, made.body = headers, scheme, self.body
+        made.remote_addr, made.remote_port = remote_addr, self.remote_port
+        made.server_addr, made.server_port = self.server_addr, self.server_port
+        made.server_protocol = self.server_protocol
+        made.is_for_all, made.aside = False, aside
+        return made
 
 
 _WORDS: Final = {

@@ -72,12 +72,24 @@ class FastCGIClient:
         except UnsendableRequest:
             watcher.closed(Result.UNSENDABLE)
             raise
+        loop = asyncio.get_running_loop()
         try:
-            response = None
             if self._kept.limit:
-                response = await self._maybe_reuse(address, request, wire, watcher)
-            if response is None:
-                response = await self._put(address, request, wire, watcher)
+                reused = await self._maybe_reuse(loop, address, request, wire, watcher)
+                if reused is not None:
+                    return reused
+            budget_s = self._deadlines.total_s
+            if address.path:
+                sock = open_unix(address)
+            else:
+                started_at = loop.time()
+                sock = await open_tcp(address, self._deadlines.connect_s, self._names)
+                budget_s -= loop.time() - started_at
+            channel = Channel(sock, loop, self._alarms, self._poller)
+            self.connections.opened += 1
+            watcher.connected()
+            response = self._respond(channel, loop, address, request, budget_s, watcher)
+            await response.start(wire, request)
         except OriginError as failed:
             watcher.closed(result_of(failed))
             raise
@@ -93,7 +105,12 @@ class FastCGIClient:
         self._poller.close()
 
     async def _maybe_reuse(
-        self, address: Address, request: OriginRequest, wire: bytes, watcher: Watcher
+        self,
+        loop: asyncio.AbstractEventLoop,
+        address: Address,
+        request: OriginRequest,
+        wire: bytes,
+        watcher: Watcher,
     ) -> FastCGIResponse | None:
         """The answer on a kept connection; None where there is none, or where it was dead."""
         if request.method not in REPEATABLE:
@@ -101,7 +118,8 @@ class FastCGIClient:
         channel = self._kept.maybe_take(address)
         if channel is None:
             return None
-        response = self._respond(channel, address, request, self._deadlines.total_s, watcher)
+        total_s = self._deadlines.total_s
+        response = self._respond(channel, loop, address, request, total_s, watcher)
         try:
             await response.start(wire, request)
         except OriginBroken as failed:
@@ -113,27 +131,10 @@ class FastCGIClient:
         watcher.connected()
         return response
 
-    async def _put(
-        self, address: Address, request: OriginRequest, wire: bytes, watcher: Watcher
-    ) -> FastCGIResponse:
-        budget_s, connect_s = self._deadlines.total_s, self._deadlines.connect_s
-        loop = asyncio.get_running_loop()
-        if address.path:
-            channel = Channel(open_unix(address), loop, self._alarms, self._poller)
-        else:
-            started_at = loop.time()
-            sock = await open_tcp(address, connect_s, self._names)
-            channel = Channel(sock, loop, self._alarms, self._poller)
-            budget_s -= loop.time() - started_at
-        self.connections.opened += 1
-        watcher.connected()
-        response = self._respond(channel, address, request, budget_s, watcher)
-        await response.start(wire, request)
-        return response
-
     def _respond(
         self,
         channel: Channel,
+        loop: asyncio.AbstractEventLoop,
         address: Address,
         request: OriginRequest,
         budget_s: float,
@@ -141,7 +142,7 @@ class FastCGIClient:
     ) -> FastCGIResponse:
         return FastCGIResponse(
             channel,
-            asyncio.get_running_loop(),
+            loop,
             address=address,
             is_head=request.method == "HEAD",
             deadlines=self._deadlines,

@@ -117,9 +117,9 @@ class _Block(NamedTuple):
 
 
 def build_params(request: OriginRequest, script: Script) -> bytes:
-    """The content of the PARAMS stream. Raises UnsendableRequest."""
-    own, around, fields, constants = _variables(request, script)
-    block = b"".join((build_pairs(own), around.wire, fields.wire, constants.wire))
+    """The content of the PARAMS stream, never empty. Raises UnsendableRequest."""
+    place, around, fields, constants = _variables(request, script)
+    block = b"".join((place.wire, around.wire, fields.wire, constants.wire))
     if len(block) > MAX_PARAMS_BYTES:
         raise UnsendableRequest(f"parameters are {len(block)} bytes, limit {MAX_PARAMS_BYTES}")
     return block
@@ -132,18 +132,13 @@ def cgi_variables(request: OriginRequest, script: Script) -> Pairs:
     name; REDIRECT_URI is absent because nothing was rewritten. DOCUMENT_URI, which lighttpd lacks
     and nginx has, is the decoded path, so that the application need not decode a second time.
     """
-    own, *blocks = _variables(request, script)
-    return (*own, *(pair for block in blocks for pair in block.pairs))
+    blocks = _variables(request, script)
+    return tuple(pair for block in blocks for pair in block.pairs)
 
 
-def _variables(request: OriginRequest, script: Script) -> tuple[Pairs, _Block, _Block, _Block]:
-    """What is of this request alone; its surroundings, its fields, and what the script adds."""
-    own = (
-        (b"CONTENT_LENGTH", b"%d" % len(request.body)),
-        (b"QUERY_STRING", request.query.encode()),
-        (b"REQUEST_URI", request.target.encode()),
-        (b"DOCUMENT_URI", request.path.encode()),
-    )
+def _variables(request: OriginRequest, script: Script) -> tuple[_Block, _Block, _Block, _Block]:
+    """What is asked for; the request's surroundings, its fields, and what the script adds."""
+    place = _place(request.target, request.path, request.query, len(request.body))
     around = _surroundings(
         request.method,
         request.server_protocol,
@@ -154,7 +149,17 @@ def _variables(request: OriginRequest, script: Script) -> tuple[Pairs, _Block, _
         request.remote_addr,
         request.remote_port,
     )
-    return own, around, _fields(request.headers, request.host), _constants(script)
+    return place, around, _fields(request.headers, request.host), _constants(script)
+
+
+@remembered(REMEMBERED, REMEMBERED_BYTES)
+def _place(target: str, path: str, query: str, length: int) -> _Block:
+    return _block(
+        ("CONTENT_LENGTH", str(length)),
+        ("QUERY_STRING", query),
+        ("REQUEST_URI", target),
+        ("DOCUMENT_URI", path),
+    )
 
 
 @remembered(REMEMBERED, REMEMBERED_BYTES)

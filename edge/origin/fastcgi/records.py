@@ -186,4 +186,5 @@ class RecordReader:
         self._start = start + length + padding
         if type(content) is not bytes:
             content = bytes(content)
-        return Record(type_, request_id, content)
+        # As Record() would: its own __new__ is one more call for every record.
+        return tuple.__new__(Record, (type_, request_id, content))

@@ -33,6 +33,7 @@ _NPH: Final = re.compile(r"HTTP/1\.[01] +(.*)", re.ASCII)
 _LENGTH: Final = re.compile(r"[0-9]{1,18}", re.ASCII)  # 18 digits fit 63 bits
 # RFC 3875 section 6.3.2; "//host" is a reference to another host, not a path of ours.
 _LOCAL: Final = re.compile(r"/(?!/)[\x21-\x7e]*")
+_EMPTY_LINE: Final = b"\r\n\r\n"
 _FINAL_STATUSES: Final = range(200, 600)
 # RFC 9110 section 6.4.1.
 _BODILESS: Final = frozenset({204, 304})
@@ -73,9 +74,9 @@ class ReplyParser:
             return self._receive_body(data)
         if not self._block:
             # Nearly every head comes in one piece, and often as the last one came.
-            usual = _end_of_usual_block(data)
-            if usual:
-                self.head = _known_head(data[:usual])
+            usual = data.find(_EMPTY_LINE, 0, MAX_KNOWN_BYTES) + len(_EMPTY_LINE)
+            if usual > len(_EMPTY_LINE) and (head := _maybe_known_head(data[:usual])) is not None:
+                self.head = head
                 return self._receive_body(data[usual:])
         self._block += data
         end = self._maybe_end_of_block()
@@ -127,18 +128,13 @@ class ReplyParser:
         return data
 
 
-def _end_of_usual_block(data: bytes) -> int:
-    """Index behind the empty line of a short block with CR LF; 0 where it takes a closer look."""
-    end = data.find(b"\r\n\r\n", 0, MAX_KNOWN_BYTES) + 4
-    before = data[: end - 2]
-    if end < 5 or before[0] in b"\r\n" or b"\n\n" in before or b"\n\r\n" in before:
-        return 0
-    return end
-
-
 @functools.lru_cache(maxsize=KNOWN_HEADS)
-def _known_head(block: bytes) -> ReplyHead:
-    """Raises OriginBroken, which is not remembered."""
+def _maybe_known_head(block: bytes) -> ReplyHead | None:
+    """The head of a short block with CR LF; None of what takes a closer look. Raises OriginBroken,
+    which is not remembered."""
+    lines = block[:-2]
+    if lines[0] in b"\r\n" or b"\n\n" in lines or b"\n\r\n" in lines:
+        return None
     return parse_head(block)
 
 
