@@ -167,7 +167,7 @@ class Admin:
         )
 
     def record(
-        self, peer: Peer, request: Request | None, response: Response, sent: int, started: float
+        self, peer: Peer, request: Request | None, response: Response, sent: int, took_s: float
     ) -> None:
         """Scrapes and probes do not belong into the access log."""
 

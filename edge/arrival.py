@@ -114,10 +114,7 @@ class Incoming:
         return True
 
     def maybe_all(self) -> bytes | None:
-        """The body, where it has come whole already and is short; its exchange is then over."""
-        if self._ahead or (self.content_length or 0) > STREAM_BYTES:
-            return None
-        return self._response.maybe_all()
+        return None if self._ahead else self._response.maybe_all()
 
     async def read(self) -> bytes:
         return self._ahead.popleft() if self._ahead else await self._response.read()

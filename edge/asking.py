@@ -127,7 +127,7 @@ class Apart(Exception):
     def __init__(
         self, response: Incoming, storability: Storability, asked_at: int, answered_at: int
     ) -> None:
-        super().__init__(f"status {response.status}, {storability.value}")
+        super().__init__(f"status {response.status}, {storability}")
         self.storability = storability
         self.asked_at = asked_at
         self.answered_at = answered_at

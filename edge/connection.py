@@ -109,9 +109,10 @@ class Handler(Protocol):
     def refuse(self, error: ParseError) -> Response: ...
 
     def record(
-        self, peer: Peer, request: Request | None, response: Response, sent: int, started: float
+        self, peer: Peer, request: Request | None, response: Response, sent: int, took_s: float
     ) -> None:
-        """The exchange is over; sent counts the body bytes that left."""
+        """The exchange is over; sent counts the body bytes that left. took_s is 0 where it was
+        answered at once."""
 
 
 class Entrance(Protocol):
@@ -656,7 +657,8 @@ class Connection:
         unsent, self._unsent = self._unsent, 0
         if response is not None:
             sent = response.length - unsent
-            listener.handler.record(self.peer, request, response, sent, self._started)
+            took_s = listener.loop.time() - self._started if self._started else 0.0
+            listener.handler.record(self.peer, request, response, sent, took_s)
         self._response = self._request = None
         self._active = False
         if self._writing:
@@ -796,9 +798,8 @@ class Connection:
         if self._response is not None:
             self._listener.stats.aborted += 1
             sent = max(self._response.length - self._unsent, 0)
-            self._listener.handler.record(
-                self.peer, self._request, self._response, sent, self._started
-            )
+            took_s = self._listener.loop.time() - self._started if self._started else 0.0
+            self._listener.handler.record(self.peer, self._request, self._response, sent, took_s)
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
         self.close()

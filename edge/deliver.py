@@ -24,6 +24,8 @@ from edge.http.range import (
     unsatisfied_range,
 )
 from edge.http.writer import BODILESS_STATUSES, field_lines, status_line
+from edge.origin.messages import REMEMBERED, REMEMBERED_BYTES, Headers
+from edge.remembered import remembered
 from edge.representation import Facts, Representation
 
 # Request fields that can make of a 200 something else. A request with none of them, on a picture
@@ -221,6 +223,19 @@ class Deliverer:
         )
         return with_pieces(status, head, request, parts, length, "PASS")
 
+    def pass_whole(self, status: int, fields: Headers, cache_status: str, body: bytes) -> Response:
+        """pass_on() of what has come whole with its head: most of what applications say to GET.
+        The fields name us."""
+        head = b"%b%bContent-Length: %d\r\n%b" % (
+            status_line(status),
+            self._clock.date_line,
+            len(body),
+            _passed_lines(fields, cache_status),
+        )
+        if not body:
+            return Response(status, head, cache="PASS")
+        return Response(status, head, (body,), len(body), cache="PASS")
+
     def redirect(self, location: str, cache_status: str) -> Response:
         """To the step that is served instead. location is a URL of our own building."""
         lines = field_lines((("Location", location),))
@@ -274,6 +289,12 @@ class Deliverer:
         """RFC 9110 section 9.3.7."""
         head = status_line(204) + self._clock.date_line + f"{SERVER}Allow: {allow}\r\n".encode()
         return Response(204, head)
+
+
+@remembered(REMEMBERED, REMEMBERED_BYTES)
+def _passed_lines(fields: Headers, cache_status: str) -> bytes:
+    ours = f"{SERVER}{NOSNIFF}Cache-Status: {cache_status}\r\n"
+    return ours.encode() + field_lines(fields)
 
 
 def _entity(representation: Representation) -> str:

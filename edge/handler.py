@@ -333,7 +333,7 @@ class Handler:
         return self.answer_error(None, error, close=True)
 
     def record(
-        self, peer: Peer, request: Request | None, response: Response, sent: int, started: float
+        self, peer: Peer, request: Request | None, response: Response, sent: int, took_s: float
     ) -> None:
         if isinstance(response, ReadyResponse):
             if sent == response.length:
@@ -347,12 +347,11 @@ class Handler:
         self.stats.requests[status] = self.stats.requests.get(status, 0) + 1
         self.stats.sent_bytes += sent
         if self._access is not None:
-            took = 0.0
-            if started:
-                took = (asyncio.get_running_loop().time() - started) * 1000
             address = self._address_of(request, peer)
             self._access.append(
-                Record(self._clock.wall, address, request, status, sent, response.cache, took)
+                Record(
+                    self._clock.wall, address, request, status, sent, response.cache, took_s * 1000
+                )
             )
 
     def _address_of(self, request: Request | None, peer: Peer) -> str:
@@ -675,7 +674,7 @@ class Handler:
                 self._name,
                 Forward.URI_MISS,
                 status=answer.status,
-                detail=answer.storability.value,
+                detail=answer.storability,
             )
             return self._deliverer.pass_on(
                 request, answer.status, answer.fields, answer.body, status, answer.length
@@ -713,7 +712,7 @@ class Handler:
             Forward.URI_MISS,
             status=passed.status,
             collapsed=collapsed,
-            detail=passed.storability.value,
+            detail=passed.storability,
         )
         if route.found.transform.is_identity:
             return self._deliverer.pass_on(

@@ -288,7 +288,7 @@ class SharedCache:
         put = asking.dress(self._sources.request_for(site, source_id), aside)
         if request.method == b"HEAD":
             put = dataclasses.replace(put, method="HEAD")
-        response = Incoming(await site.origin.fetch(put), aside=aside)
+        response = await site.origin.fetch(put)
         is_open = True
         try:
             if response.local_redirect is not None:
@@ -304,10 +304,11 @@ class SharedCache:
                 self.marks.renew(source_id.digest)
             body = response.maybe_all() if put.method == "GET" else None
             if body is None:
-                return await self._pass(request, response, storability, put.method)
+                incoming = Incoming(response, aside=aside)
+                return await self._pass(request, incoming, storability, put.method)
             is_open = False
             self.stats.passed += 1
-            return self._pass_all(request, response, storability, body)
+            return self._pass_all(request, status, response.headers, storability, body, aside)
         finally:
             if is_open:
                 await response.aclose()
@@ -643,7 +644,7 @@ class SharedCache:
         status, headers = response.status, response.headers
         self.stats.passed += 1
         why = Forward.URI_MISS if method in ("GET", "HEAD") else Forward.METHOD
-        word = "request" if storability in OF_THE_REQUEST else storability.value
+        word = "request" if storability in OF_THE_REQUEST else storability
         word = "method" if why is Forward.METHOD else word
         cache_status = build_forward(self._name, why, status=status, detail=word)
         if method == "HEAD" or status in (204, 304):
@@ -658,19 +659,25 @@ class SharedCache:
         )  # fmt: skip
 
     def _pass_all(
-        self, request: Request, response: Incoming, storability: Storability, body: bytes
+        self,
+        request: Request,
+        status: int,
+        headers: Headers,
+        storability: Storability,
+        body: bytes,
+        aside: ClientAside,
     ) -> Response:
         """The answer to a GET that was there at once."""
-        status = response.status
-        word = "request" if storability in OF_THE_REQUEST else storability.value
+        word = "request" if storability in OF_THE_REQUEST else storability
         cache_status = build_forward(self._name, Forward.URI_MISS, status=status, detail=word)
         if status in BODILESS_STATUSES:
-            return self._writer.bare(request, status, response.headers, None, cache_status)
-        fields = passed_fields_of(response.headers, self._name)
+            return self._writer.bare(request, status, headers, None, cache_status)
+        fields = passed_fields_of(headers, self._name)
+        if not aside.has_trailers:
+            return self._deliverer.pass_whole(status, fields, cache_status, body)
         return self._deliverer.pass_on(
-            request, status, fields, body, cache_status, len(body), has_via=True,
-            aside=response.aside,
-        )  # fmt: skip
+            request, status, fields, body, cache_status, has_via=True, aside=aside
+        )
 
     def _respond(
         self, request: Request, exchanged: Exchanged, why: Forward, *, collapsed: bool = False

@@ -26,7 +26,7 @@ HEURISTIC_DIVISOR: Final = 10
 HEURISTIC_CAP_S: Final = 86_400
 
 
-class Storability(enum.Enum):
+class Storability(enum.StrEnum):
     """May it be stored? The value is the word for logs and for detail= of Cache-Status."""
 
     STORABLE = "storable"
