@@ -98,6 +98,7 @@ class OriginRequest:
     (it stands for a Host field in headers), the addresses are numeric. The length of body is what
     the origin is told, whatever Content-Length headers hold. is_for_all: it says nothing of any
     client, and remote_addr is this node's own. aside: None where the answer may be for several.
+    written: what a protocol has made of target, path and query, for all that is dressed() of this.
     Raises UnsendableRequest.
     """
 
@@ -116,6 +117,7 @@ class OriginRequest:
     body: bytes | RequestBody = b""
     is_for_all: bool = False
     aside: Aside | None = field(default=None, repr=False, compare=False)
+    written: dict[str, bytes] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_words(
@@ -157,7 +159,7 @@ class OriginRequest:
         made.remote_addr, made.remote_port = remote_addr, self.remote_port
         made.server_addr, made.server_port = self.server_addr, self.server_port
         made.server_protocol = self.server_protocol
-        made.is_for_all, made.aside = False, aside
+        made.is_for_all, made.aside, made.written = False, aside, self.written
         return made
 
 

@@ -33,6 +33,9 @@ _NOT_AS_HTTP: Final = HOP_BY_HOP | {"host", "content-type", "content-length", "e
 _DROPPED: Final = frozenset({"proxy"})
 _PORT: Final = re.compile(r":[0-9]*\Z", re.ASCII)
 
+# Name of what is made of a request's place, in OriginRequest.written.
+_PLACE: Final = "cgi"
+
 Pairs = tuple[tuple[bytes, bytes], ...]
 
 
@@ -118,8 +121,20 @@ class _Block(NamedTuple):
 
 def build_params(request: OriginRequest, script: Script) -> bytes:
     """The content of the PARAMS stream, never empty. Raises UnsendableRequest."""
-    place, around, fields, constants = _variables(request, script)
-    block = b"".join((place.wire, around.wire, fields.wire, constants.wire))
+    length = len(request.body)
+    place = request.written.get(_PLACE)
+    if place is None:
+        place = request.written[_PLACE] = build_pairs(_place(request))
+    around, fields, constants = _variables(request, script)
+    block = b"".join(
+        (
+            build_pairs(_length(length)) if length else _NO_LENGTH,
+            place,
+            around.wire,
+            fields.wire,
+            constants.wire,
+        )
+    )
     if len(block) > MAX_PARAMS_BYTES:
         raise UnsendableRequest(f"parameters are {len(block)} bytes, limit {MAX_PARAMS_BYTES}")
     return block
@@ -132,13 +147,27 @@ def cgi_variables(request: OriginRequest, script: Script) -> Pairs:
     name; REDIRECT_URI is absent because nothing was rewritten. DOCUMENT_URI, which lighttpd lacks
     and nginx has, is the decoded path, so that the application need not decode a second time.
     """
-    blocks = _variables(request, script)
-    return tuple(pair for block in blocks for pair in block.pairs)
+    variables = (pair for block in _variables(request, script) for pair in block.pairs)
+    return (*_length(len(request.body)), *_place(request), *variables)
 
 
-def _variables(request: OriginRequest, script: Script) -> tuple[_Block, _Block, _Block, _Block]:
-    """What is asked for; the request's surroundings, its fields, and what the script adds."""
-    place = _place(request.target, request.path, request.query, len(request.body))
+def _length(length: int) -> Pairs:
+    return ((b"CONTENT_LENGTH", b"%d" % length),)
+
+
+_NO_LENGTH: Final = build_pairs(_length(0))
+
+
+def _place(request: OriginRequest) -> Pairs:
+    return (
+        (b"QUERY_STRING", request.query.encode()),
+        (b"REQUEST_URI", request.target.encode()),
+        (b"DOCUMENT_URI", request.path.encode()),
+    )
+
+
+def _variables(request: OriginRequest, script: Script) -> tuple[_Block, _Block, _Block]:
+    """Of the request's surroundings, of its fields, and what the script adds."""
     around = _surroundings(
         request.method,
         request.server_protocol,
@@ -149,17 +178,7 @@ def _variables(request: OriginRequest, script: Script) -> tuple[_Block, _Block, 
         request.remote_addr,
         request.remote_port,
     )
-    return place, around, _fields(request.headers, request.host), _constants(script)
-
-
-@remembered(REMEMBERED, REMEMBERED_BYTES)
-def _place(target: str, path: str, query: str, length: int) -> _Block:
-    return _block(
-        ("CONTENT_LENGTH", str(length)),
-        ("QUERY_STRING", query),
-        ("REQUEST_URI", target),
-        ("DOCUMENT_URI", path),
-    )
+    return around, _fields(request.headers, request.host), _constants(script)
 
 
 @remembered(REMEMBERED, REMEMBERED_BYTES)
