@@ -37,7 +37,9 @@ CHILDREN = 8
 ROUNDS, QUICK_ROUNDS = 7, 3
 SECONDS, QUICK_SECONDS = 3.0, 1.0
 TARGET = "/account?page=1"
-CASE = "fastcgi"
+# One URL that is asked for over and over, and as many as a site has pages, one after the other.
+ONE, MANY = "one URL", "3,000 URLs"
+PAGES = 3_000
 APPLICATION = f"""<?php
 header_remove('X-Powered-By');
 header('Content-Type: application/json');
@@ -46,6 +48,7 @@ header('Content-Length: {BYTES}');
 echo str_repeat('x', {BYTES});
 """
 METRICS = ("cpu_us", "rps", "p50_us", "p99_us", "disturbed")
+HOST = "bench.example"
 TITLES = ("server", "CPU us", "req/s", "p50 us", "p99 us", "others on its core")
 
 
@@ -110,9 +113,9 @@ def main() -> int:
     failures: list[str] = []
     with workspace() as folder, console.status("") as status:
         try:
-            found.append(measure(folder, options.quick, status.update, about))
+            found += measure(folder, options.quick, status.update, about)
         except FAULTS as error:
-            failures.append(f"{CASE}: {type(error).__name__}: {error}")
+            failures.append(f"fastcgi: {type(error).__name__}: {error}")
     if options.quick:
         about["rounds"] = "quick: a rehearsal, not a result"
     report = sections.Report("FastCGI: what passing on costs", about, found, failures)
@@ -127,7 +130,9 @@ def main() -> int:
 
 def measure(
     folder: str, quick: bool, say: Callable[[str], None], about: dict[str, str]
-) -> sections.Section:
+) -> list[sections.Section]:
+    pages = wrk.Pool(os.path.join(folder, "pages"))
+    write_pages(pages)
     script = os.path.join(folder, "application.php")
     Path(script).write_text(APPLICATION, encoding="utf-8")
     rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
@@ -151,14 +156,24 @@ def measure(
                 check(server)
                 load(server, 1.0)
             by_name = {server.name: server for server in servers}
-            for number in range(rounds):
-                for name in rotation(list(by_name), number):
-                    say(f"fastcgi: round {number + 1} of {rounds}, {name}")
-                    samples.append(Sample(CASE, number, name, load(by_name[name], seconds)))
+            for case, pool in ((ONE, None), (MANY, pages)):
+                for number in range(rounds):
+                    for name in rotation(list(by_name), number):
+                        say(f"fastcgi: {case}, round {number + 1} of {rounds}, {name}")
+                        values = load(by_name[name], seconds, pool)
+                        samples.append(Sample(case, number, name, values))
         finally:
             for server in servers:
                 server.stop()
-    return section(samples, rounds, seconds)
+    return [section(samples, case, rounds, seconds) for case in (ONE, MANY)]
+
+
+def write_pages(pool: wrk.Pool) -> None:
+    """Ended by a NUL each, as wrk.lua reads them."""
+    heads = (
+        f"GET /account/{n}?page={n % 17} HTTP/1.1\r\nHost: {HOST}\r\n\r\n\0" for n in range(PAGES)
+    )
+    Path(pool.path).write_text("".join(heads), encoding="ascii")
 
 
 def check(server: Server) -> None:
@@ -177,8 +192,8 @@ def check(server: Server) -> None:
         connection.close()
 
 
-def load(server: Server, seconds: float) -> Mapping[str, float]:
-    words = wrk.command(server.url(TARGET), CLIENTS, seconds, None)
+def load(server: Server, seconds: float, pool: wrk.Pool | None = None) -> Mapping[str, float]:
+    words = wrk.command(server.url(TARGET), CLIENTS, seconds, pool)
     pids = server.pids()
     core_before, before = proc.core_busy_s(SERVER_CORE), proc.cpu_ns_of(pids)
     run = wrk.run(words, GENERATOR_CORE, seconds)
@@ -194,32 +209,33 @@ def load(server: Server, seconds: float) -> Mapping[str, float]:
     }
 
 
-def section(samples: Sequence[Sample], rounds: int, seconds: float) -> sections.Section:
-    ratio = paired_ratio(samples, CASE, "cpu_us", "node", "nginx")
+def section(samples: Sequence[Sample], case: str, rounds: int, seconds: float) -> sections.Section:
+    ratio = paired_ratio(samples, case, "cpu_us", "node", "nginx")
     assert ratio is not None
     figure = Figure(
-        "miss of a small uncached answer: CPU / nginx's fastcgi_pass",
+        f"miss of a small uncached answer, {case}: CPU / nginx's fastcgi_pass",
         f"<= {MOST:g}",
         ratio_text(ratio),
         ratio.median <= MOST,
     )
     rows = []
     for name in ("node", "nginx"):
-        values = [summary(samples, CASE, name, metric) for metric in METRICS]
+        values = [summary(samples, case, name, metric) for metric in METRICS]
         cpu, rps, p50, p99, others = (0.0 if value is None else value.median for value in values)
         cells = [f"{cpu:.1f}", f"{rps:,.0f}", f"{p50:,.0f}", f"{p99:,.0f}", f"{others:.0%}"]
         rows.append([name, *cells])
     about = (
         f"A php-fpm with {CHILDREN} children on a Unix socket says {BYTES} bytes with "
-        "Cache-Control: no-store to every request; neither side keeps connections to it, which is "
-        f"both servers' default. wrk's own head, {CLIENTS} connections, {rounds} rounds of "
-        f"{seconds:g} s each. CPU is the server's whole process tree; php-fpm and wrk share the "
-        "other core and set the pace. The node writes its access log, nginx none."
+        f"Cache-Control: no-store to every request, here for {case}; neither side keeps "
+        f"connections to it, which is both servers' default. wrk's own head, {CLIENTS} "
+        f"connections, {rounds} rounds of {seconds:g} s each. CPU is the server's whole process "
+        "tree; php-fpm and wrk share the other core and set the pace. The node writes its access "
+        "log, nginx none."
     )
-    raw = {"samples": [{"round": one.round, "server": one.server, **one.values} for one in samples]}
-    return sections.Section(
-        CASE, "Small uncached answers from php-fpm", about, [figure], TITLES, rows, raw
-    )
+    own = [one for one in samples if one.case == case]
+    raw = {"samples": [{"round": one.round, "server": one.server, **one.values} for one in own]}
+    title = f"Small uncached answers from php-fpm, {case}"
+    return sections.Section(case, title, about, [figure], TITLES, rows, raw)
 
 
 def _options() -> argparse.Namespace:
