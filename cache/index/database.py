@@ -1,4 +1,4 @@
-"""The SQLite file of the embedded index, for the one thread that owns it.
+"""The SQLite file of the embedded index, for one thread at a time: its owner holds a lock.
 
 A plain commit is in the WAL, not synced: after a power cut the last ones may be gone, which loses
 hints. A durable one runs with synchronous=FULL. A file that is damaged is set aside as
@@ -404,7 +404,11 @@ class Database:
 
     def _open(self) -> None:
         db = self._db = sqlite3.connect(
-            self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, cached_statements=64
+            self._path,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            cached_statements=64,
+            check_same_thread=False,
         )
         for setting in _SETTINGS:
             db.execute(setting)
