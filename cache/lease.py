@@ -148,6 +148,11 @@ class Leases:
         self._shared: dict[bytes, float] = {}  # until when, by the source's digest; oldest first
         self._ending: set[asyncio.Task[None]] = set()
 
+    @property
+    def has_others(self) -> bool:
+        """Whether there is anybody to share work with; without, once() is fill()."""
+        return not self._index.exclusive
+
     async def once(self, errand: Errand[T]) -> T:
         """Raises what errand's calls raise, and LedElsewhere."""
         # Without a token nobody knows whether two mean the same.

@@ -282,6 +282,11 @@ class Store:
 
     # Entries
 
+    def may_hold(self, key: Key) -> bool:
+        """False where lookup() would find nothing, known without asking the disk: nobody else
+        stores in this folder, and all that is there has been counted."""
+        return not self.index.exclusive or self.disk.may_hold(key.digest)
+
     async def lookup(
         self, key: Key, token: Token | None, validator: str | None = None, applied: int = 0
     ) -> StoredFile | None:
@@ -294,7 +299,7 @@ class Store:
 
         The body of a file from before this start is compared with its hash first. Raises StoreBusy.
         """
-        if self.index.exclusive and not self.disk.may_hold(key.digest):
+        if not self.may_hold(key):
             return None
         stored = await self.threads.run(
             lambda: self.lookup_now(key, token, validator, applied), _close_found

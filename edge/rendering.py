@@ -205,14 +205,15 @@ class Derivatives:
         self, site: Site, source: Source, key: Key, transform: Transform, terms: Terms
     ) -> Made:
         """Inside a flight, as is the look-up: whoever comes while one is made finds it made."""
-        hit = await self._held(source, key)
-        if hit is not None:
-            return hit
+        if self._store.may_hold(key):
+            hit = await self._held(source, key)
+            if hit is not None:
+                return hit
         validator = source.record.validator
         self._failures.check(source.id, failure_digest(key.digest, validator), source.opened)
+        if self._leases is None or not self._leases.has_others:
+            return await self._make(site, source, key, transform, terms)
         make = functools.partial(self._make, site, source, key, transform, terms)
-        if self._leases is None:
-            return await make()
         return await self._leases.once(
             Errand(
                 key=key,
@@ -325,7 +326,7 @@ class Derivatives:
         )
         render_ms = result.decode_ms + result.render_ms
         queue_ms = max((loop.time() - began) * 1000 - render_ms, 0.0)
-        entry = _finished(self.draft(key, opened, record), result, body)
+        entry = self._entry(key, opened, record, result, body)
         stored = await self._is_stored(entry, body)
         self.stats.count(render_ms / 1000)
         self.stats.derived += found is not None
@@ -378,6 +379,28 @@ class Derivatives:
             etag=derivative_etag(record.validator, key.variant, self._encoder),
             last_modified=record.last_modified,
             stored_at=self._clock.wall,
+        )
+
+    def _entry(
+        self, key: Key, opened: Opened, record: SourceRecord, result: Result, body: bytes
+    ) -> Entry:
+        """draft() and _finished() in one step, since it is taken for every miss."""
+        direct = derivative_etag(record.validator, key.variant, self._encoder)
+        return Entry(
+            key=key,
+            token=opened.token,
+            seen=opened.seen,
+            tags=record.tags,
+            validator=record.validator,
+            etag=lineage_etag(direct, result.lineage),
+            last_modified=record.last_modified,
+            stored_at=self._clock.wall,
+            length=result.length,
+            body_hash=xxhash.xxh3_128_digest(body),
+            media_type=result.media_type,
+            cost_ms=round(result.decode_ms + result.render_ms),
+            width=result.width,
+            height=result.height,
         )
 
     async def reserve(self, draft: Entry) -> Fill:
@@ -506,7 +529,7 @@ def _is_kept(made: Made) -> bool:
 
 
 def _finished(draft: Entry, result: Result, body: bytes) -> Entry:
-    """With what is known of a derivative once it is rendered."""
+    """A draft() with what is known of a derivative once it is rendered."""
     return dataclasses.replace(
         draft,
         etag=lineage_etag(draft.etag, result.lineage),

@@ -197,18 +197,12 @@ class EmbeddedIndex:
         return await self._call(lambda: self.database.publish(source.digest, token, digest, size))
 
     def publish_now(self, source: SourceId, token: Token, digest: bytes, size: int) -> bool | None:
-        if self._thread is None or self._waiting or not self._using.acquire(blocking=False):
+        if self._waiting or not self._using.acquire(blocking=False):
             return None
-        answer: bool | None = None
-
-        def step() -> None:
-            nonlocal answer
-            answer = self.database.publish(source.digest, token, digest, size)
-
         try:
-            if self._thread is None:  # it was stopped meanwhile
+            if self._thread is None:
                 return None
-            self.database.transact(step, is_durable=False)
+            answer = self.database.publish_alone(source.digest, token, digest, size)
             self._now_answered += 1
         except IndexUnavailable:
             self._now_failed += 1
