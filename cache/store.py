@@ -9,6 +9,9 @@ its fill began. Publishing is three steps, in this order:
     record     compare-and-set of the token                     (index)
     rename     the file gets its name                           (disk)
 
+A disk thread takes all three in one visit where the index lets it (publish_now); otherwise the loop
+asks between them.
+
 Interleavings with a purge, which raises the generation (index), then remembers it here (floor),
 then removes files and memory entries, then answers:
 
@@ -36,6 +39,7 @@ they were recorded; obey() says what they do here.
 
 import asyncio
 import contextlib
+import enum
 import itertools
 import logging
 import threading
@@ -118,6 +122,13 @@ class Stats:
     unforgotten: int = 0  # evicted entries that the index still lists
     orders: int = 0  # heard of and obeyed
     unsettled: int = 0  # purges heard of whose new token could not be read yet, in all
+
+
+class _Word(enum.Enum):
+    """What the index said of a fill that is sealed, in the disk thread."""
+
+    UNASKED = "unasked"  # it is asked from the loop
+    REFUSED = "refused"  # the token is old
 
 
 class Store:
@@ -271,6 +282,11 @@ class Store:
 
     # Entries
 
+    def may_hold(self, key: Key) -> bool:
+        """False where lookup() would find nothing, known without asking the disk: nobody else
+        stores in this folder, and all that is there has been counted."""
+        return not self.index.exclusive or self.disk.may_hold(key.digest)
+
     async def lookup(
         self, key: Key, token: Token | None, validator: str | None = None, applied: int = 0
     ) -> StoredFile | None:
@@ -283,6 +299,8 @@ class Store:
 
         The body of a file from before this start is compared with its hash first. Raises StoreBusy.
         """
+        if not self.may_hold(key):
+            return None
         stored = await self.threads.run(
             lambda: self.lookup_now(key, token, validator, applied), _close_found
         )
@@ -332,8 +350,7 @@ class Store:
         Raises NotStored (StaleToken after a purge), DamagedEntry for a body of another length,
         StoreBusy. Then nothing is left on disk, and fill.detach(entry) has the bytes.
         """
-        if entry.stored_at == 0:
-            entry = replace(entry, stored_at=int(self._clock()))
+        entry = self._stamped(entry)
         try:
             return await self._commit(fill, entry)
         except BaseException:
@@ -341,28 +358,77 @@ class Store:
             raise
 
     async def _commit(self, fill: Fill, entry: Entry) -> StoredFile:
+        self._check_orders(entry)
+        found = await self.threads.run(lambda: self._complete(fill, entry), _close_completed)
+        return await self._published(fill, entry, found)
+
+    async def keep(self, entry: Entry, body: bytes) -> None:
+        """reserve() and commit() of a body that is at hand, whose length and hash entry has; all in
+        one visit to a disk thread, where the index can be asked there. Raises as those two."""
+        entry = self._stamped(entry)
+        self._check_orders(entry)
+        fill, found = await self.threads.run(lambda: self._keep(entry, body), _abort_kept)
+        with fill:
+            (await self._published(fill, entry, found)).close()
+
+    def _stamped(self, entry: Entry) -> Entry:
+        return entry if entry.stored_at else replace(entry, stored_at=int(self._clock()))
+
+    def _check_orders(self, entry: Entry) -> None:
+        """Tags are known with the answer only: were they purged since it was asked for?"""
+        source, token = entry.key.source, entry.token
+        if self.orders.newest(source, entry.tags) > max(entry.seen, self._applied(source, token)):
+            self._doubt(source)
+            raise self._too_old(entry)
+
+    def _keep(self, entry: Entry, body: bytes) -> "tuple[Fill, StoredFile | _Word]":
+        """In a disk thread."""
+        fill = self.disk.reserve(entry, len(body))
+        try:
+            return fill, self._complete(fill, entry, body)
+        except BaseException:
+            fill.abort()
+            raise
+
+    def _complete(
+        self, fill: Fill, entry: Entry, body: bytes | None = None
+    ) -> "StoredFile | _Word":
+        """In a disk thread: the three steps, as far as they can be taken there."""
+        if body is None:
+            fill.seal(entry)
+        else:
+            fill.put(entry, body)
+        key = entry.key
+        try:
+            is_current = self.index.publish_now(key.source, entry.token, key.digest, entry.length)
+        except IndexUnavailable:
+            return _Word.UNASKED  # the loop asks once more, and knows what to do without an answer
+        if is_current is None:
+            return _Word.UNASKED
+        return fill.publish() if is_current else _Word.REFUSED
+
+    async def _published(self, fill: Fill, entry: Entry, found: "StoredFile | _Word") -> StoredFile:
+        """The rest of the steps, on the loop."""
         source, token = entry.key.source, entry.token
         digest = entry.key.digest
-        if self.orders.newest(source, entry.tags) > max(entry.seen, self._applied(source, token)):
-            # Tags are known with the answer only: they were purged since it was asked for.
+        if found is _Word.UNASKED:
+            try:
+                is_current = await self.index.publish(source, token, digest, entry.length)
+            except IndexUnavailable:
+                is_current = not self._is_outdated(source, token)
+                self.stats.unrecorded += 1
+            found = _Word.REFUSED
+            if is_current:
+                found = await self.threads.run(fill.publish, _close_found)
+        if isinstance(found, _Word):
             self._doubt(source)
             raise self._too_old(entry)
-        await self.threads.run(lambda: fill.seal(entry))
-        try:
-            is_current = await self.index.publish(source, token, digest, entry.length)
-        except IndexUnavailable:
-            is_current = not self._is_outdated(source, token)
-            self.stats.unrecorded += 1
-        if not is_current:
-            self._doubt(source)
-            raise self._too_old(entry)
-        stored = await self.threads.run(fill.publish, _close_found)
         if self._is_outdated(source, token):
-            stored.close()
+            found.close()
             await self.threads.run(lambda: self.disk.remove_older(digest, self._floor(source)))
             raise self._too_old(entry)
         self.stats.published += 1
-        return stored
+        return found
 
     async def drop(self, key: Key, token: Token) -> None:
         """Forget an entry that was stored under token or before, as if it had been evicted."""
@@ -605,3 +671,14 @@ def _never() -> bool:
 def _close_found(stored: StoredFile | None) -> None:
     if stored is not None:
         stored.close()
+
+
+def _close_completed(found: StoredFile | _Word) -> None:
+    if isinstance(found, StoredFile):
+        found.close()
+
+
+def _abort_kept(kept: tuple[Fill, StoredFile | _Word]) -> None:
+    fill, found = kept
+    _close_completed(found)
+    fill.abort()

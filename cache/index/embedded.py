@@ -1,4 +1,4 @@
-"""The home of the index inside one process: SQLite, one connection, in one thread.
+"""The home of the index inside one process: SQLite, one connection, one thread at a time.
 
 One connection, because SQLite 3.7.0 to 3.51.2 can corrupt a WAL file that two connections reset at
 an unlucky moment; EXCLUSIVE locking makes sure that nobody opens a second one. A tool that wants to
@@ -7,18 +7,22 @@ look asks the running node.
 Calls queue up for the thread. It puts what is waiting, at most BATCH calls, into one transaction
 and answers after the commit, so no answer is ever taken back; while it commits, the next batch
 gathers. If one of them is a purge, the commit is durable.
+
+A disk thread that completes a fill may use the connection itself (publish_now), in a transaction of
+its own, as long as nobody else does and nobody waits for it: it saves two ways between threads. A
+lock parts the two, and a disk thread never waits for that.
 """
 
 import asyncio
 import logging
 import os
-import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 from random import Random
 from typing import Final, TypeVar, cast
 
@@ -105,7 +109,7 @@ class EmbeddedIndex:
         bounds: Bounds = BOUNDS,
         budget_s: float = BUDGET_S,
     ) -> None:
-        self.stats = Stats()
+        self._stats = Stats()
         self.hints = HintStats()  # nothing is told later: what failed once was the disk
         self.catalogue = CatalogueStats()
         self.on_news: Callable[[], None] = _nobody_listens
@@ -118,8 +122,25 @@ class EmbeddedIndex:
         self._leases = Leases()
         self._path = path
         self._budget_s = budget_s
-        self._queue: queue.Queue[_Call | None] = queue.Queue(MAX_WAITING)
+        self._queue: SimpleQueue[_Call | None] = SimpleQueue()
+        self._waiting = 0  # calls that are not settled
         self._thread: threading.Thread | None = None
+        # Held for a transaction.
+        self._using = threading.Lock()
+        # Of publish_now(), counted under it: other counters belong to the loop's thread.
+        self._now_answered = 0
+        self._now_failed = 0
+
+    @property
+    def stats(self) -> Stats:
+        answered, failed = self._now_answered, self._now_failed
+        counted = self._stats
+        return replace(
+            counted,
+            calls=counted.calls + answered + failed,
+            answered=counted.answered + answered,
+            failed=counted.failed + failed,
+        )
 
     @property
     def times_degraded(self) -> int:
@@ -174,6 +195,21 @@ class EmbeddedIndex:
 
     async def publish(self, source: SourceId, token: Token, digest: bytes, size: int) -> bool:
         return await self._call(lambda: self.database.publish(source.digest, token, digest, size))
+
+    def publish_now(self, source: SourceId, token: Token, digest: bytes, size: int) -> bool | None:
+        if self._waiting or not self._using.acquire(blocking=False):
+            return None
+        try:
+            if self._thread is None:
+                return None
+            answer = self.database.publish_alone(source.digest, token, digest, size)
+            self._now_answered += 1
+        except IndexUnavailable:
+            self._now_failed += 1
+            raise
+        finally:
+            self._using.release()
+        return answer
 
     async def forget(self, source: SourceId, digest: bytes) -> None:
         await self._call(lambda: self.database.forget(source.digest, digest))
@@ -264,30 +300,31 @@ class EmbeddedIndex:
             raise IndexUnavailable("index is not started")
 
     async def _call(self, step: Callable[[], T], *, is_durable: bool = False) -> T:
-        self.stats.calls += 1
+        self._stats.calls += 1
         if self._thread is None:
-            self.stats.refused += 1
+            self._stats.refused += 1
             raise IndexUnavailable("index is not started")
+        if self._waiting >= MAX_WAITING:
+            self._stats.refused += 1
+            raise IndexUnavailable(f"{MAX_WAITING} calls wait for the index already")
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait(_Call(step, future, is_durable=is_durable))
-        except queue.Full:
-            self.stats.refused += 1
-            raise IndexUnavailable(f"{MAX_WAITING} calls wait for the index already") from None
+        self._waiting += 1
+        self._queue.put(_Call(step, future, is_durable=is_durable))
         budget = PURGE_BUDGET_S if is_durable else self._budget_s
         try:
             async with asyncio.timeout(budget):
                 return cast("T", await future)
         except TimeoutError:
-            self.stats.late += 1
+            self._stats.late += 1
             raise IndexUnavailable(f"no answer from the index in {budget} s") from None
 
     def _settle(self, batch: list[_Call]) -> None:
+        self._waiting -= len(batch)
         for call in batch:
             if call.error is None:
-                self.stats.answered += 1
+                self._stats.answered += 1
             else:
-                self.stats.failed += 1
+                self._stats.failed += 1
             if call.future.done():  # its caller gave up
                 continue
             if call.error is None:
@@ -301,10 +338,12 @@ class EmbeddedIndex:
         is_last = False
         while not is_last:
             batch, is_last = self._gather()
-            self._transact(batch)
+            with self._using:
+                self._transact(batch)
             with suppress(RuntimeError):  # the loop was closed over us
                 loop.call_soon_threadsafe(self._settle, batch)
-        self.database.close()
+        with self._using:
+            self.database.close()
 
     def _gather(self) -> tuple[list[_Call], bool]:
         """Wait for a call, then take what else is there; True when the thread should end."""
@@ -316,7 +355,7 @@ class EmbeddedIndex:
                 return batch, False
             try:
                 call = self._queue.get_nowait()
-            except queue.Empty:
+            except Empty:
                 return batch, False
         return batch, True
 

@@ -294,6 +294,10 @@ class Index(Protocol):
         Of a source's entries the first MAX_MEMBERS are recorded; the answer is the same.
         """
 
+    def publish_now(self, source: SourceId, token: Token, digest: bytes, size: int) -> bool | None:
+        """publish() for a thread that may block on a disk, and without waiting for other calls.
+        None where that cannot be had, now or ever: then nothing was done."""
+
     async def forget(self, source: SourceId, digest: bytes) -> None:
         """Drop an entry that was evicted or found damaged; unknown entries are no error."""
 

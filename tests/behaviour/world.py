@@ -267,7 +267,16 @@ class Farm:
                 raise IndexUnavailable("down, for the test")
             return await call(*given, **named)
 
+        now = index.publish_now
+
+        def maybe_now(*given: Any) -> bool | None:
+            if self.is_index_down:
+                raise IndexUnavailable("down, for the test")
+            answer: bool | None = now(*given)
+            return answer
+
         index._call = maybe_call
+        index.publish_now = maybe_now
         return index  # type: ignore[no-any-return]
 
 

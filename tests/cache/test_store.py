@@ -49,6 +49,14 @@ class Switchable(EmbeddedIndex):
         return answer
 
 
+    def publish_now(
+        self, source: SourceId, token: Token, digest: bytes, size: int
+    ) -> bool | None:
+        if self.is_down:
+            raise IndexUnavailable("switched off")
+        return super().publish_now(source, token, digest, size)
+
+
 @asynccontextmanager
 async def opened(root: Path, **settings: int) -> AsyncIterator[tuple[Store, Switchable, Disk]]:
     before = kit.descriptors()
