@@ -10,11 +10,12 @@ its fill began. Publishing is three steps, in this order:
     rename     the file gets its name                           (disk)
 
 Interleavings with a purge, which raises the generation (index), then remembers it here (floor),
-then removes files and memory entries, then answers:
+then removes memory entries, then answers, and unlinks files behind the answer:
 
  1. purge, record: the compare fails, the file is withdrawn, StaleToken.
  2. record, purge, rename: a file with an old token gets its name after the purge removed what it
-    found. Every look-up compares tokens, so nobody is served from it. Where the index is down there
+    found. Every look-up compares tokens, so nobody is served from it, nor from one that the purge
+    has not removed yet. Where the index is down there
     is no token to compare with; then the floor decides, which the purge set before it answered.
     The fill looks at the floor after its rename, too, and takes the file away again.
  3. record, crash: the index lists what is not there. A listed digest is a hint, a miss is a miss.
@@ -28,7 +29,9 @@ then removes files and memory entries, then answers:
     503; what is remembered of the source stays as floor and is current no more, so that the next
     request asks the index.
 
-Eviction: forget in the index, then unlink. Purge: raise, then unlink.
+Eviction: forget in the index, then unlink. Purge: raise, then unlink. A crash between the two
+leaves files that no token of this epoch allows; after the loss of the index, too, the journal
+raises what this node purged (follow.py).
 
 Orders of the log (purges by tag and prefix, and what other nodes purged) are heard a moment after
 they were recorded; obey() says what they do here.
@@ -68,6 +71,12 @@ from cache.tier import DiskTier
 MAX_REMEMBERED: Final = 65_536
 # Old files found by look-ups that wait to be unlinked; what does not fit is found again.
 MAX_STALE: Final = 1024
+# Files of purges that wait to be unlinked; with more, purges wait for the disk before they answer.
+MAX_PURGED: Final = 4096
+# Unlinked at a time, at some 40 us each, so that a disk thread is soon free for who waits.
+UNLINKED_AT_ONCE: Final = 64
+# Until answers to purges are on their way: unlinking is not for who waits for one.
+REMOVAL_DELAY_S: Final = 0.01
 # For all forgets of one batch of evictions; stale hints in the index harm nobody.
 FORGET_BUDGET_S: Final = 0.25
 # The scan rests so long after each folder, some 500 files: it takes a third of one disk thread.
@@ -116,6 +125,7 @@ class Stats:
     purges: int = 0
     unanswered_purges: int = 0
     unforgotten: int = 0  # evicted entries that the index still lists
+    unremoved: int = 0  # purged files left to eviction, since the disk threads were busy
     orders: int = 0  # heard of and obeyed
     unsettled: int = 0  # purges heard of whose new token could not be read yet, in all
 
@@ -150,6 +160,8 @@ class Store:
         # Orders that purged a source elsewhere, whose new token could not be read yet.
         self._unsettled: dict[bytes, Order] = {}
         self._stale: deque[tuple[bytes, Token]] = deque(maxlen=MAX_STALE)
+        # Likewise, of purges. Both are walked by one removal, in a disk thread.
+        self._purged: deque[tuple[bytes, Token]] = deque()
         self._removal: asyncio.Task[None] | None = None
         self._scan: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -286,8 +298,8 @@ class Store:
         stored = await self.threads.run(
             lambda: self.lookup_now(key, token, validator, applied), _close_found
         )
-        if self._stale and self._removal is None:
-            self._removal = asyncio.get_running_loop().create_task(self._remove_stale())
+        if self._stale:
+            self._begin_removal()
         return stored
 
     def lookup_now(
@@ -375,7 +387,7 @@ class Store:
             await self.threads.run(lambda: self.disk.remove_older(key.digest, later))
 
     async def purge(self, source: SourceId) -> Purged:
-        """Make everything that was stored of a source unreachable, then remove it.
+        """Make everything that was stored of a source unreachable, and remove it soon.
 
         Raises IndexUnavailable when that could not be recorded.
         """
@@ -391,10 +403,11 @@ class Store:
         if self._memory is not None:
             for digest in purged.digests:
                 self._memory.remove(digest)
-        try:
-            await self.threads.run(lambda: self._remove(purged))
-        except StoreBusy:
-            _log.warning("disk threads are busy: purged files are removed when they are met")
+        self._purged.extend((digest, purged.token) for digest in purged.digests)
+        while len(self._purged) > MAX_PURGED:
+            await asyncio.wait([self._begin_removal()])
+        if self._purged:
+            self._begin_removal()
         return purged
 
     async def overtake(self, source: SourceId) -> bool:
@@ -532,21 +545,35 @@ class Store:
 
     # Removal
 
-    def _remove(self, purged: Purged) -> None:
-        for digest in purged.digests:
-            self.disk.remove_older(digest, purged.token)
+    @property
+    def unlinking(self) -> int:
+        """Files of purges that wait to be unlinked: MAX_PURGED, and those of purges that wait."""
+        return len(self._purged)
 
-    async def _remove_stale(self) -> None:
+    def _begin_removal(self) -> asyncio.Task[None]:
+        if self._removal is None:
+            self._removal = asyncio.get_running_loop().create_task(self._remove(), name="removal")
+        return self._removal
+
+    async def _remove(self) -> None:
         try:
-            await self.threads.run(self._unlink_stale)
+            await asyncio.sleep(REMOVAL_DELAY_S)
+            while self._purged or self._stale:
+                await self.threads.run(self._unlink_some)
         except StoreBusy:
-            pass  # they are met again
+            # Those that look-ups have found are found again.
+            self.stats.unremoved += len(self._purged)
+            self._purged.clear()
+            _log.warning("disk threads are busy: purged files are left to eviction")
         finally:
             self._removal = None
 
-    def _unlink_stale(self) -> None:
-        for _ in range(len(self._stale)):
-            self.disk.remove_older(*self._stale.popleft())
+    def _unlink_some(self) -> None:
+        for _ in range(UNLINKED_AT_ONCE):
+            waiting = self._purged or self._stale
+            if not waiting:
+                return
+            self.disk.remove_older(*waiting.popleft())
 
     def _forget_evicted(self, entries: Sequence[Entry]) -> None:
         """In a disk thread: wait until the index has forgotten, but not for long."""

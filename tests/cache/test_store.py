@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 
+from cache import store as store_module
 from cache.disk import Disk
 from cache.entry import Entry
 from cache.errors import DamagedEntry, IndexUnavailable, NotStored, StaleToken, StoreBusy
@@ -40,10 +41,12 @@ class Switchable(EmbeddedIndex):
     def exclusive(self) -> bool:
         return not self.is_shared
 
-    async def _call(self, step: Callable[[], object], *, is_durable: bool = False) -> object:
+    async def _call(
+        self, step: Callable[[], object], *, is_urgent: bool = False, is_durable: bool = False
+    ) -> object:
         if self.is_down:
             raise IndexUnavailable("switched off")
-        answer = await super()._call(step, is_durable=is_durable)
+        answer = await super()._call(step, is_urgent=is_urgent, is_durable=is_durable)
         if self.is_lost and is_durable:
             raise IndexUnavailable("the answer is lost")
         return answer
@@ -97,6 +100,11 @@ async def get(store: Store, token: Token | None) -> bytes | None:
         return stored.read()
 
 
+async def removed(store: Store) -> None:
+    """What is unlinked behind an answer is gone."""
+    await until(lambda: store._removal is None)
+
+
 async def get_now(store: Store) -> bytes | None:
     """As a request that starts now does it."""
     return await get(store, (await store.open_source(SOURCE)).current)
@@ -113,6 +121,7 @@ def test_stored_found_purged(tmp_path: Path) -> None:
         purged = await store.purge(SOURCE)
         assert purged.digests == (kit.key().digest,)
         assert await get_now(store) is None
+        await removed(store)
         kit.check(disk, tmp_path / "cache")
         assert kit.names(tmp_path / "cache") == []
 
@@ -163,7 +172,91 @@ def test_a_purge_between_record_and_rename(tmp_path: Path, is_down: bool) -> Non
             await committing
         assert await get_now(store) is None
         assert await get(store, None) is None
+        await removed(store)
         kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, test)
+
+
+def test_files_of_a_purge_are_unlinked_behind_its_answer(tmp_path: Path) -> None:
+    """Until then nobody is served from them, be the index there or not."""
+
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        go_on = threading.Event()
+        remove_older = disk.remove_older
+
+        def held(digest: bytes, token: Token) -> bool:
+            assert go_on.wait(30)
+            return remove_older(digest, token)
+
+        disk.remove_older = held  # type: ignore[method-assign]
+        before = await put(store, b"before")
+        await store.purge(SOURCE)
+        assert kit.path_of(tmp_path / "cache").exists()
+        assert await get_now(store) is None
+        for token in (before.current, None):
+            index.is_down = token is None
+            found = await get(store, token)
+            # Who had asked before the purge may be given it still.
+            assert found == (None if token is None else b"before")
+        index.is_down = False
+        await put(store, b"after")  # in the same place
+        go_on.set()
+        await removed(store)
+        assert store.unlinking == 0
+        assert await get_now(store) == b"after"
+        kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, test)
+
+
+def test_purges_wait_when_too_many_of_their_files_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "MAX_PURGED", 2)
+    monkeypatch.setattr(store_module, "UNLINKED_AT_ONCE", 2)
+    monkeypatch.setattr(store_module, "REMOVAL_DELAY_S", 0.0)
+
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        go_on, met = threading.Event(), list[bytes]()
+
+        def held(digest: bytes, token: Token) -> bool:
+            met.append(digest)
+            return go_on.wait(30)
+
+        disk.remove_older = held  # type: ignore[method-assign]
+        sources = [SourceId("site", f"/{number}") for number in range(6)]
+        for source in sources:
+            token = (await store.open_source(source)).token
+            await index.publish(source, token, Key(source, "").digest, 1)
+        purges = []
+        for number, source in enumerate(sources):
+            purges.append(asyncio.create_task(store.purge(source)))
+            await until(lambda number=number: store.stats.purges == number + 1)
+            if number == 1:  # two fit, and one of these is at the disk
+                await asyncio.wait(purges)
+                await until(lambda: met)
+        await until(lambda: store.unlinking == 5)
+        assert [purge.done() for purge in purges] == [True, True, True, False, False, False]
+        go_on.set()
+        await asyncio.gather(*purges)
+        await removed(store)
+        assert met == [Key(source, "").digest for source in sources]
+
+    run(tmp_path, test)
+
+
+def test_busy_disk_threads_leave_purged_files_to_eviction(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        await put(store, b"before")
+        store.threads._limit = 0
+        await store.purge(SOURCE)
+        await removed(store)
+        assert (store.unlinking, store.stats.unremoved) == (0, 1)
+        store.threads._limit = 10
+        assert await get_now(store) is None  # and finds it
+        await removed(store)
+        assert kit.names(tmp_path / "cache") == []
 
     run(tmp_path, test)
 
@@ -177,8 +270,7 @@ def test_a_file_renamed_after_its_purge_is_never_served_and_goes(tmp_path: Path)
             kit.store(disk, "a", b"before", at.token)
             index.is_down = is_down
             assert await get_now(store) is None
-            while store._removal is not None:
-                await store._removal
+            await removed(store)
             assert not kit.path_of(tmp_path / "cache").exists()
         assert store.stats.stale == 2
 
