@@ -101,7 +101,8 @@ class Opened:
 
     current is what a look-up compares with, None while the index is unavailable. token is what a
     fill carries: the same, or else the last one that was seen here. applied is the newest order
-    that the token was raised for, seen the newest one heard of when the token was read.
+    that the token was raised for, seen the newest one heard of when the token was read; doubts, how
+    often everything had been in doubt when it was asked for.
     """
 
     token: Token
@@ -110,6 +111,7 @@ class Opened:
     applied: int = 0
     seen: int = 0
     failures: Mapping[bytes, Failure] = field(default_factory=dict)
+    doubts: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)
@@ -157,6 +159,9 @@ class Store:
         self._loop: asyncio.AbstractEventLoop | None = None
         # The floor: by source digest, the newest token and record seen here.
         self._known: dict[bytes, Opened] = {}
+        # How often all of it was put in doubt. What was asked for before the last time is a floor
+        # only: so it costs nothing to doubt it, however much there is.
+        self._doubts = 0
         # Orders that purged a source elsewhere, whose new token could not be read yet.
         self._unsettled: dict[bytes, Order] = {}
         self._stale: deque[tuple[bytes, Token]] = deque(maxlen=MAX_STALE)
@@ -196,7 +201,7 @@ class Store:
         if not (self.index.exclusive or self.follows()):
             return None
         known = self._known.get(source.digest)
-        if known is None or known.current is None:
+        if known is None or known.current is None or known.doubts < self._doubts:
             return None
         if known.record is not None:
             tags = (*tags, *known.record.tags)
@@ -212,7 +217,7 @@ class Store:
         tags: those that are configured, beside the ones of the record; has_record False: these are
         all, since nothing is recorded of the source.
         """
-        seen = self.orders.head
+        seen, doubts = self.orders.head, self._doubts
         try:
             sight = await self._open(source, tags, has_record=has_record)
         except IndexUnavailable:
@@ -221,7 +226,8 @@ class Store:
                 return Opened(UNKNOWN_TOKEN, None, None, seen=seen)
             return replace(known, current=None)
         self._unsettled.pop(source.digest, None)
-        return self._remember(source, _as_opened(self._softened(source, tags, sight), seen))
+        sight = self._softened(source, tags, sight)
+        return self._remember(source, _as_opened(sight, seen, doubts))
 
     async def _open(
         self, source: SourceId, tags: Sequence[str], *, has_record: bool = True
@@ -254,6 +260,7 @@ class Store:
 
     async def put_source(self, source: SourceId, token: Token, record: SourceRecord) -> bool:
         """Store what is known of the original. False: the token is old, or the index is down."""
+        doubts = self._doubts
         try:
             is_stored = await self.index.put_source(source, token, record)
         except IndexUnavailable:
@@ -261,7 +268,8 @@ class Store:
             return False
         known = self._known.get(source.digest)
         if is_stored and known is not None and known.token == token:
-            self._known[source.digest] = replace(known, current=token, record=record)
+            doubts = max(doubts, known.doubts)
+            self._known[source.digest] = replace(known, current=token, record=record, doubts=doubts)
         else:
             self._doubt(source)
         return is_stored
@@ -391,6 +399,7 @@ class Store:
 
         Raises IndexUnavailable when that could not be recorded.
         """
+        doubts = self._doubts
         try:
             purged = await self.index.purge(source)
         except BaseException:  # also a caller that left: the purge may take place all the same
@@ -398,7 +407,7 @@ class Store:
             self._doubt(source)
             raise
         head = self.orders.head
-        self._remember(source, Opened(purged.token, purged.token, None, head, head))
+        self._remember(source, Opened(purged.token, purged.token, None, head, head, doubts=doubts))
         self.stats.purges += 1
         if self._memory is not None:
             for digest in purged.digests:
@@ -414,6 +423,7 @@ class Store:
         """In place of a purge, where nothing was stored of a source: what is being filled, by
         whomever, will be refused. Costs no durable write. False: something may be stored, and
         nothing was done. Raises IndexUnavailable."""
+        doubts = self._doubts
         try:
             overtaken = await self.index.overtake(source)
         except BaseException:  # as in purge()
@@ -423,7 +433,7 @@ class Store:
             return False
         assert overtaken.token is not None
         token, head = overtaken.token, self.orders.head
-        self._remember(source, Opened(token, token, None, head, head))
+        self._remember(source, Opened(token, token, None, head, head, doubts=doubts))
         return True
 
     # Tokens
@@ -433,7 +443,7 @@ class Store:
         known = self._known.pop(source.digest, None)
         if known is not None and opened.token.is_older_than(known.token):
             self._known[source.digest] = known
-            return known
+            return known if known.doubts == self._doubts else replace(known, current=None)
         if len(self._known) >= MAX_REMEMBERED:
             del self._known[next(iter(self._known))]
         self._known[source.digest] = opened
@@ -469,14 +479,14 @@ class Store:
         IndexUnavailable."""
         for digest, order in list(itertools.islice(self._unsettled.items(), SETTLE)):
             source = order.source
-            seen = self.orders.head
-            self._remember(source, _as_opened(await self._open(source, ()), seen))
+            seen, doubts = self.orders.head, self._doubts
+            self._remember(source, _as_opened(await self._open(source, ()), seen, doubts))
             self._unsettled.pop(digest, None)
 
     def doubt_all(self) -> None:
-        """The index has lost its memory: every token must be read again."""
-        for digest, known in self._known.items():
-            self._known[digest] = replace(known, current=None)
+        """The index has lost its memory: every token must be read again, also those that are being
+        read just now."""
+        self._doubts += 1
 
     def _doubt(self, source: SourceId) -> None:
         """What is known is a floor from now on, and nothing to answer from."""
@@ -620,9 +630,9 @@ def soft(record: SourceRecord, now: int) -> SourceRecord:
     )
 
 
-def _as_opened(sight: Sight, seen: int) -> Opened:
+def _as_opened(sight: Sight, seen: int, doubts: int) -> Opened:
     token = sight.token
-    return Opened(token, token, sight.record, sight.applied, seen, sight.failures)
+    return Opened(token, token, sight.record, sight.applied, seen, sight.failures, doubts)
 
 
 def _never() -> bool:

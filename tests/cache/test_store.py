@@ -437,6 +437,87 @@ def test_what_is_known_now_follows_writes_and_purges(tmp_path: Path) -> None:
     run(tmp_path, test)
 
 
+class Counting(dict):
+    """What is known, and how often any of it is touched."""
+
+    touched = 0
+
+    def __getitem__(self, key):
+        self.touched += 1
+        return super().__getitem__(key)
+
+    def get(self, key, default=None):
+        self.touched += 1
+        return super().get(key, default)
+
+    def __setitem__(self, key, value):
+        self.touched += 1
+        super().__setitem__(key, value)
+
+    def __iter__(self):
+        for key in super().__iter__():
+            self.touched += 1
+            yield key
+
+    def items(self):
+        return ((key, self[key]) for key in self)
+
+    def values(self):
+        return (self[key] for key in self)
+
+
+def test_all_is_doubted_without_touching_any_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 200_000
+    monkeypatch.setattr(store_module, "MAX_REMEMBERED", count)
+
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        sources = [SourceId("site", f"/{number}") for number in range(count - 1)]
+        for source in sources:
+            store._remember(source, at)
+        assert len(store._known) == count
+        store._known = known = Counting(store._known)
+        for _ in range(2):
+            store.doubt_all()
+        assert known.touched == 0
+        assert not any(map(store.opened_now, sources))
+        again = await store.open_source(SOURCE)
+        assert store.opened_now(SOURCE) == again
+        assert again.current == at.token
+        # Without an index all that was doubted is a floor still.
+        index.is_down = True
+        assert (await store.open_source(sources[0])).token == at.token
+        assert store._is_outdated(sources[1], dataclasses.replace(at.token, generation=0))
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize("step", ["open_source", "put_source", "purge", "overtake"])
+def test_what_is_asked_for_while_all_is_doubted_is_in_doubt(tmp_path: Path, step: str) -> None:
+    """The answer may be from before the loss."""
+
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        steps: dict[str, Callable[[], Awaitable[object]]] = {
+            "open_source": lambda: store.open_source(SOURCE),
+            "put_source": lambda: store.put_source(SOURCE, at.token, RECORD),
+            "purge": lambda: store.purge(SOURCE),
+            "overtake": lambda: store.overtake(SOURCE),
+        }
+        before = index.stats.calls
+        asking = asyncio.create_task(steps[step]())
+        await until(lambda: index.stats.calls > before, pause_s=0)
+        store.doubt_all()
+        await asking
+        assert store.opened_now(SOURCE) is None
+        await steps[step]()
+        assert store.opened_now(SOURCE) is not None
+
+    run(tmp_path, test)
+
+
 def test_a_younger_file_than_the_callers_token_is_served(tmp_path: Path) -> None:
     async def test(store: Store, index: Switchable, disk: Disk) -> None:
         early = await store.open_source(SOURCE)
