@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 import xxhash
 
 from cache.entry import Entry
-from cache.errors import DamagedEntry, NotStored, StaleToken
+from cache.errors import DamagedEntry, NotStored, StaleToken, StoreBusy
 from cache.fill import Fill
 from cache.flight import Flights, Landing
 from cache.index.interface import SourceRecord
@@ -179,6 +179,21 @@ class Derivatives:
             return False
         stored.close()
         return True
+
+    async def needs_bytes(self, site: Site, source: Source, key: Key, transform: Transform) -> bool:
+        """Whether it would have to be made, and from nothing but the original's own bytes. False
+        where that is not known, and where it has failed and is not tried again yet."""
+        if self._shelf.in_memory(source, key) is not None:
+            return False
+        try:
+            if await self.is_held(source, key):
+                return False
+            name = failure_digest(key.digest, source.record.validator)
+            if self._failures.is_standing(source.id, name, source.opened):
+                return False
+            return await self._parents.maybe_find(site, source, transform) is None
+        except StoreBusy:
+            return False
 
     async def _stored(self, source: Source, record: SourceRecord, key: Key) -> StoredFile | None:
         """The file of this version of the source and of the encoder, made in whatever way: it has
