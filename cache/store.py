@@ -13,11 +13,12 @@ A disk thread takes all three in one visit where the index lets it (publish_now)
 asks between them.
 
 Interleavings with a purge, which raises the generation (index), then remembers it here (floor),
-then removes files and memory entries, then answers:
+then removes memory entries, then answers, and unlinks files behind the answer:
 
  1. purge, record: the compare fails, the file is withdrawn, StaleToken.
  2. record, purge, rename: a file with an old token gets its name after the purge removed what it
-    found. Every look-up compares tokens, so nobody is served from it. Where the index is down there
+    found. Every look-up compares tokens, so nobody is served from it, nor from one that the purge
+    has not removed yet. Where the index is down there
     is no token to compare with; then the floor decides, which the purge set before it answered.
     The fill looks at the floor after its rename, too, and takes the file away again.
  3. record, crash: the index lists what is not there. A listed digest is a hint, a miss is a miss.
@@ -31,7 +32,9 @@ then removes files and memory entries, then answers:
     503; what is remembered of the source stays as floor and is current no more, so that the next
     request asks the index.
 
-Eviction: forget in the index, then unlink. Purge: raise, then unlink.
+Eviction: forget in the index, then unlink. Purge: raise, then unlink. A crash between the two
+leaves files that no token of this epoch allows; after the loss of the index, too, the journal
+raises what this node purged (follow.py).
 
 Orders of the log (purges by tag and prefix, and what other nodes purged) are heard a moment after
 they were recorded; obey() says what they do here.
@@ -72,6 +75,12 @@ from cache.tier import DiskTier
 MAX_REMEMBERED: Final = 65_536
 # Old files found by look-ups that wait to be unlinked; what does not fit is found again.
 MAX_STALE: Final = 1024
+# Files of purges that wait to be unlinked; with more, purges wait for the disk before they answer.
+MAX_PURGED: Final = 4096
+# Unlinked at a time, at some 40 us each, so that a disk thread is soon free for who waits.
+UNLINKED_AT_ONCE: Final = 64
+# Until answers to purges are on their way: unlinking is not for who waits for one.
+REMOVAL_DELAY_S: Final = 0.01
 # For all forgets of one batch of evictions; stale hints in the index harm nobody.
 FORGET_BUDGET_S: Final = 0.25
 # The scan rests so long after each folder, some 500 files: it takes a third of one disk thread.
@@ -96,7 +105,8 @@ class Opened:
 
     current is what a look-up compares with, None while the index is unavailable. token is what a
     fill carries: the same, or else the last one that was seen here. applied is the newest order
-    that the token was raised for, seen the newest one heard of when the token was read.
+    that the token was raised for, seen the newest one heard of when the token was read; doubts, how
+    often everything had been in doubt when it was asked for.
     """
 
     token: Token
@@ -105,6 +115,7 @@ class Opened:
     applied: int = 0
     seen: int = 0
     failures: Mapping[bytes, Failure] = field(default_factory=dict)
+    doubts: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)
@@ -120,6 +131,7 @@ class Stats:
     purges: int = 0
     unanswered_purges: int = 0
     unforgotten: int = 0  # evicted entries that the index still lists
+    unremoved: int = 0  # purged files left to eviction, since the disk threads were busy
     orders: int = 0  # heard of and obeyed
     unsettled: int = 0  # purges heard of whose new token could not be read yet, in all
 
@@ -158,9 +170,14 @@ class Store:
         self._loop: asyncio.AbstractEventLoop | None = None
         # The floor: by source digest, the newest token and record seen here.
         self._known: dict[bytes, Opened] = {}
+        # How often all of it was put in doubt. What was asked for before the last time is a floor
+        # only: so it costs nothing to doubt it, however much there is.
+        self._doubts = 0
         # Orders that purged a source elsewhere, whose new token could not be read yet.
         self._unsettled: dict[bytes, Order] = {}
         self._stale: deque[tuple[bytes, Token]] = deque(maxlen=MAX_STALE)
+        # Likewise, of purges. Both are walked by one removal, in a disk thread.
+        self._purged: deque[tuple[bytes, Token]] = deque()
         self._removal: asyncio.Task[None] | None = None
         self._scan: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -195,7 +212,7 @@ class Store:
         if not (self.index.exclusive or self.follows()):
             return None
         known = self._known.get(source.digest)
-        if known is None or known.current is None:
+        if known is None or known.current is None or known.doubts < self._doubts:
             return None
         if known.record is not None:
             tags = (*tags, *known.record.tags)
@@ -211,7 +228,7 @@ class Store:
         tags: those that are configured, beside the ones of the record; has_record False: these are
         all, since nothing is recorded of the source.
         """
-        seen = self.orders.head
+        seen, doubts = self.orders.head, self._doubts
         try:
             sight = await self._open(source, tags, has_record=has_record)
         except IndexUnavailable:
@@ -220,7 +237,8 @@ class Store:
                 return Opened(UNKNOWN_TOKEN, None, None, seen=seen)
             return replace(known, current=None)
         self._unsettled.pop(source.digest, None)
-        return self._remember(source, _as_opened(self._softened(source, tags, sight), seen))
+        sight = self._softened(source, tags, sight)
+        return self._remember(source, _as_opened(sight, seen, doubts))
 
     async def _open(
         self, source: SourceId, tags: Sequence[str], *, has_record: bool = True
@@ -253,6 +271,7 @@ class Store:
 
     async def put_source(self, source: SourceId, token: Token, record: SourceRecord) -> bool:
         """Store what is known of the original. False: the token is old, or the index is down."""
+        doubts = self._doubts
         try:
             is_stored = await self.index.put_source(source, token, record)
         except IndexUnavailable:
@@ -260,7 +279,8 @@ class Store:
             return False
         known = self._known.get(source.digest)
         if is_stored and known is not None and known.token == token:
-            self._known[source.digest] = replace(known, current=token, record=record)
+            doubts = max(doubts, known.doubts)
+            self._known[source.digest] = replace(known, current=token, record=record, doubts=doubts)
         else:
             self._doubt(source)
         return is_stored
@@ -304,8 +324,8 @@ class Store:
         stored = await self.threads.run(
             lambda: self.lookup_now(key, token, validator, applied), _close_found
         )
-        if self._stale and self._removal is None:
-            self._removal = asyncio.get_running_loop().create_task(self._remove_stale())
+        if self._stale:
+            self._begin_removal()
         return stored
 
     def lookup_now(
@@ -441,10 +461,11 @@ class Store:
             await self.threads.run(lambda: self.disk.remove_older(key.digest, later))
 
     async def purge(self, source: SourceId) -> Purged:
-        """Make everything that was stored of a source unreachable, then remove it.
+        """Make everything that was stored of a source unreachable, and remove it soon.
 
         Raises IndexUnavailable when that could not be recorded.
         """
+        doubts = self._doubts
         try:
             purged = await self.index.purge(source)
         except BaseException:  # also a caller that left: the purge may take place all the same
@@ -452,21 +473,23 @@ class Store:
             self._doubt(source)
             raise
         head = self.orders.head
-        self._remember(source, Opened(purged.token, purged.token, None, head, head))
+        self._remember(source, Opened(purged.token, purged.token, None, head, head, doubts=doubts))
         self.stats.purges += 1
         if self._memory is not None:
             for digest in purged.digests:
                 self._memory.remove(digest)
-        try:
-            await self.threads.run(lambda: self._remove(purged))
-        except StoreBusy:
-            _log.warning("disk threads are busy: purged files are removed when they are met")
+        self._purged.extend((digest, purged.token) for digest in purged.digests)
+        while len(self._purged) > MAX_PURGED:
+            await asyncio.wait([self._begin_removal()])
+        if self._purged:
+            self._begin_removal()
         return purged
 
     async def overtake(self, source: SourceId) -> bool:
         """In place of a purge, where nothing was stored of a source: what is being filled, by
         whomever, will be refused. Costs no durable write. False: something may be stored, and
         nothing was done. Raises IndexUnavailable."""
+        doubts = self._doubts
         try:
             overtaken = await self.index.overtake(source)
         except BaseException:  # as in purge()
@@ -476,7 +499,7 @@ class Store:
             return False
         assert overtaken.token is not None
         token, head = overtaken.token, self.orders.head
-        self._remember(source, Opened(token, token, None, head, head))
+        self._remember(source, Opened(token, token, None, head, head, doubts=doubts))
         return True
 
     # Tokens
@@ -486,7 +509,7 @@ class Store:
         known = self._known.pop(source.digest, None)
         if known is not None and opened.token.is_older_than(known.token):
             self._known[source.digest] = known
-            return known
+            return known if known.doubts == self._doubts else replace(known, current=None)
         if len(self._known) >= MAX_REMEMBERED:
             del self._known[next(iter(self._known))]
         self._known[source.digest] = opened
@@ -522,14 +545,14 @@ class Store:
         IndexUnavailable."""
         for digest, order in list(itertools.islice(self._unsettled.items(), SETTLE)):
             source = order.source
-            seen = self.orders.head
-            self._remember(source, _as_opened(await self._open(source, ()), seen))
+            seen, doubts = self.orders.head, self._doubts
+            self._remember(source, _as_opened(await self._open(source, ()), seen, doubts))
             self._unsettled.pop(digest, None)
 
     def doubt_all(self) -> None:
-        """The index has lost its memory: every token must be read again."""
-        for digest, known in self._known.items():
-            self._known[digest] = replace(known, current=None)
+        """The index has lost its memory: every token must be read again, also those that are being
+        read just now."""
+        self._doubts += 1
 
     def _doubt(self, source: SourceId) -> None:
         """What is known is a floor from now on, and nothing to answer from."""
@@ -598,21 +621,35 @@ class Store:
 
     # Removal
 
-    def _remove(self, purged: Purged) -> None:
-        for digest in purged.digests:
-            self.disk.remove_older(digest, purged.token)
+    @property
+    def unlinking(self) -> int:
+        """Files of purges that wait to be unlinked: MAX_PURGED, and those of purges that wait."""
+        return len(self._purged)
 
-    async def _remove_stale(self) -> None:
+    def _begin_removal(self) -> asyncio.Task[None]:
+        if self._removal is None:
+            self._removal = asyncio.get_running_loop().create_task(self._remove(), name="removal")
+        return self._removal
+
+    async def _remove(self) -> None:
         try:
-            await self.threads.run(self._unlink_stale)
+            await asyncio.sleep(REMOVAL_DELAY_S)
+            while self._purged or self._stale:
+                await self.threads.run(self._unlink_some)
         except StoreBusy:
-            pass  # they are met again
+            # Those that look-ups have found are found again.
+            self.stats.unremoved += len(self._purged)
+            self._purged.clear()
+            _log.warning("disk threads are busy: purged files are left to eviction")
         finally:
             self._removal = None
 
-    def _unlink_stale(self) -> None:
-        for _ in range(len(self._stale)):
-            self.disk.remove_older(*self._stale.popleft())
+    def _unlink_some(self) -> None:
+        for _ in range(UNLINKED_AT_ONCE):
+            waiting = self._purged or self._stale
+            if not waiting:
+                return
+            self.disk.remove_older(*waiting.popleft())
 
     def _forget_evicted(self, entries: Sequence[Entry]) -> None:
         """In a disk thread: wait until the index has forgotten, but not for long."""
@@ -659,9 +696,9 @@ def soft(record: SourceRecord, now: int) -> SourceRecord:
     )
 
 
-def _as_opened(sight: Sight, seen: int) -> Opened:
+def _as_opened(sight: Sight, seen: int, doubts: int) -> Opened:
     token = sight.token
-    return Opened(token, token, sight.record, sight.applied, seen, sight.failures)
+    return Opened(token, token, sight.record, sight.applied, seen, sight.failures, doubts)
 
 
 def _never() -> bool:

@@ -178,6 +178,21 @@ class Derivatives:
         stored.close()
         return True
 
+    async def needs_bytes(self, site: Site, source: Source, key: Key, transform: Transform) -> bool:
+        """Whether it would have to be made, and from nothing but the original's own bytes. False
+        where that is not known, and where it has failed and is not tried again yet."""
+        if self._shelf.in_memory(source, key) is not None:
+            return False
+        try:
+            if await self.is_held(source, key):
+                return False
+            name = failure_digest(key.digest, source.record.validator)
+            if self._failures.is_standing(source.id, name, source.opened):
+                return False
+            return await self._parents.maybe_find(site, source, transform) is None
+        except StoreBusy:
+            return False
+
     async def _stored(self, source: Source, record: SourceRecord, key: Key) -> StoredFile | None:
         """The file of this version of the source and of the encoder, made in whatever way: it has
         the tag of its own bytes. record is the source's, which may be renewed meanwhile."""

@@ -8,7 +8,7 @@ are bodies.py's.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any, Final
 
@@ -52,6 +52,9 @@ from edge.unkept import Unkept
 
 # Sources whose flights were parted by an order; beyond it those of all sources are.
 MAX_TURNS: Final = 4096
+
+# Of a source whose bytes are gone: would what is wanted have to be made from them?
+NeedsBytes = Callable[[Source], Awaitable[bool]]
 
 
 class Sources:
@@ -118,15 +121,22 @@ class Sources:
         self._failures.tick()
 
     async def open(
-        self, site: Site, path: str, query: str = "", *, for_bytes: bool = False
+        self,
+        site: Site,
+        path: str,
+        query: str = "",
+        *,
+        for_bytes: bool = False,
+        needs_bytes: NeedsBytes | None = None,
     ) -> Found:
         """The source, fresh. Raises NotFound, NotAllowed, DocrootFailed, OriginError.
 
         query belongs to the question where an origin is asked; a docroot file has none. A failing
         origin does not fail what it once gave, and where it allows it nobody waits for it: then
         the source is_stale. for_bytes: open_body() comes next, so where the bytes are gone nothing
-        is confirmed without them.
+        is confirmed without them; with needs_bytes that is so where it says so.
         """
+        needs = _always if for_bytes else needs_bytes
         source_id = source_id_of(site, path, query)
         self._refuse_taken_down(site, path)
         known = self._known.get(source_id)
@@ -136,7 +146,7 @@ class Sources:
         landing = await self._flights.do(
             source_id.digest,
             self._turn_of(source_id),
-            lambda: self._open(site, path, query, for_bytes),
+            lambda: self._open(site, path, query, needs),
         )
         found = landing.value
         if landing.role is Role.LED:
@@ -144,9 +154,9 @@ class Sources:
         if not is_for_one(found.answer):
             return dataclasses.replace(found, collapsed=True)
         del landing, found  # or its reader seemed to be there as long as we wait
-        return await self._open(site, path, query, for_bytes)
+        return await self._open(site, path, query, needs)
 
-    async def _open(self, site: Site, path: str, query: str, for_bytes: bool) -> Found:
+    async def _open(self, site: Site, path: str, query: str, needs: NeedsBytes | None) -> Found:
         self.stats.opened += 1
         source_id = source_id_of(site, path, query)
         known = self._known.get(source_id)
@@ -166,17 +176,20 @@ class Sources:
             return Found(source, Way.KNOWN)
         if maybe_record is None or is_ended(maybe_record):
             self._failures.check(source_id, failure_digest(source_id.digest), opened)
-        is_gone = for_bytes and await self._is_gone(source_id, opened, maybe_record)
+        is_gone = (
+            needs is not None
+            and maybe_record is not None
+            and await self._is_gone(source_id, opened, maybe_record)
+            and await needs(Source(source_id, Home.ORIGIN, opened, maybe_record))
+        )
         return await self._revalidation.ask_origin(
             site, source_id, opened, maybe_record, is_gone=is_gone
         )
 
-    async def _is_gone(
-        self, source_id: SourceId, opened: Opened, record: SourceRecord | None
-    ) -> bool:
+    async def _is_gone(self, source_id: SourceId, opened: Opened, record: SourceRecord) -> bool:
         """Is it known that the bytes this record is of are not here any more?"""
         key = Key(source_id, "")
-        if record is None or self._is_at_hand(key):
+        if self._is_at_hand(key):
             return False
         try:
             entry = await self._store.describe(key, opened)
@@ -259,6 +272,11 @@ class Sources:
     async def pass_on(self, response: Incoming, storability: Storability) -> Passed | Passing:
         """An answer that is not kept, and its body."""
         return await self._unkept.pass_on(response, None, storability)
+
+
+async def _always(source: Source) -> bool:
+    del source
+    return True
 
 
 def _nothing_is(key: Key) -> bool:

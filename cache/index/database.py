@@ -469,9 +469,10 @@ class Database:
             _log.error("index %s is damaged (%s), starting an empty one", self._path, error)
             self.close()
             self._set_aside()
-        elif self._db is not None and self._db.in_transaction:
+        elif self._db is not None:
             try:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 self._db.execute("PRAGMA synchronous = NORMAL")
             except sqlite3.Error:
                 self.close()

@@ -343,7 +343,10 @@ class Index(Protocol):
     async def announce(self, order: Order) -> int:
         """Append to the log, durably; its seq, which is above the one that the order has already: a
         log that was lost does not know what was there. A take-down stands until it is lifted, even
-        when the log has forgotten the order. Raises IndexUnavailable as purge() does."""
+        when the log has forgotten the order. Raises IndexUnavailable as purge() does.
+
+        The purge of one source comes after purge() of it, which was durable: of such orders the log
+        of one node may lose the last ones with its power."""
 
     async def orders(self, after: int) -> OrderPage: ...
 

@@ -467,7 +467,12 @@ class FarmNode:
         """Until nothing happens behind anybody's back."""
         refreshes = (self.refreshes, self.shared_refreshes)
         await until(
-            lambda: not any(map(len, refreshes)) and not self.store.threads.running, pause_s=0
+            lambda: (
+                not any(map(len, refreshes))
+                and self.store._removal is None
+                and not self.store.threads.running
+            ),
+            pause_s=0,
         )
 
     def check(self) -> None:

@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 
+from cache import store as store_module
 from cache.disk import Disk
 from cache.entry import Entry
 from cache.errors import DamagedEntry, IndexUnavailable, NotStored, StaleToken, StoreBusy
@@ -40,18 +41,17 @@ class Switchable(EmbeddedIndex):
     def exclusive(self) -> bool:
         return not self.is_shared
 
-    async def _call(self, step: Callable[[], object], *, is_durable: bool = False) -> object:
+    async def _call(
+        self, step: Callable[[], object], *, is_urgent: bool = False, is_durable: bool = False
+    ) -> object:
         if self.is_down:
             raise IndexUnavailable("switched off")
-        answer = await super()._call(step, is_durable=is_durable)
+        answer = await super()._call(step, is_urgent=is_urgent, is_durable=is_durable)
         if self.is_lost and is_durable:
             raise IndexUnavailable("the answer is lost")
         return answer
 
-
-    def publish_now(
-        self, source: SourceId, token: Token, digest: bytes, size: int
-    ) -> bool | None:
+    def publish_now(self, source: SourceId, token: Token, digest: bytes, size: int) -> bool | None:
         if self.is_down:
             raise IndexUnavailable("switched off")
         return super().publish_now(source, token, digest, size)
@@ -105,6 +105,11 @@ async def get(store: Store, token: Token | None) -> bytes | None:
         return stored.read()
 
 
+async def removed(store: Store) -> None:
+    """What is unlinked behind an answer is gone."""
+    await until(lambda: store._removal is None)
+
+
 async def get_now(store: Store) -> bytes | None:
     """As a request that starts now does it."""
     return await get(store, (await store.open_source(SOURCE)).current)
@@ -121,6 +126,7 @@ def test_stored_found_purged(tmp_path: Path) -> None:
         purged = await store.purge(SOURCE)
         assert purged.digests == (kit.key().digest,)
         assert await get_now(store) is None
+        await removed(store)
         kit.check(disk, tmp_path / "cache")
         assert kit.names(tmp_path / "cache") == []
 
@@ -171,7 +177,91 @@ def test_a_purge_between_record_and_rename(tmp_path: Path, is_down: bool) -> Non
             await committing
         assert await get_now(store) is None
         assert await get(store, None) is None
+        await removed(store)
         kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, test)
+
+
+def test_files_of_a_purge_are_unlinked_behind_its_answer(tmp_path: Path) -> None:
+    """Until then nobody is served from them, be the index there or not."""
+
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        go_on = threading.Event()
+        remove_older = disk.remove_older
+
+        def held(digest: bytes, token: Token) -> bool:
+            assert go_on.wait(30)
+            return remove_older(digest, token)
+
+        disk.remove_older = held  # type: ignore[method-assign]
+        before = await put(store, b"before")
+        await store.purge(SOURCE)
+        assert kit.path_of(tmp_path / "cache").exists()
+        assert await get_now(store) is None
+        for token in (before.current, None):
+            index.is_down = token is None
+            found = await get(store, token)
+            # Who had asked before the purge may be given it still.
+            assert found == (None if token is None else b"before")
+        index.is_down = False
+        await put(store, b"after")  # in the same place
+        go_on.set()
+        await removed(store)
+        assert store.unlinking == 0
+        assert await get_now(store) == b"after"
+        kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, test)
+
+
+def test_purges_wait_when_too_many_of_their_files_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "MAX_PURGED", 2)
+    monkeypatch.setattr(store_module, "UNLINKED_AT_ONCE", 2)
+    monkeypatch.setattr(store_module, "REMOVAL_DELAY_S", 0.0)
+
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        go_on, met = threading.Event(), list[bytes]()
+
+        def held(digest: bytes, token: Token) -> bool:
+            met.append(digest)
+            return go_on.wait(30)
+
+        disk.remove_older = held  # type: ignore[method-assign]
+        sources = [SourceId("site", f"/{number}") for number in range(6)]
+        for source in sources:
+            token = (await store.open_source(source)).token
+            await index.publish(source, token, Key(source, "").digest, 1)
+        purges = []
+        for number, source in enumerate(sources):
+            purges.append(asyncio.create_task(store.purge(source)))
+            await until(lambda number=number: store.stats.purges == number + 1)
+            if number == 1:  # two fit, and one of these is at the disk
+                await asyncio.wait(purges)
+                await until(lambda: met)
+        await until(lambda: store.unlinking == 5)
+        assert [purge.done() for purge in purges] == [True, True, True, False, False, False]
+        go_on.set()
+        await asyncio.gather(*purges)
+        await removed(store)
+        assert met == [Key(source, "").digest for source in sources]
+
+    run(tmp_path, test)
+
+
+def test_busy_disk_threads_leave_purged_files_to_eviction(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        await put(store, b"before")
+        store.threads._limit = 0
+        await store.purge(SOURCE)
+        await removed(store)
+        assert (store.unlinking, store.stats.unremoved) == (0, 1)
+        store.threads._limit = 10
+        assert await get_now(store) is None  # and finds it
+        await removed(store)
+        assert kit.names(tmp_path / "cache") == []
 
     run(tmp_path, test)
 
@@ -185,8 +275,7 @@ def test_a_file_renamed_after_its_purge_is_never_served_and_goes(tmp_path: Path)
             kit.store(disk, "a", b"before", at.token)
             index.is_down = is_down
             assert await get_now(store) is None
-            while store._removal is not None:
-                await store._removal
+            await removed(store)
             assert not kit.path_of(tmp_path / "cache").exists()
         assert store.stats.stale == 2
 
@@ -349,6 +438,87 @@ def test_what_is_known_now_follows_writes_and_purges(tmp_path: Path) -> None:
         assert not await store.put_source(SOURCE, at.token, RECORD)
         index.is_shared = True  # then another node may know better
         assert store.opened_now(SOURCE) is None
+
+    run(tmp_path, test)
+
+
+class Counting(dict):
+    """What is known, and how often any of it is touched."""
+
+    touched = 0
+
+    def __getitem__(self, key):
+        self.touched += 1
+        return super().__getitem__(key)
+
+    def get(self, key, default=None):
+        self.touched += 1
+        return super().get(key, default)
+
+    def __setitem__(self, key, value):
+        self.touched += 1
+        super().__setitem__(key, value)
+
+    def __iter__(self):
+        for key in super().__iter__():
+            self.touched += 1
+            yield key
+
+    def items(self):
+        return ((key, self[key]) for key in self)
+
+    def values(self):
+        return (self[key] for key in self)
+
+
+def test_all_is_doubted_without_touching_any_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 200_000
+    monkeypatch.setattr(store_module, "MAX_REMEMBERED", count)
+
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        sources = [SourceId("site", f"/{number}") for number in range(count - 1)]
+        for source in sources:
+            store._remember(source, at)
+        assert len(store._known) == count
+        store._known = known = Counting(store._known)
+        for _ in range(2):
+            store.doubt_all()
+        assert known.touched == 0
+        assert not any(map(store.opened_now, sources))
+        again = await store.open_source(SOURCE)
+        assert store.opened_now(SOURCE) == again
+        assert again.current == at.token
+        # Without an index all that was doubted is a floor still.
+        index.is_down = True
+        assert (await store.open_source(sources[0])).token == at.token
+        assert store._is_outdated(sources[1], dataclasses.replace(at.token, generation=0))
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize("step", ["open_source", "put_source", "purge", "overtake"])
+def test_what_is_asked_for_while_all_is_doubted_is_in_doubt(tmp_path: Path, step: str) -> None:
+    """The answer may be from before the loss."""
+
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        steps: dict[str, Callable[[], Awaitable[object]]] = {
+            "open_source": lambda: store.open_source(SOURCE),
+            "put_source": lambda: store.put_source(SOURCE, at.token, RECORD),
+            "purge": lambda: store.purge(SOURCE),
+            "overtake": lambda: store.overtake(SOURCE),
+        }
+        before = index.stats.calls
+        asking = asyncio.create_task(steps[step]())
+        await until(lambda: index.stats.calls > before, pause_s=0)
+        store.doubt_all()
+        await asking
+        assert store.opened_now(SOURCE) is None
+        await steps[step]()
+        assert store.opened_now(SOURCE) is not None
 
     run(tmp_path, test)
 

@@ -9,16 +9,19 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cache.errors import DoesNotFit, IndexUnavailable
-from cache.index.embedded import EmbeddedIndex
+from cache.index.embedded import MAX_URGENT, EmbeddedIndex, _Call
 from cache.index.interface import MAX_MEMBERS, Index, Purged, Sight, SourceRecord, Token
 from cache.index.redis import RedisIndex
 from cache.key import SourceId
+from cache.orders import Act, Order, Scope
 from tests.contract.homes import (
     FULL_RECORD,
     GENEROUS_S,
@@ -678,6 +681,74 @@ def test_a_full_queue_refuses_and_counts(tmp_path: Path) -> None:
         assert stats.calls == 6_000 == stats.answered + stats.refused
         assert index.database.commits < stats.answered
         await index.stop()
+
+    asyncio.run(main())
+
+
+async def _held(index: EmbeddedIndex) -> threading.Event:
+    """The thread is in the middle of a batch until the event is set."""
+    go_on = threading.Event()
+    future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    index._put(_Call(lambda: go_on.wait(30), future, is_durable=False))
+    await until(index._queue.empty)
+    return go_on
+
+
+def test_a_purge_goes_ahead_of_what_waits_and_does_not_starve_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        index = _embedded(tmp_path / "index.sqlite", budget_s=30.0)
+        await index.start()
+        db, done = index.database, list[str]()
+        transact, batches = db.transact, list[tuple[int, bool]]()
+
+        def counted(steps: Callable[[], None], *, is_durable: bool) -> None:
+            before = len(done)
+            transact(steps, is_durable=is_durable)
+            batches.append((len(done) - before, is_durable))
+
+        def told(name: str, step: Callable[..., object]) -> Callable[..., object]:
+            return lambda *args: (done.append(name), step(*args))[1]
+
+        db.transact = counted
+        for name in ("open_source", "purge", "announce"):
+            setattr(db, name, told(name, getattr(db, name)))
+        go_on = await _held(index)
+        sources = [SourceId("site", f"/{number}") for number in range(250)]
+        calls = [asyncio.create_task(index.open_source(source)) for source in sources]
+        calls += [asyncio.create_task(index.purge(source)) for source in sources]
+        await until(lambda: index.stats.calls == 500)
+        go_on.set()
+        await asyncio.gather(*calls)
+        order = Order(Act.PURGE, Scope.SOURCE, "site", "/1")
+        await index.announce(order)  # no sync of its own
+        await index.announce(replace(order, act=Act.TAKE_DOWN))
+        await index.announce(replace(order, act=Act.SOFTEN))
+        assert batches == [
+            (0, False),
+            *((100, True), (100, False), (100, True), (100, False), (50, True), (50, False)),
+            *((1, False), (1, True), (1, True)),
+        ]
+        assert done[:101] == 100 * ["purge"] + ["open_source"]
+        await index.stop()
+
+    asyncio.run(main())
+
+
+def test_too_many_purges_are_refused_and_what_waits_at_the_end_is_answered(tmp_path: Path) -> None:
+    async def main() -> None:
+        index = _embedded(tmp_path / "index.sqlite", budget_s=30.0)
+        await index.start()
+        go_on = await _held(index)
+        calls = [asyncio.create_task(index.purge(SOURCE)) for _ in range(MAX_URGENT + 10)]
+        await until(lambda: index.stats.refused == 10)
+        stopping = asyncio.create_task(index.stop())
+        await until(lambda: index._thread is None)
+        go_on.set()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        await stopping
+        purged = [one.token.generation for one in answers if isinstance(one, Purged)]
+        assert len(set(purged)) == MAX_URGENT
+        assert index.stats.answered == MAX_URGENT + 1  # what was held, too
 
     asyncio.run(main())
 
