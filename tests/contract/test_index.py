@@ -689,7 +689,8 @@ async def _held(index: EmbeddedIndex) -> threading.Event:
     """The thread is in the middle of a batch until the event is set."""
     go_on = threading.Event()
     future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    index._put(_Call(lambda: go_on.wait(30), future, is_durable=False))
+    index._waiting += 1
+    index._queue.put(_Call(lambda: go_on.wait(30), future, is_durable=False))
     await until(index._queue.empty)
     return go_on
 
