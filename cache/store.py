@@ -346,6 +346,8 @@ class Store:
     async def describe(self, key: Key, opened: Opened) -> Entry | None:
         """What an entry says of itself, if it is current, or suspect: of another epoch. Then it
         says with which validator to ask whether it still holds. Raises StoreBusy."""
+        if not self.may_hold(key):
+            return None
         return await self.threads.run(lambda: self._describe(key, opened))
 
     def _describe(self, key: Key, opened: Opened) -> Entry | None:
