@@ -48,10 +48,7 @@ class Switchable(EmbeddedIndex):
             raise IndexUnavailable("the answer is lost")
         return answer
 
-
-    def publish_now(
-        self, source: SourceId, token: Token, digest: bytes, size: int
-    ) -> bool | None:
+    def publish_now(self, source: SourceId, token: Token, digest: bytes, size: int) -> bool | None:
         if self.is_down:
             raise IndexUnavailable("switched off")
         return super().publish_now(source, token, digest, size)
