@@ -301,7 +301,7 @@ class Disk:
             name = self._temp_name(draft.key.digest)
             fd = self._create(name)
             files.seek(fd, head)
-            return Fill(self, room, draft, fd, name, claim)
+            return Fill(self, room, draft, fd, name, claim, head)
         except BaseException as error:
             if fd >= 0:
                 files.close_quietly(fd)
@@ -486,6 +486,8 @@ class Disk:
 
     def make_room(self) -> None:
         """Evict until what is claimed fits. Raises NoSpace."""
+        if self.room.is_at_ease:
+            return
         for _ in range(MAX_BATCHES):
             victims = self.room.victims(BATCH)
             self._evict(victims)

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from cache import files
-from cache.entry import NO_HASH, Entry, head_size, pack
+from cache.entry import NO_HASH, Entry, pack
 from cache.errors import DamagedEntry, DiskFailed, DoesNotFit, NoSpace, NotStored
 from cache.room import Room, allocated, kind_of
 from cache.stored import StoredFile, hash_body
@@ -50,11 +50,18 @@ class Fill:
     """Made by Disk.reserve(). fd stands at body_offset; writing moves it, or use write()."""
 
     def __init__(
-        self, disk: "Disk", room: Room, draft: Entry, fd: int, name: str, claim: int
+        self,
+        disk: "Disk",
+        room: Room,
+        draft: Entry,
+        fd: int,
+        name: str,
+        claim: int,
+        body_offset: int,
     ) -> None:
         self.draft = draft
         self.fd = fd
-        self.body_offset = head_size(draft)
+        self.body_offset = body_offset
         self.state = State.OPEN
         self._disk = disk
         self._room = room  # that the claim is in: the disk may have begun another one since

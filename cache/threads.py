@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Final, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
 from cache.errors import StoreBusy
 
@@ -33,22 +33,23 @@ class Stats:
     orphaned: int = 0
 
 
-class _Call:
+class _Call(Generic[T]):
     """What to do, and where its answer goes."""
 
     __slots__ = ("answer", "error", "future", "loop", "orphan", "step")
 
+    answer: T
+
     def __init__(
         self,
-        step: Callable[[], object],
-        orphan: Callable[[object], None] | None,
+        step: Callable[[], T],
+        orphan: Callable[[T], None] | None,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.step = step
         self.orphan = orphan
         self.loop = loop
-        self.future: asyncio.Future[object] = loop.create_future()
-        self.answer: object = None
+        self.future: asyncio.Future[T] = loop.create_future()
         self.error: BaseException | None = None
 
 
@@ -61,7 +62,7 @@ class DiskThreads:
         self._limit = limit
         self._most = threads
         self._threads: list[threading.Thread] = []
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._calls: SimpleQueue[_Call[Any] | None] = SimpleQueue()
 
     async def run(self, call: Callable[[], T], orphan: Callable[[T], None] | None = None) -> T:
         """call() in a disk thread. Raises StoreBusy at the bound, else what call raises."""
@@ -70,13 +71,12 @@ class DiskThreads:
             self.stats.refused += 1
             raise StoreBusy(f"{self._limit} disk operations wait already")
         self.running += 1
-        closing = cast("Callable[[object], None] | None", orphan)
-        asked = _Call(call, closing, asyncio.get_running_loop())
+        asked = _Call(call, orphan, asyncio.get_running_loop())
         self._calls.put(asked)
         if len(self._threads) < min(self.running, self._most):
             self._begin()
         try:
-            return cast("T", await asked.future)
+            return await asked.future
         except asyncio.CancelledError:
             self.stats.orphaned += 1
             if not asked.future.cancelled():  # it had ended, and this caller has not run since
@@ -99,7 +99,7 @@ class DiskThreads:
         self._threads.append(thread)
         thread.start()
 
-    def _settle(self, call: _Call) -> None:
+    def _settle(self, call: _Call[T]) -> None:
         self.running -= 1
         self.stats.ended += 1
         future = call.future
@@ -124,7 +124,7 @@ class DiskThreads:
             del call
 
 
-def _close(call: _Call) -> None:
+def _close(call: _Call[T]) -> None:
     """Nobody waits for it."""
     if call.error is not None:
         if call.future.done() and not call.future.cancelled():

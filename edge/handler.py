@@ -498,10 +498,10 @@ class Handler:
         # Together: a key names the bytes of its mark.
         assert isinstance(found.answer, Source)
         source = route.source = found.answer
+        key = route.key = _key_of(route, source, mark)
         route.mark = mark
         if self._spellings is not None and not route.is_noted:
             self._note(request, peer, route, source.id, self._spellings)
-        key = route.key = Key(source.id, variant_of(transform, mark))
         if transform.is_identity:
             return await self._serve_original(request, route, found, source, key)
         terms = self._terms(request, peer, route.site, mark)
@@ -863,6 +863,15 @@ class Handler:
             allow=allow if refusal.status == 405 else "",
             close=close,
         )
+
+
+def _key_of(route: Route, source: Source, mark: Mark | None) -> Key:
+    """The key that the route has already, where nothing can have changed but the source."""
+    key = route.key
+    is_same = mark is None and route.mark is None and not route.derivative.extensions
+    if key is not None and is_same and key.source == source.id:
+        return key
+    return Key(source.id, variant_of(route.found.transform, mark))
 
 
 def _is_kept_only(request: Request) -> bool:

@@ -124,7 +124,10 @@ def _dressed(site: Site, derivative: Derivative) -> Derivative:
     # Not before the ending is known: it settles the format, and with that the quality.
     if derivative.extensions:
         return derivative
-    return dataclasses.replace(derivative, transform=site.looks.apply(derivative.transform))
+    transform = site.looks.apply(derivative.transform)
+    if transform is derivative.transform:
+        return derivative
+    return dataclasses.replace(derivative, transform=transform)
 
 
 class Routes:

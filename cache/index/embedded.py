@@ -330,19 +330,23 @@ class EmbeddedIndex:
         if waiting >= most:
             self._stats.refused += 1
             raise IndexUnavailable(f"{most} calls wait for the index already")
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[object] = loop.create_future()
         call = _Call(step, future, is_durable=is_durable)
         self._waiting += 1
         if is_urgent:
             self._urgent.append(call)
         self._queue.put(_Word.LOOK if is_urgent else call)
         budget = PURGE_BUDGET_S if is_urgent else self._budget_s
+        # asyncio.timeout() costs more than most of what is asked.
+        timer = loop.call_later(budget, _give_up, future)
         try:
-            async with asyncio.timeout(budget):
-                return cast("T", await future)
+            return cast("T", await future)
         except TimeoutError:
             self._stats.late += 1
             raise IndexUnavailable(f"no answer from the index in {budget} s") from None
+        finally:
+            timer.cancel()
 
     def _settle(self, batch: list[_Call]) -> None:
         self._waiting -= len(batch)
@@ -410,6 +414,11 @@ class EmbeddedIndex:
                 _log.exception("a step of the index failed")
             for call in batch:
                 call.error = IndexUnavailable(str(error))
+
+
+def _give_up(future: asyncio.Future[object]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
 
 
 def _prepare_folder(path: str) -> None:

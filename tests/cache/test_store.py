@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
+import xxhash
 
 from cache import store as store_module
 from cache.disk import Disk
 from cache.entry import Entry
-from cache.errors import DamagedEntry, IndexUnavailable, NotStored, StaleToken, StoreBusy
+from cache.errors import DamagedEntry, IndexUnavailable, NoSpace, NotStored, StaleToken, StoreBusy
 from cache.fill import Fill
 from cache.index.embedded import EmbeddedIndex
 from cache.index.interface import UNKNOWN_TOKEN, Purged, SourceRecord, Token
@@ -36,6 +38,7 @@ class Switchable(EmbeddedIndex):
     is_down = False
     is_lost = False
     is_shared = False
+    is_busy = False
 
     @property
     def exclusive(self) -> bool:
@@ -54,6 +57,8 @@ class Switchable(EmbeddedIndex):
     def publish_now(self, source: SourceId, token: Token, digest: bytes, size: int) -> bool | None:
         if self.is_down:
             raise IndexUnavailable("switched off")
+        if self.is_busy:
+            return None
         return super().publish_now(source, token, digest, size)
 
 
@@ -653,6 +658,187 @@ def test_a_full_disk_is_not_stored_and_served(tmp_path: Path) -> None:
         kit.check(disk, tmp_path / "cache")
 
     run(tmp_path, test)
+
+
+def whole(token: Token, body: bytes) -> Entry:
+    entry = kit.with_body(kit.draft("a", token), body)
+    return dataclasses.replace(entry, body_hash=xxhash.xxh3_128_digest(body))
+
+
+# Who answers the compare-and-set of a body that is kept whole.
+ASKED = ["in the thread", "by the loop", "nobody"]
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_a_body_kept_whole_is_found_until_it_is_purged(tmp_path: Path, asked: str) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        index.is_busy = asked == "by the loop"
+        index.is_down = asked == "nobody"
+        await store.keep(whole(at.token, b"body"), b"body")
+        index.is_down = False
+        assert await get_now(store) == b"body"
+        assert store.stats.published == 1
+        assert store.stats.unrecorded == (asked == "nobody")
+        with await store.lookup(kit.key(), at.current) as stored:
+            assert (stored.entry.stored_at, stored.is_verified) == (10**9, True)
+        assert await index.members(SOURCE) == (() if asked == "nobody" else (kit.key().digest,))
+        assert index.stats.calls == index.stats.answered
+        kit.check(disk, tmp_path / "cache")
+        await store.purge(SOURCE)
+        for body in (b"before", b"later"):
+            with pytest.raises(StaleToken):
+                await store.keep(whole(at.token, body), body)
+        assert await get_now(store) is None
+        assert kit.temp_files(tmp_path / "cache") == []
+        kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize("asked", ASKED[:2])
+def test_a_body_kept_whole_is_purged_between_record_and_rename(tmp_path: Path, asked: str) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        index.is_busy = asked == "by the loop"
+        reached, go_on = threading.Event(), threading.Event()
+        with pytest.MonkeyPatch.context() as patch:
+            publish = Fill.publish
+
+            def held(fill: Fill) -> StoredFile:
+                reached.set()
+                assert go_on.wait(30)
+                return publish(fill)
+
+            patch.setattr("cache.fill.Fill.publish", held)
+            keeping = asyncio.create_task(store.keep(whole(at.token, b"before"), b"before"))
+            await asyncio.to_thread(reached.wait)
+            await store.purge(SOURCE)
+            go_on.set()
+            with pytest.raises(StaleToken):
+                await keeping
+        assert await get_now(store) is None
+        assert await get(store, None) is None
+        assert kit.names(tmp_path / "cache") == []
+        kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize("call", ["cache.files.write_at", "cache.files.rename"])
+def test_a_body_that_cannot_be_kept_leaves_nothing(tmp_path: Path, call: str) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        with pytest.MonkeyPatch.context() as patch:
+
+            def full(*_: object) -> None:
+                raise OSError(28, "No space left on device")
+
+            patch.setattr(call, full)
+            with pytest.raises(NoSpace):
+                await store.keep(whole(at.token, b"body"), b"body")
+        assert kit.temp_files(tmp_path / "cache") == []
+        kit.check(disk, tmp_path / "cache")
+        await store.keep(whole(at.token, b"body"), b"body")
+        assert await get_now(store) == b"body"
+
+    run(tmp_path, test)
+
+
+def test_who_leaves_while_a_body_is_kept_leaves_no_descriptor(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        before = kit.descriptors()
+        reached, go_on = threading.Event(), threading.Event()
+        sealed = store._complete
+
+        def held(*given: Any) -> Any:
+            reached.set()
+            assert go_on.wait(30)
+            return sealed(*given)
+
+        store._complete = held
+        keeping = asyncio.create_task(store.keep(whole(at.token, b"body"), b"body"))
+        await asyncio.to_thread(reached.wait)
+        keeping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await keeping
+        go_on.set()
+        await until(lambda: store.threads.stats.ended >= store.threads.stats.calls, pause_s=0)
+        assert kit.descriptors() == before
+        assert await get_now(store) == b"body"  # recorded, so it may stay
+        kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, test)
+
+
+def test_a_fill_given_up_between_seal_and_rename_is_not_published(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        fill, entry = await begin(store, at.token, b"body")
+        reached, go_on = threading.Event(), threading.Event()
+        publish_now = index.publish_now
+
+        def held(*given: Any) -> bool | None:
+            reached.set()
+            assert go_on.wait(30)
+            return publish_now(*given)
+
+        index.publish_now = held
+        committing = asyncio.create_task(store.commit(fill, entry))
+        await asyncio.to_thread(reached.wait)
+        committing.cancel()
+        with fill, pytest.raises(asyncio.CancelledError):
+            await committing
+        go_on.set()
+        await until(lambda: store.threads.stats.ended >= store.threads.stats.calls, pause_s=0)
+        assert await get_now(store) is None
+        assert kit.names(tmp_path / "cache") == []
+        kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, test)
+
+
+def test_what_cannot_be_there_is_not_looked_for(tmp_path: Path) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        await until(lambda: not disk.may_hold(kit.key().digest))  # once the scan has ended
+        at = await store.open_source(SOURCE)
+        assert await get(store, at.current) is None
+        assert disk.stats.misses == 0
+        index.is_shared = True  # others may have stored it
+        assert await get(store, at.current) is None
+        assert disk.stats.misses == 1
+        index.is_shared = False
+        await store.keep(whole(at.token, b"body"), b"body")
+        assert await get_now(store) == b"body"
+
+    run(tmp_path, test)
+
+
+def test_an_answer_that_comes_with_its_callers_end_is_closed() -> None:
+    async def main() -> None:
+        threads = DiskThreads(1)
+        closed: list[int] = []
+        go_on = threading.Event()
+        asked = asyncio.create_task(threads.run(lambda: go_on.wait() and 7, closed.append))
+        failing = asyncio.create_task(threads.run(lambda: 1 // 0, closed.append))
+        await until(lambda: threads.running == 2, pause_s=0)
+        settle = threads._settle
+
+        def settle_and_cancel(call: Any) -> None:
+            settle(call)
+            (asked if call.error is None else failing).cancel()  # in the same turn of the loop
+
+        threads._settle = settle_and_cancel
+        go_on.set()
+        for task in (asked, failing):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert closed == [7]
+        assert threads.stats.orphaned == 2
+        await threads.stop()
+
+    asyncio.run(main())
 
 
 def test_disk_threads_refuse_above_their_bound() -> None:

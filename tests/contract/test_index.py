@@ -668,6 +668,73 @@ def test_sources_are_bounded_and_dropped_ones_never_get_an_old_token(tmp_path: P
     asyncio.run(main())
 
 
+def test_a_thread_that_may_block_publishes_by_itself(tmp_path: Path) -> None:
+    async def main() -> None:
+        index = _embedded(tmp_path / "index.sqlite")
+        assert index.publish_now(SOURCE, Token("0" * 16, 1), digest(0), 1) is None
+        await index.start()
+        try:
+            token = (await index.open_source(SOURCE)).token
+            others = ("f" * 16, token.generation), (token.epoch, token.generation + 2)
+
+            def publish() -> None:
+                for number in range(MAX_MEMBERS + 5):
+                    assert index.publish_now(SOURCE, token, digest(number), 1) is True
+                assert index.publish_now(SOURCE, token, digest(0), 2) is True  # once more
+                for other in others:
+                    assert index.publish_now(SOURCE, Token(*other), digest(9), 1) is False
+                unseen = SourceId("site", "/unseen")
+                assert index.publish_now(unseen, token, digest(9), 1) is False
+
+            await asyncio.to_thread(publish)
+            assert await index.publish(SOURCE, token, digest(1), 1)
+            assert set(await index.members(SOURCE)) == {digest(n) for n in range(MAX_MEMBERS)}
+            await index.purge(SOURCE)
+            assert index.publish_now(SOURCE, token, digest(0), 1) is False
+            assert await index.members(SOURCE) == ()
+            waiting = asyncio.ensure_future(index.members(SOURCE))
+            await asyncio.sleep(0)  # it is in line, and comes first
+            assert index.publish_now(SOURCE, token, digest(0), 1) is None
+            await waiting
+            with index._using:  # a transaction is under way
+                assert index.publish_now(SOURCE, token, digest(0), 1) is None
+            stats = index.stats
+            assert stats.calls == stats.answered
+        finally:
+            await index.stop()
+        assert index.publish_now(SOURCE, token, digest(0), 1) is None
+
+    asyncio.run(main())
+
+
+def test_a_thread_and_the_loop_publish_and_purge_at_once(tmp_path: Path) -> None:
+    """Whatever was recorded under a token is gone with the purge that raised it."""
+
+    async def main() -> None:
+        index = _embedded(tmp_path / "index.sqlite")
+        await index.start()
+        try:
+            for turn in range(30):
+                token = (await index.open_source(SOURCE)).token
+
+                def publish(token: Token = token) -> None:
+                    for number in range(20):
+                        index.publish_now(SOURCE, token, digest(number), 1)
+
+                publishing = [asyncio.ensure_future(asyncio.to_thread(publish)) for _ in range(3)]
+                for number in range(turn % 7):
+                    await index.publish(SOURCE, token, digest(number), 1)
+                purged = await index.purge(SOURCE)
+                await asyncio.gather(*publishing)
+                assert purged.token.generation > token.generation
+                assert await index.members(SOURCE) == ()
+            assert index.stats.calls == index.stats.answered
+        finally:
+            await index.stop()
+
+    asyncio.run(main())
+
+
 def test_a_full_queue_refuses_and_counts(tmp_path: Path) -> None:
     async def main() -> None:
         index = _embedded(tmp_path / "index.sqlite", budget_s=30.0)
