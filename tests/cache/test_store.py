@@ -231,15 +231,17 @@ def test_purges_wait_when_too_many_of_their_files_do(
             token = (await store.open_source(source)).token
             await index.publish(source, token, Key(source, "").digest, 1)
         purges = []
-        for number, source in enumerate(sources):
-            purges.append(asyncio.create_task(store.purge(source)))
-            await until(lambda number=number: store.stats.purges == number + 1)
-            if number == 1:  # two fit, and one of these is at the disk
-                await asyncio.wait(purges)
-                await until(lambda: met)
-        await until(lambda: store.unlinking == 5)
-        assert [purge.done() for purge in purges] == [True, True, True, False, False, False]
-        go_on.set()
+        try:
+            for number, source in enumerate(sources):
+                purges.append(asyncio.create_task(store.purge(source)))
+                await until(lambda number=number: store.stats.purges == number + 1)
+                if number == 1:  # two fit, and one of these is at the disk
+                    await asyncio.wait(purges)
+                    await until(lambda: met)
+            await until(lambda: store.unlinking == 5)
+            assert [purge.done() for purge in purges] == [True, True, True, False, False, False]
+        finally:
+            go_on.set()
         await asyncio.gather(*purges)
         await removed(store)
         assert met == [Key(source, "").digest for source in sources]
