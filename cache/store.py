@@ -45,6 +45,7 @@ import contextlib
 import enum
 import itertools
 import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +74,8 @@ from cache.tier import DiskTier
 
 # Sources whose last token is remembered here: about 400 bytes each with a record.
 MAX_REMEMBERED: Final = 65_536
+# Of the paths of sources that were purged elsewhere and whose new token is still to be read.
+MAX_UNSETTLED_BYTES: Final = 16 * 1024 * 1024
 # Old files found by look-ups that wait to be unlinked; what does not fit is found again.
 MAX_STALE: Final = 1024
 # Files of purges that wait to be unlinked; with more, purges wait for the disk before they answer.
@@ -175,6 +178,7 @@ class Store:
         self._doubts = 0
         # Orders that purged a source elsewhere, whose new token could not be read yet.
         self._unsettled: dict[bytes, Order] = {}
+        self._unsettled_bytes = 0
         self._stale: deque[tuple[bytes, Token]] = deque(maxlen=MAX_STALE)
         # Likewise, of purges. Both are walked by one removal, in a disk thread.
         self._purged: deque[tuple[bytes, Token]] = deque()
@@ -236,7 +240,7 @@ class Store:
             if known is None:
                 return Opened(UNKNOWN_TOKEN, None, None, seen=seen)
             return replace(known, current=None)
-        self._unsettled.pop(source.digest, None)
+        self._settled(source.digest)
         sight = self._softened(source, tags, sight)
         return self._remember(source, _as_opened(sight, seen, doubts))
 
@@ -530,16 +534,29 @@ class Store:
         if order.scope is Scope.SOURCE:
             self._doubt(order.source)
             if order.act in (Act.PURGE, Act.TAKE_DOWN):
-                self.stats.unsettled += 1
-                earlier = self._unsettled.pop(order.source.digest, order)
-                self._unsettled[order.source.digest] = max(earlier, order, key=by_seq)
-                if len(self._unsettled) > MAX_ORDERS:
-                    del self._unsettled[next(iter(self._unsettled))]
+                self._unsettle(order)
         return True
+
+    def _unsettle(self, order: Order) -> None:
+        self.stats.unsettled += 1
+        digest = order.source.digest
+        earlier = self._settled(digest)
+        self._unsettled[digest] = order if earlier is None else max(earlier, order, key=by_seq)
+        self._unsettled_bytes += sys.getsizeof(order.value)
+        while len(self._unsettled) > MAX_ORDERS or self._unsettled_bytes > MAX_UNSETTLED_BYTES:
+            self._settled(next(iter(self._unsettled)))
+
+    def _settled(self, digest: bytes) -> Order | None:
+        """What is waited for no more."""
+        order = self._unsettled.pop(digest, None)
+        if order is not None:
+            self._unsettled_bytes -= sys.getsizeof(order.value)
+        return order
 
     @property
     def unsettled(self) -> int:
-        """Purges heard of whose new token is still to be read, MAX_ORDERS at the most."""
+        """Purges heard of whose new token is still to be read: MAX_ORDERS at the most, of
+        MAX_UNSETTLED_BYTES."""
         return len(self._unsettled)
 
     async def settle(self) -> None:
@@ -549,7 +566,7 @@ class Store:
             source = order.source
             seen, doubts = self.orders.head, self._doubts
             self._remember(source, _as_opened(await self._open(source, ()), seen, doubts))
-            self._unsettled.pop(digest, None)
+            self._settled(digest)
 
     def doubt_all(self) -> None:
         """The index has lost its memory: every token must be read again, also those that are being

@@ -13,6 +13,7 @@ another's exchange for it. Unsafe methods pass, with their bodies, and what they
 import asyncio
 import dataclasses
 import functools
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
@@ -265,8 +266,9 @@ class SharedCache:
         if post is None or not request.authority or len(post.noted) >= MAX_NOTED:
             return
         url = url_of(asking.scheme, request.authority, request.target)
-        if url not in post.noted:
-            post.noted.add(url)
+        name = hashlib.blake2b(url.encode(), digest_size=16).digest()
+        if name not in post.noted:
+            post.noted.add(name)
             self.changes.note(source_id, url)
 
     def _is_nowhere(self, site: Site, source_id: SourceId, path: str) -> bool:

@@ -50,7 +50,7 @@ from edge.spool import Spool
 from edge.storing import Storing
 from edge.unkept import Unkept
 
-# Sources whose flights were parted by an order; beyond it those of all sources are.
+# Sources whose flights were parted by an order, by digest; beyond it those of all sources are.
 MAX_TURNS: Final = 4096
 
 # Of a source whose bytes are gone: would what is wanted have to be made from them?
@@ -84,7 +84,7 @@ class Sources:
         # apart by the last order that concerned them.
         self._turn = 0
         self._turn_of_all = 0
-        self._turns: dict[SourceId, int] = {}
+        self._turns: dict[bytes, int] = {}
         # Also of the shared cache, whose bodies become something else.
         self.arrivals: Arrivals[Any] = Arrivals(spool, disk_threads)
         known = Known(store, clock, self.stats)
@@ -114,6 +114,11 @@ class Sources:
         self.refetch = bodies.refetch
         self.settled = bodies.settled
         self.original_of = bodies.original_of
+
+    @property
+    def known(self) -> Known:
+        """For whoever counts."""
+        return self._known
 
     def tick(self) -> None:
         """Once a second, after the clock."""
@@ -229,7 +234,7 @@ class Sources:
         if len(self._turns) >= MAX_TURNS:
             self._part_all()
         self._turn += 1
-        self._turns[source_id] = self._turn
+        self._turns[source_id.digest] = self._turn
 
     def _part_all(self) -> None:
         self._turn += 1
@@ -237,7 +242,9 @@ class Sources:
         self._turns.clear()
 
     def _turn_of(self, source_id: SourceId) -> Token:
-        turn = self._turns.get(source_id, self._turn_of_all) if self._turns else self._turn_of_all
+        turn = self._turn_of_all
+        if self._turns:
+            turn = self._turns.get(source_id.digest, turn)
         return Token(UNKNOWN_TOKEN.epoch, turn)
 
     # For the shared cache (edge/shared.py)

@@ -22,6 +22,7 @@ from cache.index.embedded import EmbeddedIndex
 from cache.index.interface import UNKNOWN_TOKEN, Purged, SourceRecord, Token
 from cache.key import Key, SourceId
 from cache.memory import Memory
+from cache.orders import Act, Order, Scope
 from cache.store import Opened, Store
 from cache.stored import StoredFile
 from cache.threads import DiskThreads
@@ -240,15 +241,17 @@ def test_purges_wait_when_too_many_of_their_files_do(
             token = (await store.open_source(source)).token
             await index.publish(source, token, Key(source, "").digest, 1)
         purges = []
-        for number, source in enumerate(sources):
-            purges.append(asyncio.create_task(store.purge(source)))
-            await until(lambda number=number: store.stats.purges == number + 1)
-            if number == 1:  # two fit, and one of these is at the disk
-                await asyncio.wait(purges)
-                await until(lambda: met)
-        await until(lambda: store.unlinking == 5)
-        assert [purge.done() for purge in purges] == [True, True, True, False, False, False]
-        go_on.set()
+        try:
+            for number, source in enumerate(sources):
+                purges.append(asyncio.create_task(store.purge(source)))
+                await until(lambda number=number: store.stats.purges == number + 1)
+                if number == 1:  # two fit, and one of these is at the disk
+                    await asyncio.wait(purges)
+                    await until(lambda: met)
+            await until(lambda: store.unlinking == 5)
+            assert [purge.done() for purge in purges] == [True, True, True, False, False, False]
+        finally:
+            go_on.set()
         await asyncio.gather(*purges)
         await removed(store)
         assert met == [Key(source, "").digest for source in sources]
@@ -500,6 +503,29 @@ def test_all_is_doubted_without_touching_any_of_it(
         index.is_down = True
         assert (await store.open_source(sources[0])).token == at.token
         assert store._is_outdated(sources[1], dataclasses.replace(at.token, generation=0))
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize(("letters", "most"), [("p" * 900, 10), ("p" * 899 + "\u20ac", 5)])
+def test_what_is_to_be_settled_is_bounded_in_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, letters: str, most: int
+) -> None:
+    monkeypatch.setattr(store_module, "MAX_UNSETTLED_BYTES", 10_000)
+
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        orders = [
+            Order(Act.PURGE, Scope.SOURCE, "site", f"{letters}{seq % 20}", seq)
+            for seq in range(1, 41)  # each twice
+        ]
+        for order in orders:
+            assert store.obey(order)
+            assert store._unsettled_bytes <= 10_000
+        assert list(store._unsettled.values()) == orders[-most:]
+        await store.open_source(orders[-1].source)
+        assert store.unsettled == most - 1
+        await store.settle()
+        assert (store.unsettled, store._unsettled_bytes) == (0, 0)
 
     run(tmp_path, test)
 

@@ -797,6 +797,11 @@ def test_a_purge_goes_ahead_of_what_waits_and_does_not_starve_it(tmp_path: Path)
             *((1, False), (1, True), (1, True)),
         ]
         assert done[:101] == 100 * ["purge"] + ["open_source"]
+        go_on = await _held(index)
+        calls = [asyncio.create_task(index.purge(source)) for source in sources]
+        await until(lambda: index._queue.qsize() == len(sources))
+        go_on.set()
+        await asyncio.gather(*calls)  # all of them, though no word of them is left after a batch
         await index.stop()
 
     asyncio.run(main())
