@@ -32,6 +32,7 @@ from edge.remembered import remembered
 TAKEN_WITHIN_S: Final = 0.5
 # Reasons of one request: the next one's answer may be kept all the same.
 OF_THE_REQUEST: Final = frozenset({Storability.AUTHORIZATION, Storability.METHOD})
+_VALIDATING: Final = frozenset(("if-none-match", "if-modified-since"))
 # Remembered by edge/failures.py where the origin says nothing of a lifetime.
 _MISSING: Final = frozenset((404, 410))
 
@@ -58,6 +59,13 @@ class Asking:
     def is_for_one(self) -> bool:
         """What comes of it is most likely nobody else's: it is not worth waiting for others."""
         return "authorization" in self.fields or self.control.no_store
+
+    def may_get(self, status: int) -> bool:
+        """206 answers a Range, 304 a precondition, and nothing else (RFC 9110 sections 15.3.7 and
+        15.4.5); both are among fields only where the client's own are put to the origin."""
+        if status == 206:
+            return "range" in self.fields
+        return status != 304 or not _VALIDATING.isdisjoint(self.fields)
 
     @property
     def selecting(self) -> dict[str, str]:

@@ -24,8 +24,10 @@ from edge.origin.messages import Headers, OriginRequest
 from edge.policy.tags import parse_surrogate_key
 from edge.recall import recall
 from edge.record import (
+    ConfirmsNothing,
     conditional_fields,
     folded,
+    is_confirmed_by,
     is_replayable,
     record_of_entry,
     record_of_response,
@@ -201,7 +203,9 @@ class Fetching:
             status = response.status
             if response.local_redirect is not None:
                 raise OriginBroken("redirects inside an origin are not followed")
-            if status == 304 and asked is not None:
+            if status == 304 and asked is not None and conditional_fields(asked.validator):
+                if not is_confirmed_by(asked, response.headers):
+                    raise ConfirmsNothing
                 record = refreshed(asked, response, asked_at, answered_at)
                 record = dataclasses.replace(record, seen=seen)
                 return Found(
@@ -232,9 +236,15 @@ class Fetching:
         except NotStored as error:
             # In the middle of the body: the disk is full. The next answer goes around the store.
             log.warning("%a is passed on without being stored: %s", source_id.path, error)
+            record, is_kept, is_gone = None, False, False
+        except ConfirmsNothing:
+            log.info("%a: a 304 for another version than was asked about", source_id.path)
+            is_gone = True
         finally:
             await response.aclose()
-        return await self._exchange(site, source_id, opened, None, is_kept=False)
+        return await self._exchange(
+            site, source_id, opened, record, is_kept=is_kept, is_gone=is_gone
+        )
 
     def request_for(
         self, site: Site, source_id: SourceId, record: SourceRecord | None = None

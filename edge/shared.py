@@ -32,7 +32,7 @@ from edge.answers import (
     Writer,
     confirmed_headers,
     draft_of,
-    is_newer,
+    is_confirmed_by,
     key_of,
     with_body,
     withheld_of,
@@ -48,7 +48,7 @@ from edge.deliver import Deliverer
 from edge.errors import LoopDetected, MethodNotAllowed, NotCached
 from edge.http.body import FileSlice
 from edge.http.cache_status import Forward, build_forward, build_hit
-from edge.http.directives import effective_control
+from edge.http.directives import SURROGATE, effective_control
 from edge.http.forwarding import (
     OF_THE_CACHE,
     forwarded_fields,
@@ -57,7 +57,7 @@ from edge.http.forwarding import (
     max_forwards,
     passed_fields_of,
 )
-from edge.http.freshness import STALE_IF_ERROR_STATUSES, Storability
+from edge.http.freshness import OF_ONE_REQUEST, STALE_IF_ERROR_STATUSES, Storability
 from edge.http.ip import maybe_ip
 from edge.http.messages import Request, Response
 from edge.http.request_control import parse_request_control
@@ -65,7 +65,7 @@ from edge.http.vary import vary_names
 from edge.http.writer import BODILESS_STATUSES
 from edge.origin.errors import OriginBroken, OriginError
 from edge.origin.messages import Headers, OriginRequest
-from edge.record import folded
+from edge.record import ConfirmsNothing, folded
 from edge.refresh import Refreshes
 from edge.request_body import whole_body
 from edge.site import Site
@@ -92,7 +92,7 @@ MAX_MARKS: Final = 65_536
 MAX_RESTS: Final = 16_384
 MAX_ASKINGS: Final = 2048
 # Statuses that say nothing of what another request would get; nor does a 5xx.
-_NO_WORD: Final = frozenset((206, 304, 416, 429))
+_NO_WORD: Final = OF_ONE_REQUEST | {206, 304}
 
 T = TypeVar("T")
 
@@ -294,6 +294,8 @@ class SharedCache:
             if response.local_redirect is not None:
                 raise OriginBroken("redirects inside an origin are not followed")
             status = response.status
+            if not asking.may_get(status):
+                raise OriginBroken(f"{status} is no answer to what was asked")
             storability = storability_of(asking, status, response.headers)
             if put.method != "GET":
                 storability = Storability.METHOD
@@ -500,9 +502,8 @@ class SharedCache:
         try:
             response = Incoming(await origin.fetch(put), aside=aside)
         except OriginError:
-            if kept is None or asked_at >= kept.entry.stale_until:
+            if not self._may_stand_in(kept, asked_at):
                 raise
-            self._rests.add(kept.entry.key.digest)
             return Exchanged(kept, has_failed=True)
         if response.local_redirect is not None:
             await response.aclose()
@@ -516,11 +517,16 @@ class SharedCache:
         except NotStored as error:
             # In the middle of the body: the disk is full. The next answer goes around the store.
             log.warning("%a is passed on without being stored: %s", source_id.path, error)
+            is_kept = False
+        except ConfirmsNothing:
+            log.info("%a: a 304 for another version than was asked about", source_id.path)
+            assert kept is not None
+            await self.variants.forget(kept.entry)
         finally:
             await response.aclose()
         return await self._exchange(
             request, asking, site, source_id, opened, None, as_it_is=as_it_is, is_own=is_own,
-            is_kept=False,
+            is_kept=is_kept,
         )  # fmt: skip
 
     async def _part(
@@ -536,7 +542,7 @@ class SharedCache:
         """An answer that Sources had asked for, and does not keep."""
         seen = opened.seen
         try:
-            if apart.storability not in OF_THE_REQUEST:
+            if apart.storability not in OF_THE_REQUEST and response.status not in _NO_WORD:
                 await self._sources.let_go(site, source_id)
             exchanged = await self._settle(
                 request, asking, site, source_id, opened, None, response,
@@ -569,8 +575,13 @@ class SharedCache:
         method: str,
         is_kept: bool,
     ) -> Exchanged:
-        """What becomes of an answer. Raises NotStored where the disk refuses in its middle."""
+        """What becomes of an answer. Raises NotStored where the disk refuses in its middle,
+        ConfirmsNothing, OriginBroken."""
         status, headers = response.status, response.headers
+        if not (asking.may_get(status) or (status == 304 and kept and kept.conditions())):
+            if self._may_stand_in(kept, answered_at):
+                return Exchanged(kept, status=status, has_failed=True)
+            raise OriginBroken(f"{status} is no answer to what was asked")
         path = source_id.path.partition("\x1f")[0]
         draft = functools.partial(
             draft_of,
@@ -582,11 +593,10 @@ class SharedCache:
         )
         if kept is not None:
             if status == 304:
-                if is_newer(kept, headers):
-                    raise OriginBroken("a 304 for another version than was asked about")
+                if not is_confirmed_by(kept, headers):
+                    raise ConfirmsNothing
                 return await self._confirm(asking, source_id, opened, kept, headers, draft)
-            if status in STALE_IF_ERROR_STATUSES and answered_at < kept.entry.stale_until:
-                self._rests.add(kept.entry.key.digest)
+            if status in STALE_IF_ERROR_STATUSES and self._may_stand_in(kept, answered_at):
                 return Exchanged(kept, status=status, has_failed=True)
         fields = folded(headers)
         storability = storability_of(asking, status, headers)
@@ -597,7 +607,13 @@ class SharedCache:
             assert names is not None  # or it would not be storable
             key = key_of(source_id, names, asking.selecting)
             entry = draft(key, status=status, headers=headers)
-            answer = await self.variants.keep(source_id, opened, names, entry, response)
+            try:
+                answer = await self.variants.keep(source_id, opened, names, entry, response)
+            except OriginError:
+                # Nothing of it was sent.
+                if not self._may_stand_in(kept, answered_at):
+                    raise
+                return Exchanged(kept, status=status, has_failed=True)
             if answer is not None:
                 await self._sources.note_missing(source_id, opened, status, headers)
                 own = withheld_of(headers, headers)
@@ -608,6 +624,13 @@ class SharedCache:
             if kept is not None:
                 await self.variants.forget(kept.entry)
         return Exchanged(None, await self._pass(request, response, storability, method), status)
+
+    def _may_stand_in(self, kept: Kept | None, now: int) -> bool:
+        """For an origin that failed (RFC 5861 section 4); it is then left alone for a while."""
+        if kept is None or now >= kept.entry.stale_until:
+            return False
+        self._rests.add(kept.entry.key.digest)
+        return True
 
     async def _confirm(
         self,
@@ -628,7 +651,7 @@ class SharedCache:
         now = Kept(entry, kept.body)
         own = withheld_of(headers, confirmation)
         # What it forbids to keep is true for those who wait for it, and for nobody later.
-        control = effective_control(folded(confirmation))
+        control = effective_control(folded(confirmation), SURROGATE)
         if control.no_store or control.private:
             await self.variants.forget(kept.entry)
             return Exchanged(now, status=304, is_confirmed=True, own=own)
