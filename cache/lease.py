@@ -33,7 +33,7 @@ from typing import Final, Generic, TypeVar
 
 from cache.entry import Entry
 from cache.errors import DamagedEntry, DoesNotFit, IndexUnavailable, LedElsewhere, NotStored
-from cache.index.interface import MAX_PARCEL_BYTES, UNKNOWN_TOKEN, Delivery, Token
+from cache.index.interface import MAX_PARCEL_BYTES, Delivery, Token
 from cache.key import DIGEST_BYTES, Key, SourceId
 from cache.parcel import NOTHING, unwrap, wrap
 from cache.store import Store
@@ -153,7 +153,7 @@ class Leases:
         # Without a token nobody knows whether two mean the same. And who asks for what is being
         # filled here already does not want to share it.
         name = errand.name
-        if self._index.exclusive or errand.token == UNKNOWN_TOKEN or name in self._leading:
+        if self._index.exclusive or errand.token.is_unknown or name in self._leading:
             return await errand.fill()
         if self._is_shared(errand.key.source):
             parcel = await self._left_already(errand, name)

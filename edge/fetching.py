@@ -13,7 +13,7 @@ from cache.index.interface import SourceRecord
 from cache.key import Key, SourceId
 from cache.lease import Errand, Leases, keep
 from cache.store import Opened, Store
-from edge.arrival import Arrivals, Incoming
+from edge.arrival import Arrivals, Arriving, Incoming
 from edge.clock import Clock
 from edge.http.directives import SURROGATE, effective_control
 from edge.http.forwarding import marks_of
@@ -101,7 +101,7 @@ class Fetching:
         Once for the whole farm, as far as others can be given what comes of it.
         """
         arriving = self._arrivals.find(source_id, opened.token)
-        if arriving is not None and arriving.body.is_whole:
+        if arriving is not None and arriving.body.is_whole and not self._is_overtaken(arriving):
             return Found(arriving, Way.FETCHED, collapsed=True)
         exchange = functools.partial(
             self._exchange, site, source_id, opened, record, is_kept=is_kept, is_gone=is_gone
@@ -132,6 +132,11 @@ class Fetching:
                 raise
             # As if the origin were busy: what it gave before stands in, where it may.
             raise OriginOverloaded(str(error), 1) from error
+
+    def _is_overtaken(self, arriving: Arriving[Settled]) -> bool:
+        """By a purge of a tag that only its head told: the token is the same as before."""
+        record = arriving.record
+        return self._store.has_heard_since(arriving.id, record.seen, record.tags)
 
     async def _fetched_here(
         self, site: Site, source_id: SourceId, opened: Opened, since: int

@@ -395,7 +395,7 @@ class SharedCache:
     ) -> Response:
         key = key_of(source_id, post.names, asking.selecting)
         coming = self.variants.coming.get((key, opened.token))
-        if coming is not None and coming.can_be_sent:
+        if coming is not None and coming.can_be_sent and not self._is_overtaken(coming):
             self.stats.joined += 1
             exchanged = Exchanged(coming, status=coming.status, is_stored=True)
             return self._respond(request, exchanged, Forward.URI_MISS, collapsed=True)
@@ -434,11 +434,22 @@ class SharedCache:
         if landing.role is Role.JOINED:
             self.stats.joined += 1
             shared = exchanged.kept
-            if shared is None or shared.entry.key != key or not shared.can_be_sent:
+            if (
+                shared is None
+                or shared.entry.key != key
+                or not shared.can_be_sent
+                or self._is_overtaken(shared)
+            ):
                 # Nothing that could be shared, or chosen by other fields than before.
                 exchanged = await exchange(is_own=True)
                 return self._respond(request, exchanged, why)
         return self._respond(request, exchanged, why, collapsed=landing.role is Role.JOINED)
+
+    def _is_overtaken(self, kept: Kept) -> bool:
+        """Was it asked for before a purge? By a tag that only the answer told: then the token is
+        the same as before."""
+        entry = kept.entry
+        return self._store.has_heard_since(entry.key.source, entry.seen, entry.tags)
 
     def _refresh(
         self,
