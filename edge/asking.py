@@ -133,12 +133,19 @@ class Apart(Exception):
     in the same turn of the loop; TAKEN_WITHIN_S is for a loop that is late."""
 
     def __init__(
-        self, response: Incoming, storability: Storability, asked_at: int, answered_at: int
+        self,
+        response: Incoming,
+        storability: Storability,
+        asked_at: int,
+        answered_at: int,
+        seen: int,
     ) -> None:
+        """seen: the newest order heard of when it was asked for."""
         super().__init__(f"status {response.status}, {storability}")
         self.storability = storability
         self.asked_at = asked_at
         self.answered_at = answered_at
+        self.seen = seen
         self._response: Incoming | None = response
         self._is_over = asyncio.Event()
         self.on_end: Callable[[], object] = lambda: None
@@ -171,20 +178,26 @@ class Apart(Exception):
 
 
 class Apartness:
-    """In place of an origin's fetch while one client's request lasts (Site.ask). tell is told of
-    what comes of it before anybody else is."""
+    """In place of an origin's fetch while one client's request lasts (Site.ask). head is the newest
+    order heard of; tell is told of what comes of it before anybody else is."""
 
     def __init__(
-        self, origin: OriginPool, asking: Asking, clock: Clock, tell: Callable[[Apart], None]
+        self,
+        origin: OriginPool,
+        asking: Asking,
+        clock: Clock,
+        head: Callable[[], int],
+        tell: Callable[[Apart], None],
     ) -> None:
         self._origin = origin
         self._asking = asking
         self._clock = clock
+        self._head = head
         self._tell = tell
 
     async def fetch(self, neutral: OriginRequest) -> OriginResponse:
         """Raises Apart, and what an origin raises."""
-        asked_at = self._clock.wall
+        asked_at, seen = self._clock.wall, self._head()
         response = await self._origin.fetch(self._asking.dress(neutral))
         try:
             found = self._storability(response)
@@ -193,7 +206,7 @@ class Apartness:
             raise
         if found is None:
             return response
-        apart = Apart(Incoming(response), found, asked_at, self._clock.wall)
+        apart = Apart(Incoming(response), found, asked_at, self._clock.wall, seen)
         self._tell(apart)
         raise apart
 

@@ -358,7 +358,8 @@ class SharedCache:
 
     def _for_client(self, site: Site, asking: Asking, tell: Callable[[Apart], None]) -> Site:
         assert site.origin is not None
-        fetch = Apartness(site.origin, asking, self._clock, tell).fetch
+        orders = self._store.orders
+        fetch = Apartness(site.origin, asking, self._clock, lambda: orders.head, tell).fetch
         return dataclasses.replace(site, ask=fetch)
 
     async def _open(self, site: Site, source_id: SourceId, path: str) -> Opened:
@@ -551,14 +552,13 @@ class SharedCache:
         response: Incoming,
     ) -> Response:
         """An answer that Sources had asked for, and does not keep."""
-        seen = opened.seen
         try:
             if apart.storability not in OF_THE_REQUEST and response.status not in _NO_WORD:
                 await self._sources.let_go(site, source_id)
             exchanged = await self._settle(
                 request, asking, site, source_id, opened, None, response,
-                asked_at=apart.asked_at, answered_at=apart.answered_at, seen=seen, method="GET",
-                is_kept=True,
+                asked_at=apart.asked_at, answered_at=apart.answered_at, seen=apart.seen,
+                method="GET", is_kept=True,
             )  # fmt: skip
         except NotStored as error:
             log.warning("%a is passed on without being stored: %s", source_id.path, error)

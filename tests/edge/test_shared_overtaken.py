@@ -86,3 +86,20 @@ def test_who_asks_after_a_purge_reads_along_with_nobody_from_before(on_bare_node
         await settled(node)
 
     on_bare_node(test)
+
+
+def test_a_first_answer_is_as_new_as_the_question(on_bare_node):
+    """Not as the token, which may be older than an order that was obeyed since: it would be stale
+    from the start, and each of those who waited would ask again (P4)."""
+
+    async def test(node: SharedNode) -> None:
+        node.origin.say = fixed({})
+        await node.ask("/pets/a", method="POST")
+        await node.node.order(Act.SOFTEN, Scope.PREFIX, "/pets/")
+        node.origin.say = fixed({"Cache-Control": "max-age=3600", "Vary": "x"})
+        asked = len(node.origin.asked)
+        await asyncio.gather(*(node.ask("/pets/a") for _ in range(8)))
+        await node.ask("/pets/a")
+        assert len(node.origin.asked) == asked + 1
+
+    on_bare_node(test)
