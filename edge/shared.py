@@ -64,7 +64,7 @@ from edge.http.request_control import parse_request_control
 from edge.http.vary import vary_names
 from edge.http.writer import BODILESS_STATUSES
 from edge.origin.errors import OriginBroken, OriginError
-from edge.origin.messages import Headers, OriginRequest
+from edge.origin.messages import Headers, OriginRequest, OriginResponse
 from edge.record import ConfirmsNothing, folded
 from edge.refresh import Refreshes
 from edge.request_body import whole_body
@@ -289,7 +289,7 @@ class SharedCache:
         if request.method == b"HEAD":
             put = dataclasses.replace(put, method="HEAD")
         response = await site.origin.fetch(put)
-        is_open = True
+        owned: OriginResponse | Incoming | None = response  # closed here
         try:
             if response.local_redirect is not None:
                 raise OriginBroken("redirects inside an origin are not followed")
@@ -306,14 +306,15 @@ class SharedCache:
                 self.marks.renew(source_id.digest)
             body = response.maybe_all() if put.method == "GET" else None
             if body is None:
-                incoming = Incoming(response, aside=aside)
+                # A large one goes to another owner, and knows that.
+                owned = incoming = Incoming(response, aside=aside)
                 return await self._pass(request, incoming, storability, put.method)
-            is_open = False
+            owned = None
             self.stats.passed += 1
             return self._pass_all(request, status, response.headers, storability, body, aside)
         finally:
-            if is_open:
-                await response.aclose()
+            if owned is not None:
+                await owned.aclose()
 
     def _asking(
         self, request: Request, client: Client, keep: frozenset[str] = frozenset()
