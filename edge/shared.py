@@ -627,7 +627,8 @@ class SharedCache:
                     raise
                 return Exchanged(kept, status=status, has_failed=True)
             if answer is not None:
-                await self._sources.note_missing(source_id, opened, status, headers)
+                if not names:  # else it is missing for some
+                    await self._sources.note_missing(source_id, opened, status, headers)
                 own = withheld_of(headers, headers)
                 return Exchanged(answer, status=status, is_stored=True, own=own)
         elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
