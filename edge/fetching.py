@@ -32,6 +32,7 @@ from edge.record import (
     record_of_entry,
     record_of_response,
     refreshed,
+    stale_limit,
     tagged,
 )
 from edge.remembered import remembered
@@ -101,7 +102,7 @@ class Fetching:
         Once for the whole farm, as far as others can be given what comes of it.
         """
         arriving = self._arrivals.find(source_id, opened.token)
-        if arriving is not None and arriving.body.is_whole and not self._is_overtaken(arriving):
+        if arriving is not None and self._may_be_joined(arriving):
             return Found(arriving, Way.FETCHED, collapsed=True)
         exchange = functools.partial(
             self._exchange, site, source_id, opened, record, is_kept=is_kept, is_gone=is_gone
@@ -133,10 +134,14 @@ class Fetching:
             # As if the origin were busy: what it gave before stands in, where it may.
             raise OriginOverloaded(str(error), 1) from error
 
-    def _is_overtaken(self, arriving: Arriving[Settled]) -> bool:
-        """By a purge of a tag that only its head told: the token is the same as before."""
+    def _may_be_joined(self, arriving: Arriving[Settled]) -> bool:
+        """Not where the store refused it, where it may not be used unasked any more (no-cache, RFC
+        9111 section 5.2.2.4; it may take long), or after a purge of a tag that only its head told:
+        then the token is the same as before."""
         record = arriving.record
-        return self._store.has_heard_since(arriving.id, record.seen, record.tags)
+        if not arriving.body.is_whole or self._clock.wall >= stale_limit(record):
+            return False
+        return not self._store.has_heard_since(arriving.id, record.seen, record.tags)
 
     async def _fetched_here(
         self, site: Site, source_id: SourceId, opened: Opened, since: int

@@ -397,7 +397,7 @@ class SharedCache:
     ) -> Response:
         key = key_of(source_id, post.names, asking.selecting)
         coming = self.variants.coming.get((key, opened.token))
-        if coming is not None and coming.can_be_sent and not self._is_overtaken(coming):
+        if coming is not None and self._may_be_joined(coming):
             self.stats.joined += 1
             exchanged = Exchanged(coming, status=coming.status, is_stored=True)
             return self._respond(request, exchanged, Forward.URI_MISS, collapsed=True)
@@ -446,6 +446,12 @@ class SharedCache:
                 exchanged = await exchange(is_own=True)
                 return self._respond(request, exchanged, why)
         return self._respond(request, exchanged, why, collapsed=landing.role is Role.JOINED)
+
+    def _may_be_joined(self, coming: Kept) -> bool:
+        """Not where it may not be used unasked any more; it may take long."""
+        entry = coming.entry
+        until = max(entry.fresh_until, entry.stale_until, entry.revalidate_until)
+        return coming.can_be_sent and self._clock.wall < until and not self._is_overtaken(coming)
 
     def _is_overtaken(self, kept: Kept) -> bool:
         """Was it asked for before a purge? By a tag that only the answer told: then the token is

@@ -88,6 +88,54 @@ def test_who_asks_after_a_purge_reads_along_with_nobody_from_before(on_bare_node
     on_bare_node(test)
 
 
+CONTROLS = [
+    ("max-age=60", 0, True),
+    ("max-age=60", 61, True),  # stale by permission
+    ("max-age=60, must-revalidate", 0, True),
+    ("max-age=60, must-revalidate", 61, False),
+    ("no-cache", 0, False),
+    ("max-age=0", 0, True),
+    ("max-age=0, must-revalidate", 0, False),
+]
+
+
+@pytest.mark.parametrize("vary", [{"vary": "x"}, {}], ids=["variant", "original"])
+@pytest.mark.parametrize(("control", "after_s", "is_joined"), CONTROLS)
+def test_nobody_reads_along_what_would_have_to_be_asked_for(
+    on_bare_node, control, after_s, is_joined, vary
+):
+    """RFC 9111 sections 5.2.2.4 and 5.2.2.2: no other request without validation."""
+
+    async def test(node: SharedNode) -> None:
+        if vary:
+            node.origin.say = fixed({"Vary": "x", "Cache-Control": "max-age=3600"})
+            await node.ask("/a", {"X": "0"})
+        answer = paced(len(LARGE), **{"cache-control": control, **vary})
+        node.origin.say = lambda _: answer
+        first = asyncio.create_task(node.ask("/a", {"X": "1"}))
+        answer.send(*pieces_of(LARGE)[:-1])
+        arrivals = node.node.handler._sources.arrivals
+        await until(lambda: len(arrivals) == 1, pause_s=0)
+        node.later(after_s)
+        node.origin.say = lambda _: large({"Cache-Control": control, **vary}, LARGE[::-1])
+        asked = len(node.origin.asked)
+        second = asyncio.create_task(node.ask("/a", {"X": "1"}))
+        await until(
+            lambda: (
+                arrivals.stats.joined + node.shared.stats.joined > 0
+                or len(node.origin.asked) > asked
+            ),
+            pause_s=0,
+        )
+        answer.send(pieces_of(LARGE)[-1], b"")
+        assert (await first).body == LARGE
+        assert (await second).body == (LARGE if is_joined else LARGE[::-1])
+        assert len(node.origin.asked) == asked + (not is_joined)
+        await settled(node)
+
+    on_bare_node(test)
+
+
 def test_a_first_answer_is_as_new_as_the_question(on_bare_node):
     """Not as the token, which may be older than an order that was obeyed since: it would be stale
     from the start, and each of those who waited would ask again (P4)."""
