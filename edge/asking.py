@@ -31,7 +31,9 @@ from edge.remembered import remembered
 
 TAKEN_WITHIN_S: Final = 0.5
 # Reasons of one request: the next one's answer may be kept all the same.
-OF_THE_REQUEST: Final = frozenset({Storability.AUTHORIZATION, Storability.METHOD})
+OF_THE_REQUEST: Final = frozenset(
+    {Storability.AUTHORIZATION, Storability.COOKIE, Storability.METHOD}
+)
 _VALIDATING: Final = frozenset(("if-none-match", "if-modified-since"))
 # Remembered by edge/failures.py where the origin says nothing of a lifetime.
 _MISSING: Final = frozenset((404, 410))
@@ -112,7 +114,9 @@ def _storability(
         return found
     is_chosen_by_cookie = not has_cookie or "cookie" in names
     if not (is_chosen_by_cookie or control.public or is_explicit(fields, control)):
-        return Storability.NO_LIFETIME
+        # Of who has none it would be kept, if it can be of any use then.
+        is_useful = fields.get("last-modified") or fields.get("etag")
+        return Storability.COOKIE if is_useful else Storability.NO_LIFETIME
     return found
 
 

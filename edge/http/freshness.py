@@ -42,6 +42,7 @@ class Storability(enum.StrEnum):
     NO_STORE = "no-store"
     PRIVATE = "private"
     AUTHORIZATION = "authorization"
+    COOKIE = "cookie"  # who asked has one, and nothing says that it is for everybody
     SET_COOKIE = "set-cookie"
     VARY = "vary"  # varies by something that the key does not hold
     NO_LIFETIME = "no-lifetime"  # nothing says how long, and the status allows no guess

@@ -12,7 +12,7 @@ from edge.origin.errors import OriginTruncated
 from edge.origin.messages import OriginRequest
 from tests.edge.shared_bench import BODY, said
 from tests.edge.test_record import Answer as Told
-from tests.edge.test_shared_cache import AUTH, HOUR, OLD, TAG, Step, _walk, bench, of, ok
+from tests.edge.test_shared_cache import AUTH, COOKIE, HOUR, OLD, TAG, Step, _walk, bench, of, ok
 
 assert bench  # a fixture
 
@@ -111,6 +111,20 @@ ROWS: list[tuple[str, str, list[Step]]] = [
             ],
         )
         for section, status in (("6585 4", 429), ("6585 5", 431), ("6585 6", 511))
+    ),
+    *(
+        (
+            "9111 4.2.2",
+            f"a Cookie keeps nothing, and ends nothing that others have{name}",
+            [
+                Step(ok(last_modified=OLD, **vary), fields=COOKIE, asked=1),
+                Step(asked=1),
+                Step(asked=0),
+                Step(ok(last_modified=OLD, **vary), fields=COOKIE, wait=90_000, asked=1),
+                Step("down", status=200, body=BODY),
+            ],
+        )
+        for name, vary in ((": an original", {}), (": a variant", {"vary": "x"}))
     ),
     (
         "9111 4.2.4",
