@@ -33,7 +33,7 @@ from typing import Final, Generic, TypeVar
 
 from cache.entry import Entry
 from cache.errors import DamagedEntry, DoesNotFit, IndexUnavailable, LedElsewhere, NotStored
-from cache.index.interface import MAX_PARCEL_BYTES, UNKNOWN_TOKEN, Delivery, Token
+from cache.index.interface import MAX_PARCEL_BYTES, Delivery, Token
 from cache.key import DIGEST_BYTES, Key, SourceId
 from cache.parcel import NOTHING, unwrap, wrap
 from cache.store import Store
@@ -156,7 +156,7 @@ class Leases:
     async def once(self, errand: Errand[T]) -> T:
         """Raises what errand's calls raise, and LedElsewhere."""
         # Without a token nobody knows whether two mean the same.
-        if self._index.exclusive or errand.token == UNKNOWN_TOKEN:
+        if self._index.exclusive or errand.token.is_unknown:
             return await errand.fill()
         # Who asks for what is being filled here already does not want to share it.
         name = errand.name

@@ -236,13 +236,39 @@ class Store:
         try:
             sight = await self._open(source, tags, has_record=has_record)
         except IndexUnavailable:
-            known = self._known.get(source.digest)
-            if known is None:
-                return Opened(UNKNOWN_TOKEN, None, None, seen=seen)
-            return replace(known, current=None)
+            return self.opened_alone(source, tags)
         self._settled(source.digest)
         sight = self._softened(source, tags, sight)
         return self._remember(source, _as_opened(sight, seen, doubts))
+
+    def opened_alone(self, source: SourceId, tags: Sequence[str] = ()) -> Opened:
+        """open_source() without the index: what was last seen of the source. Where an order was
+        heard of since, or nothing was seen, the token is the outage's own: another one after each
+        order that concerns the source, so that nothing from before it is met again."""
+        known = self._known.get(source.digest)
+        if known is not None:
+            record_tags = () if known.record is None else known.record.tags
+            if not self.is_purged(source, known, (*tags, *record_tags)):
+                return replace(known, current=None)
+            tags = (*tags, *record_tags)
+        token = replace(UNKNOWN_TOKEN, generation=self._newest(source, tags))
+        return Opened(token, None, None, seen=self.orders.head)
+
+    def is_overtaken(self, source: SourceId, seen: int, tags: Sequence[str]) -> bool:
+        """Whether an order that was heard of has purged what was asked for when seen was the
+        newest one."""
+        return self._newest(source, tags) > seen
+
+    def has_heard_since(self, source: SourceId, seen: int, tags: Sequence[str]) -> bool:
+        """is_overtaken(), or a soft purge came: whoever comes now must not be given what was asked
+        for then, as it is."""
+        softened = self.orders.softened(source, tags)
+        return softened > seen or self.is_overtaken(source, seen, tags)
+
+    def _newest(self, source: SourceId, tags: Sequence[str]) -> int:
+        """The newest order heard of that purged the source and may not be in its token yet."""
+        purged = self._unsettled.get(source.digest)
+        return max(self.orders.newest(source, tags), 0 if purged is None else purged.seq)
 
     async def _open(
         self, source: SourceId, tags: Sequence[str], *, has_record: bool = True
@@ -267,11 +293,15 @@ class Store:
         record = sight.record
         if record is None:
             return sight
+        return replace(sight, record=self.softened(source, tags, record))
+
+    def softened(self, source: SourceId, tags: Sequence[str], record: SourceRecord) -> SourceRecord:
+        """The record, stale where a soft purge that was heard of came after it."""
         softened = self.orders.softened(source, (*tags, *record.tags))
         if softened <= record.seen:
-            return sight
+            return record
         # An order's seq has the time in it, of the index's clock.
-        return replace(sight, record=soft(record, min(softened // 1000, self.now())))
+        return soft(record, min(softened // 1000, self.now()))
 
     async def put_source(self, source: SourceId, token: Token, record: SourceRecord) -> bool:
         """Store what is known of the original. False: the token is old, or the index is down."""

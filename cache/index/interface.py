@@ -78,8 +78,14 @@ class Token:
         """True when a purge is known to lie between the two; epochs cannot be compared."""
         return self.epoch == other.epoch and self.generation < other.generation
 
+    @property
+    def is_unknown(self) -> bool:
+        """What a fill carries that began without an index: current nowhere, so it never outlives
+        the outage."""
+        return self.epoch == UNKNOWN_TOKEN.epoch
 
-# What a fill carries that began without an index: current nowhere, so it never outlives the outage.
+
+# The first of these; its generation is the newest order that concerns the source.
 UNKNOWN_TOKEN = Token("0" * EPOCH_DIGITS, 0)
 
 

@@ -45,7 +45,6 @@ from cache.index.interface import (
     MAX_MEMBERS,
     MAX_SPELLINGS,
     SETTLE_MS,
-    UNKNOWN_TOKEN,
     Bounds,
     CatalogueStats,
     Delivery,
@@ -473,7 +472,7 @@ class RedisIndex:
         try:
             is_true = await tell()
         except IndexUnavailable:
-            if token != UNKNOWN_TOKEN:
+            if token is None or not token.is_unknown:
                 self._hints.add(name, tell_late, size)
             raise
         self._hints.overtake(name)

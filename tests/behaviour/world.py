@@ -47,6 +47,7 @@ from edge.origin.messages import OriginRequest
 from edge.policy.forwarded import TrustedProxies
 from edge.policy.steps import OffStep, Steps
 from edge.policy.tags import PathTags
+from edge.ready import HOLDS
 from edge.refresh import Refreshes
 from edge.rendering import Derivatives, Made
 from edge.renewal import Renewal
@@ -414,8 +415,11 @@ class FarmNode:
         await self.store.stop()
 
     def tick(self) -> None:
+        """At least a second has gone by."""
         self.clock.tick()
         self.handler.tick()
+        for _ in range(HOLDS):
+            self.handler.ready.next_turn()
 
     async def get(self, path: str, width: int | None, **fields: str) -> "Said":
         """A GET as a connection hands it on: at once where that is possible, else in a task."""
