@@ -152,6 +152,7 @@ class App:
         self._exposition: Exposition | None = None
         self._purging: Purging | None = None
         self._folders: Folders | None = None
+        self._downstream: Downstream | None = None
         self._recent = Recent()
 
     async def run(self) -> int:
@@ -331,7 +332,7 @@ class App:
                 shared=shared_cache,
             )
             follower.obey, follower.forget = handler.obey, handler.forget
-            self._purging, self._folders = purging, folders
+            self._purging, self._folders, self._downstream = purging, folders, downstream
             self._handler = handler
             self._garbage = Garbage(lambda: sum(handler.requests().values()))
             self._garbage.start()
@@ -512,7 +513,9 @@ class App:
 
     def _totals(self, index: Index) -> Mapping[str, float]:
         assert self._handler is not None
-        trouble = trouble_of(self._handler, index, self._purging, self._folders, self._access)
+        trouble = trouble_of(
+            *(self._handler, index, self._purging, self._folders, self._downstream, self._access)
+        )
         return {**traffic_of(self._handler), **trouble}
 
     def _post(self) -> None:
@@ -527,7 +530,7 @@ class App:
             try:
                 self._access.reopen()
             except OSError as error:
-                log.error("access log: %s", error)
+                log.error("access log: %s; the old file stays in use", error)
 
 
 def _node_of(name: str, sock: socket.socket) -> Node:

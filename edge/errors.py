@@ -10,7 +10,16 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from cache.errors import CacheError, FlightError, IndexUnavailable, LedElsewhere, StoreBusy
+from cache.errors import (
+    CacheError,
+    FlightError,
+    IndexUnavailable,
+    LedElsewhere,
+    NoFolder,
+    NotStored,
+    Paused,
+    StoreBusy,
+)
 from edge.http.parser import ParseError
 from edge.origin.errors import (
     BodyUnreadable,
@@ -210,6 +219,13 @@ FAILURES: Final = tuple(
         {row.detail for row in (*REFUSALS.values(), UNEXPECTED, OUT_OF_FILES) if row.status >= 500}
     )
 )
+
+
+def level_of_unstored(error: NotStored) -> int:
+    """Of a line about one answer. A state that was told of when it began is no news: while a disk
+    is full for a night, a line for each picture would fill the next one."""
+    return logging.DEBUG if isinstance(error, (Paused, NoFolder)) else logging.WARNING
+
 
 _PARSE_SENTENCES: Final = {
     400: "This is not a request that we understand.",

@@ -27,6 +27,7 @@ from cache.lease import Errand, Leases, keep
 from cache.store import Opened, Store
 from cache.stored import StoredFile
 from edge.clock import Clock
+from edge.errors import level_of_unstored
 from edge.failures import Failures, failure_digest
 from edge.http.body import Descriptor, FileSlice
 from edge.http.etag import derivative_etag, is_of_derivative, lineage_etag
@@ -323,7 +324,10 @@ class Derivatives:
         try:
             fill = await self.reserve(draft)
         except NotStored as error:
-            log.warning("%a is served without being stored: %s", key.source.path, error)
+            log.log(
+                level_of_unstored(error),
+                *("%a is served without being stored: %s", key.source.path, error),
+            )
             result, body = await self.render_unstored(
                 original.body, transform, version_digest(draft), terms, found
             )

@@ -48,6 +48,7 @@ from edge.status.names import (
     LIMIT,
     LINES_DROPPED,
     NOT_STORED,
+    NOT_TOLD,
     ORDERS,
     ORDERS_HEAD,
     PER_SECOND,
@@ -89,6 +90,7 @@ def trouble_of(
     index: Index,
     purging: Purging | None,
     folders: Folders | None,
+    downstream: Downstream | None,
     access: AccessLog | None,
 ) -> Mapping[str, float]:
     """What went wrong, and why: numbers that only grow, for Recent."""
@@ -97,6 +99,7 @@ def trouble_of(
         **{f"{REFUSED}{reason}": refusals.get(reason, 0) for reason in FAILURES},
         **{f"{INDEX_ERROR}{cause}": causes.get(cause, 0) for cause in Cause},
         PURGES_FAILED: 0 if purging is None else purging.stats.failed,
+        NOT_TOLD: 0 if downstream is None else sum(downstream.stats.failed.values()),
         NOT_STORED: 0 if folders is None else folders.stats.paused,
         LINES_DROPPED: 0 if access is None else access.stats.dropped,
     }
@@ -115,8 +118,9 @@ def recent_rows(recent: Recent) -> Sequence[Row]:
             LAST_MINUTE,
             "What the last minute has added to requests, errors (5xx), hits and misses, the bytes"
             " of both, and the render time that was saved and spent; to the reasons of errors, to"
-            " what failed at the index by cause, to purges that were not recorded, answers that a"
-            " full disk left unstored, and access lines that were dropped.",
+            " what failed at the index by cause, purges that were not recorded, URLs that a cache"
+            " in front was not told of, answers that a full disk left unstored, and lines of the"
+            " access log that were dropped.",
             ("of",),
             lambda: (((name,), number) for name, number in recent.gained().items()),
         ),

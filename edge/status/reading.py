@@ -27,6 +27,7 @@ from edge.status.names import (
     LIMIT,
     LINES_DROPPED,
     NOT_STORED,
+    NOT_TOLD,
     ORDERS,
     ORDERS_HEAD,
     PER_SECOND,
@@ -527,6 +528,12 @@ def _of_the_rest(
         yield Remark(
             Level.PROBLEM,
             f"{failed:.0f} purges of the last minute were NOT recorded (503): ask for them again",
+        )
+    if untold := gained.get(NOT_TOLD):
+        yield Remark(
+            Level.WARNING,
+            f"{untold:.0f} URLs that were purged in the last minute are still in a cache in front,"
+            " which was not reached (the log says which, and why): purge again when it is",
         )
     if unstored := gained.get(NOT_STORED):
         yield Remark(

@@ -173,12 +173,11 @@ REMARKS = [
     (errors(6, 500), ["warning: 6 of 500 answers of the last minute were errors (5xx)"]),
     (
         minute(errors=60, requests=100, refused_origin__timeout=20, refused_origin__down=40),
-        [
-            "problem: 60 of 100 answers of the last minute were errors (5xx): origin-down 40, origin-t"
-        ],
+        ["problem: 60 of 100 answers of the last minute were errors (5xx): origin-down 40, or"],
     ),
     # what nobody who looks at hits alone would see
     (minute(purges_failed=2), ["problem: 2 purges of the last minute were NOT recorded (503)"]),
+    (minute(urls_not_told=4), ["warning: 4 URLs that were purged in the last minute"]),
     (minute(not_stored=9), ["warning: a disk of the cache is full: 9 answers"]),
     (minute(lines_dropped=3), ["warning: the access log takes no more: 3 lines"]),
     (
