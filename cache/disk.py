@@ -43,7 +43,7 @@ import xxhash
 from cache import files
 from cache.durability import Durability
 from cache.entry import Entry, head_size
-from cache.errors import DamagedEntry, DiskFailed, NewerEntry, NoSpace, NotStored
+from cache.errors import DamagedEntry, DiskFailed, NewerEntry, NoSpace, NotStored, Paused
 from cache.fill import Fill, not_stored
 from cache.gdsf import Victim
 from cache.health import Health
@@ -448,7 +448,7 @@ class Disk:
         pause_s = self._space.pause_s
         if pause_s:
             self.stats.paused += 1
-            raise NoSpace(f"disk was full; nothing is taken in for {pause_s:.1f} s")
+            raise Paused(f"disk was full; nothing is taken in for {pause_s:.1f} s")
         if not self._space.is_due():
             return
         with self._admission:

@@ -22,7 +22,7 @@ import xxhash
 
 from cache.disk import Disk, Stats
 from cache.entry import Entry
-from cache.errors import CacheError, DiskFailed
+from cache.errors import CacheError, NoFolder
 from cache.fill import Fill
 from cache.index.interface import Token
 from cache.key import Key
@@ -154,7 +154,7 @@ class Folders:
         for folder in self._in_order(draft.key.digest):
             assert folder.disk is not None
             return folder.disk.reserve(draft, expected_bytes)
-        raise DiskFailed(f"no cache folder can be used: {self._folders[0].why_lost}")
+        raise NoFolder(f"no cache folder can be used: {self._folders[0].why_lost}")
 
     def touch(self, digest: bytes) -> None:
         """As Disk.touch(), in the folder that the digest belongs to first of all."""

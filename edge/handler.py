@@ -88,6 +88,8 @@ MAX_PEERS: Final = 10_000
 MAX_CLIENTS: Final = 10_000
 # Heads whose lines are learnt in one second: ten microseconds each, so a millisecond at the most.
 LESSONS_PER_TURN: Final = 100
+# Of a request, in a line of the log that says why it was refused.
+MAX_NAMED: Final = 200
 
 
 @dataclass(slots=True)
@@ -103,6 +105,7 @@ class Stats:
     miss_bytes: int = 0
     saved_ms: int = 0
     requests: dict[int, int] = dataclasses.field(default_factory=dict)
+    refusals: dict[str, int] = dataclasses.field(default_factory=dict)  # by their reason
     sent_bytes: int = 0
 
     def count_hit(self, representation: Representation) -> None:
@@ -836,18 +839,21 @@ class Handler:
         self, request: Request | None, error: Exception, *, close: bool = False, allow: str = ALLOW
     ) -> Response:
         refusal = refusal_of(error)
+        refusals = self.stats.refusals
+        refusals[refusal.detail] = refusals.get(refusal.detail, 0) + 1
         self._ids += 1
         request_id = f"{self._id_prefix}{self._ids:06x}"
         kind = type(error).__name__
         is_remembered = isinstance(error, Remembered)  # then it has been told once
         log.log(
             min(refusal.level, logging.INFO) if is_remembered else refusal.level,
-            "%s: %d %s: %s: %s",
+            "%s: %d %s: %s: %s%s",
             request_id,
             refusal.status,
             refusal.detail,
             kind,
             error,
+            "" if request is None else _named(request),
             exc_info=error if refusal.status == 500 and refusal.detail == "bug" else None,
         )
         retry_after_s = getattr(error, "retry_after_s", 0) or self._chance.randint(1, 3)
@@ -872,6 +878,16 @@ def _key_of(route: Route, source: Source, mark: Mark | None) -> Key:
     if key is not None and is_same and key.source == source.id:
         return key
     return Key(source.id, variant_of(route.found.transform, mark))
+
+
+def _named(request: Request) -> str:
+    """Which request, for a line of the log: what came over the wire is cut, and quoted where it is
+    not plain."""
+    line = b"%s %s%s" % (request.method, request.authority, request.target)
+    shown = line.decode("ascii", "backslashreplace")
+    if len(shown) > MAX_NAMED:
+        shown = f"{shown[:MAX_NAMED]}..."
+    return f" ({shown})" if shown.isprintable() else f" ({shown!a})"
 
 
 def _is_kept_only(request: Request) -> bool:

@@ -26,6 +26,7 @@ from cache.lease import Errand, Leases, keep
 from cache.store import Opened, Store
 from cache.stored import StoredFile
 from edge.clock import Clock
+from edge.errors import level_of_unstored
 from edge.failures import Failures, failure_digest
 from edge.http.body import Descriptor, FileSlice
 from edge.http.etag import derivative_etag, is_of_derivative, lineage_etag
@@ -369,7 +370,8 @@ class Derivatives:
             self._renounce(entry, error)
             return False
         except (NotStored, StoreBusy) as error:
-            log.warning("%a is served without being stored: %s", entry.key.source.path, error)
+            level = level_of_unstored(error) if isinstance(error, NotStored) else logging.WARNING
+            log.log(level, "%a is served without being stored: %s", entry.key.source.path, error)
             return False
         return True
 

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 from cache.errors import IndexUnavailable
 from cache.index import catalogue, log
+from cache.index.causes import Cause, cause_of
 from cache.index.interface import (
     BOUNDS,
     EPOCH_DIGITS,
@@ -118,6 +119,11 @@ class Database:
         self._first = 0  # no row has a lower id
         self._last_seq = 0
         self._reopen_at = 0.0
+        self.causes: dict[Cause, int] = dict.fromkeys(Cause, 0)
+        """Of what failed; only this thread writes it."""
+        self.is_shut = False
+        """It could not be opened when it was last tried."""
+        self.times_shut = 0
 
     def transact(self, steps: Callable[[], None], *, is_durable: bool) -> None:
         """Run steps in one transaction. Raises IndexUnavailable; then nothing of it happened."""
@@ -424,13 +430,18 @@ class Database:
             failure = self._failed(error)
             self.close()
             if not _is_damage(error):
+                self._note_shut(error)
                 raise failure from error
             try:
                 self._open()  # empty by now, since _failed() set the damaged file aside
             except sqlite3.Error as again:
                 self.close()
+                self._note_shut(again)
                 raise IndexUnavailable(f"index {self._path}: {again}") from again
         self._reopen_at = 0.0
+        if self.is_shut:
+            self.is_shut = False
+            _log.warning("index %s can be opened again", self._path)
         return self._connection
 
     def _open(self) -> None:
@@ -464,7 +475,20 @@ class Database:
         self._first = 0
         self._floor = values.get("floor", 0)
 
+    def _note_shut(self, error: sqlite3.Error) -> None:
+        if self.is_shut:
+            return
+        self.is_shut = True
+        self.times_shut += 1
+        in_use = cause_of(error) is Cause.IN_USE
+        why = " (does another node, or halftone fsck, use this cache folder?)" if in_use else ""
+        _log.error(
+            "index %s cannot be opened: %s%s; purges are answered 503 until it can",
+            *(self._path, error, why),
+        )
+
     def _failed(self, error: sqlite3.Error) -> IndexUnavailable:
+        self.causes[cause_of(error)] += 1
         if _is_damage(error):
             _log.error("index %s is damaged (%s), starting an empty one", self._path, error)
             self.close()

@@ -54,9 +54,12 @@ class Door:
             _log.warning("%s answers again", self.name)
         self.breaker.succeeded()
 
-    def failed(self) -> None:
+    def failed(self, why: str) -> None:
+        """why: one line for the log, without secrets."""
         was_open = self.breaker.is_open
         self.breaker.failed(self._monotonic())
         if self.breaker.is_open and not was_open:
-            _log.warning("%s failed too often, deciding locally until it answers", self.name)
+            _log.warning(
+                "%s failed too often (%s), deciding locally until it answers", self.name, why
+            )
             self._on_open()

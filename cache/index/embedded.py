@@ -22,14 +22,15 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from random import Random
 from typing import Final, TypeVar, cast
 
 from cache.errors import IndexUnavailable
+from cache.index.causes import Cause
 from cache.index.database import Database
 from cache.index.interface import (
     BOUNDS,
@@ -83,6 +84,7 @@ class Stats:
     failed: int = 0
     refused: int = 0
     late: int = 0  # callers that gave up before their answer
+    causes: Mapping[Cause, int] = field(default_factory=dict)  # the database writes them
 
 
 class _Word(enum.Enum):
@@ -121,13 +123,13 @@ class EmbeddedIndex:
         bounds: Bounds = BOUNDS,
         budget_s: float = BUDGET_S,
     ) -> None:
-        self._stats = Stats()
         self.hints = HintStats()  # nothing is told later: what failed once was the disk
         self.catalogue = CatalogueStats()
         self.on_news: Callable[[], None] = _nobody_listens
         self.database = Database(
             path, clock=clock, random=random, max_sources=max_sources, bounds=bounds
         )
+        self._stats = Stats(causes=self.database.causes)
         self._clock = clock
         self._monotonic = monotonic
         self._bounds = bounds
@@ -157,7 +159,7 @@ class EmbeddedIndex:
 
     @property
     def times_degraded(self) -> int:
-        return 0
+        return self.database.times_shut
 
     @property
     def exclusive(self) -> bool:
@@ -165,10 +167,11 @@ class EmbeddedIndex:
 
     @property
     def is_degraded(self) -> bool:
-        return False  # a disk that fails has counters of its own
+        return self.database.is_shut
 
     async def probe(self) -> None:
-        return
+        with suppress(IndexUnavailable):
+            await self._call(self.database.takedowns)
 
     async def start(self) -> None:
         _prepare_folder(self._path)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cache.errors import DoesNotFit, IndexUnavailable
+from cache.index.causes import Cause
 from cache.key import SourceId
 from cache.orders import MAX_ORDERS, MAX_VALUE_BYTES, Order, Scope
 
@@ -219,6 +220,10 @@ class IndexStats(Protocol):
     failed: int
     refused: int
     late: int
+
+    @property
+    def causes(self) -> Mapping[Cause, int]:
+        """Why, of those that failed there; every cause, from 0 on."""
 
 
 @dataclass(slots=True)

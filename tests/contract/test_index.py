@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from cache.errors import DoesNotFit, IndexUnavailable
+from cache.index.causes import Cause
 from cache.index.embedded import MAX_URGENT, EmbeddedIndex, _Call
 from cache.index.interface import MAX_MEMBERS, Index, Purged, Sight, SourceRecord, Token
 from cache.index.redis import RedisIndex
@@ -824,6 +825,38 @@ def test_too_many_purges_are_refused_and_what_waits_at_the_end_is_answered(tmp_p
         assert index.stats.answered == MAX_URGENT + 1  # what was held, too
 
     asyncio.run(main())
+
+
+def test_a_second_opener_is_told_and_finds_it_when_it_is_free(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A node with the cache folder of another one serves, and says that it cannot purge."""
+
+    async def main() -> None:
+        first, second = _embedded(tmp_path / "index"), _embedded(tmp_path / "index")
+        await first.start()
+        await first.open_source(SOURCE)
+        await second.start()
+        for _ in range(3):
+            with pytest.raises(IndexUnavailable):
+                await second.open_source(SOURCE)
+        assert (second.is_degraded, second.times_degraded) == (True, 1)
+        assert second.stats.causes[Cause.IN_USE] >= 1
+        assert (first.is_degraded, first.times_degraded) == (False, 0)
+        await first.stop()
+        async with asyncio.timeout(10):
+            while second.is_degraded:
+                await second.probe()
+                await asyncio.sleep(0.01)
+        await second.open_source(SOURCE)
+        await second.stop()
+
+    asyncio.run(main())
+    messages = [record.getMessage() for record in caplog.records]
+    assert (
+        sum("cannot be opened: database is locked (does another node" in m for m in messages) == 1
+    )
+    assert sum("can be opened again" in m for m in messages) == 1
 
 
 PURGE_AND_DIE = """
