@@ -570,6 +570,18 @@ def test_a_body_kept_whole_after_a_purge_that_this_store_has_not_heard_of(
     run(tmp_path, test)
 
 
+@pytest.mark.parametrize("size", [0, 1, 256 * 1024, 256 * 1024 + 1, 1_000_000])
+def test_bodies_of_any_size_are_kept_whole(tmp_path: Path, size: int) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        body = Random(size).randbytes(size)
+        await store.keep(whole(at.token, body), body)
+        assert await get_now(store) == body
+        kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, test)
+
+
 @pytest.mark.parametrize("call", ["cache.files.write_at", "cache.files.rename"])
 def test_a_body_that_cannot_be_kept_leaves_nothing(tmp_path: Path, call: str) -> None:
     async def test(store: Store, index: Switchable, disk: Disk) -> None:
