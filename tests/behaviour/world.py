@@ -494,6 +494,11 @@ class FarmNode:
         found = (self.folder / "cache").glob("[0-9a-f]/[0-9a-f][0-9a-f]/*")
         return sorted(path for path in found if path.is_file())
 
+    def has_blocked_places(self) -> bool:
+        """Does a folder stand where an entry would have to?"""
+        found = (self.folder / "cache").glob("[0-9a-f]/[0-9a-f][0-9a-f]/*")
+        return any(path.is_dir() for path in found)
+
 
 @dataclasses.dataclass(frozen=True)
 class Said:
