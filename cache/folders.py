@@ -128,6 +128,11 @@ class Folders:
 
     # What Store calls
 
+    def may_hold(self, digest: bytes) -> bool:
+        """As Disk.may_hold(), of the folders that open() asks."""
+        folders = self._in_order(digest)[:ASKED]
+        return any(one.disk is None or one.disk.may_hold(digest) for one in folders)
+
     def open(self, key: Key) -> StoredFile | None:
         """The entry of this key, checked but for its body; None is a miss."""
         for folder in self._in_order(key.digest)[:ASKED]:

@@ -250,10 +250,11 @@ class Combined:
         if request is not None:
             method, target = request.method.decode("latin-1"), request.target.decode("latin-1")
             line = f"{method} {_escape(target)} HTTP/1.{request.minor}"
-            if (told := request.field(b"referer")) is not None:
-                referer = _escape(told) or "-"
-            if (told := request.field(b"user-agent")) is not None:
-                agent = _escape(told) or "-"
+            fields = request.fields
+            if b"referer" in fields:
+                referer = _escape(fields[b"referer"].decode("latin-1")) or "-"
+            if b"user-agent" in fields:
+                agent = _escape(fields[b"user-agent"].decode("latin-1")) or "-"
         return (
             f"{record.peer} - - [{self._time(record.second)}] "
             f'"{line}" {record.status} {record.sent} "{referer}" "{agent}" '

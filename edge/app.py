@@ -362,6 +362,7 @@ class App:
             rows += limit_rows(
                 pool=pool,
                 handler=handler,
+                known=sources.known,
                 memory=memory,
                 flights={
                     "render": render_flights,

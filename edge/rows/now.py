@@ -21,6 +21,8 @@ from edge.counts import Counts, told
 from edge.downstream import MAX_URLS, Downstream
 from edge.errors import FAILURES
 from edge.handler import Handler as SiteHandler
+from edge.known import MAX_BYTES as MAX_KNOWN_BYTES
+from edge.known import MAX_SOURCES, Known
 from edge.listener import Listener
 from edge.metrics import Counter, Derived, Gauge, Highest, Row, Samples, single
 from edge.origin.host import Host, HostState
@@ -171,6 +173,7 @@ def limit_rows(
     *,
     pool: Pool,
     handler: SiteHandler,
+    known: Known,
     memory: Memory[Representation],
     flights: Mapping[str, Flights[Any]],
     downstream: Downstream | None,
@@ -187,6 +190,8 @@ def limit_rows(
         yield ("upgrades_waiting",), handler.upgrades.limit
         yield ("memory_bytes",), memory.limit
         yield ("ready_bytes",), handler.ready.limit
+        yield ("known_sources",), MAX_SOURCES
+        yield ("known_source_bytes",), MAX_KNOWN_BYTES
         yield ("hints_waiting",), MAX_HINTS
         yield ("orders",), MAX_ORDERS
         for name, one in flights.items():
@@ -209,6 +214,24 @@ def limit_rows(
             "Fetches and renders under way; who asks for the same meanwhile waits for them.",
             ("of",),
             lambda: (((name,), len(one)) for name, one in flights.items()),
+        ),
+        Gauge(
+            "halftone_known_sources",
+            "Originals that the workers know without asking disk or index.",
+            (),
+            single(lambda: len(known)),
+        ),
+        Gauge(
+            "halftone_known_source_bytes",
+            "Bytes of the paths of known originals.",
+            (),
+            single(lambda: known.bytes),
+        ),
+        Counter(
+            "halftone_known_sources_crowded_out",
+            "Known originals that were forgotten to make room for others.",
+            (),
+            single(lambda: known.crowded_out),
         ),
         Gauge(
             READY_BYTES,

@@ -331,3 +331,19 @@ def is_accepting(edge: Node) -> bool:
     finally:
         connection.close()
     return True
+
+
+@pytest.mark.parametrize("length", [len(BODY), None])
+def test_what_is_not_kept_comes_whole_the_second_time_too(app, edge, length):
+    """Then its URL is marked (hit-for-miss), and the exchange is the body's alone."""
+    target = f"/marked{length}.bin"
+    app.answers[target] = said("200 OK", b"short", "text/plain", NOT_KEPT)
+    assert edge.get(target).body == b"short"
+    tap = app.answers[target] = Tap(*NOT_KEPT, length=length)
+    tap.send(BODY[:300_000])
+    with Client(edge, target, version="1.0") as client:
+        assert client.read_head() == 200
+        assert client.read(300_000) == BODY[:300_000]
+        tap.send(BODY[300_000:])
+        tap.end()
+        assert client.file.read() == BODY[300_000:]
