@@ -657,7 +657,8 @@ class Master:
             return
         try:
             # A predecessor's is taken over: this process is its child until it has ended.
-            other = maybe_running(config.pid_file)
+            held = self._pid_file.has(config.pid_file)
+            other = None if held else maybe_running(config.pid_file)
             if other not in (None, os.getpid(), os.getppid()):
                 log.error(
                     "pid file %s is that of process %d, another node: it is left alone, and"
