@@ -32,7 +32,7 @@ from edge.crew import LONGEST_PAUSE_S, NEVER, Crew, Stage, Worker, describe, hir
 from edge.ledger import Ledger, Page
 from edge.listening import CannotListen, Listening, address_of
 from edge.notify import Notifier
-from edge.pid_file import PidFile
+from edge.pid_file import PidFile, maybe_running
 from edge.rights import CannotDrop, maybe_rights, maybe_unreadable, prepare_folder, prepare_log
 from edge.seat import Bulletin, Link, Seat, Word
 from edge.settings.addresses import EmbeddedIndex
@@ -656,6 +656,17 @@ class Master:
             self._pid_file.remove()
             return
         try:
+            # A predecessor's is taken over: this process is its child until it has ended.
+            held = self._pid_file.has(config.pid_file)
+            other = None if held else maybe_running(config.pid_file)
+            if other not in (None, os.getpid(), os.getppid()):
+                log.error(
+                    "pid file %s is that of process %d, another node: it is left alone, and"
+                    " `halftone drain` does not find this one",
+                    *(config.pid_file, other),
+                )
+                self._pid_file.remove()
+                return
             self._pid_file.write(config.pid_file)
         except OSError as error:
             log.error("pid file %s: %s", config.pid_file, error.strerror)

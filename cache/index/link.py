@@ -174,7 +174,7 @@ class Link:
             deadline = asyncio.get_running_loop().time() + self._budget_s
             server = await topology.find(slot_key, deadline)
         if server.door.breaker.is_open:
-            raise IndexUnavailable(f"{server.door.name} failed lately, the breaker is open")
+            raise server.door.shut()
         try:
             return await server.connect()
         except (RedisError, OSError, TimeoutError) as error:
