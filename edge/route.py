@@ -124,7 +124,10 @@ def _dressed(site: Site, derivative: Derivative) -> Derivative:
     # Not before the ending is known: it settles the format, and with that the quality.
     if derivative.extensions:
         return derivative
-    return dataclasses.replace(derivative, transform=site.looks.apply(derivative.transform))
+    transform = site.looks.apply(derivative.transform)
+    if transform is derivative.transform:
+        return derivative
+    return dataclasses.replace(derivative, transform=transform)
 
 
 class Routes:
@@ -146,9 +149,10 @@ class Routes:
 
     def find(self, request: Request) -> Route:
         """Raises BadUrl, BadTransform, NotFound, UnknownMark, WidthNotAllowed."""
-        known = self.known(request)
-        if known is not None:
-            return known
+        return self.known(request) or self.meet(request)
+
+    def meet(self, request: Request) -> Route:
+        """find() of what known() does not know."""
         route = self._make(request)
         self._remember(request, (request.authority, request.target), route)
         if isinstance(route, Fork):

@@ -210,7 +210,8 @@ class Transform:
     @property
     def is_identity(self) -> bool:
         """True when the original's own bytes are the answer."""
-        return self == IDENTITY
+        # Most are that very object; comparing makes tuples of all fields.
+        return self is IDENTITY or self == IDENTITY
 
     @property
     def turns(self) -> int:
@@ -228,6 +229,8 @@ class Transform:
 
     def canonical(self) -> str:
         """The unique text of this transform; empty for the identity."""
+        if self is IDENTITY:
+            return ""
         plain = _rest(self) == _PLAIN
         return ",".join(
             f"{short}={_print(value)}"
