@@ -113,14 +113,16 @@ class Deliverer:
         )
         return lines + field_lines(representation.fields)
 
-    def rest_of_file_head(self, record: SourceRecord, facts: Facts) -> bytes:
-        """rest_of_head() of an original that has no fields of its own."""
+    def head_of_file(self, record: SourceRecord, facts: Facts) -> bytes:
+        """The 200's of an original that has no fields of its own, with its blank line."""
         entity = f"Content-Type: {record.media_type}\r\nContent-Length: {record.length}\r\n"
-        return self._lines(record.etag, record.last_modified, facts, entity)
+        lines = self._lines(record.etag, record.last_modified, facts, entity)
+        return b"%b%b%b\r\n" % (_OK, self._clock.date_line, lines)
 
-    def join_head(self, rest: bytes) -> bytes:
-        """A whole head of the 200, blank line included, around the Date of this second."""
-        return b"%b%b%b\r\n" % (_OK, self._clock.date_line, rest)
+    def redated(self, head: bytes) -> bytes:
+        """A 200's head with the Date of this second, which is as long as any."""
+        date_line = self._clock.date_line
+        return b"%b%b%b" % (_OK, date_line, head[len(_OK) + len(date_line) :])
 
     def _deliver_range(
         self,

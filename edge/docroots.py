@@ -53,9 +53,9 @@ class Docroots:
         self._stats.opened += 1
         return self._remember_file(site, source_id, status)
 
-    def take_now(self, site: Site, path: str, most: int) -> tuple[Source, bytes] | None:
+    def take_now(self, site: Site, path: str, most: int) -> tuple[Source, bytearray | None] | None:
         """look_now() for the file itself, and all of it where that is at hand and no more than so
-        many bytes, else b"". No tokens are asked for: a derivative asks by ask_tokens()."""
+        many bytes. No tokens are asked for: a derivative asks by ask_tokens()."""
         source_id = self._unmet(site, path)
         if source_id is None or site.docroot is None:
             return None

@@ -212,7 +212,7 @@ class Handler:
     ) -> bytes | ReadyResponse | None:
         """A small file of a docroot that is asked for the first or the second time. Otherwise the
         request knows its route, where there is one."""
-        body = b""
+        body = None
         route = self._routes.known(request)
         if route is None:
             route, body = self._look_now(request, connected, self._shelf.most_bytes)
@@ -220,7 +220,7 @@ class Handler:
         if route is None:
             return None
         source = route.source
-        if source is None or source.file is None or not self._shelf.is_small_file(route, source):
+        if source is None or not self._shelf.is_small_file(route, source):
             return None
         return self._renewal.answer_small_file(request, route, source, body, head, peer)
 
@@ -294,25 +294,26 @@ class Handler:
             return self._from_memory(request, quick, source, key, QUICK_S)
         return response
 
-    def _look_now(self, request: Request, peer: Peer, most: int = 0) -> tuple[Route | None, bytes]:
+    def _look_now(
+        self, request: Request, peer: Peer, most: int = 0
+    ) -> tuple[Route | None, bytearray | None]:
         """A target not met before, where its file can be found without waiting for a disk; and the
         bytes of an original of at most so many, if they are at hand."""
-        data = b""
+        data = None
         try:
             route = self._routes.meet(request)
         except (RequestError, BadUrl, BadTransform):
             return None, data  # serve() says what is wrong
         if route.redirect or route.derivative.extensions or route.mark_path:
             return route, data
-        transform = route.found.transform
-        if most and transform.is_identity:
+        if most and route.is_original:
             taken = self._sources.take_now(route.site, route.derivative.source, most)
             if taken is not None:
                 route.source, data = taken
         else:
             route.source = self._sources.look_now(route.site, route.derivative.source)
         if route.source is not None:
-            route.key = Key(route.source.id, transform.canonical())
+            route.key = Key(route.source.id, route.found.transform.canonical())
             if self._spellings is not None:
                 self._note(request, peer, route, route.source.id, self._spellings)
         return route, data

@@ -51,8 +51,8 @@ class Ready:
     """One answer. owner is what the handler needs to renew it."""
 
     __slots__ = (
-        "cost_ms", "file", "head", "is_asked_again", "is_small_file", "line", "owner", "rest",
-        "tail", "tally", "turn", "wire",
+        "cost_ms", "file", "head", "is_asked_again", "is_small_file", "line", "owner", "tail",
+        "tally", "turn", "wire",
     )  # fmt: skip
 
     def __init__(self, owner: object, line: bytes) -> None:
@@ -60,7 +60,6 @@ class Ready:
         self.line = line  # of the access log, from the request to the body's length
         self.wire = b""  # head and body; empty where the body is larger, or in a file
         self.head = b""  # then this is the head, with its blank line
-        self.rest = b""  # of that head, what follows the Date
         self.is_small_file = False  # of a docroot, no larger than a wire: read for every answer
         self.file: FileStatus | None = None  # of which the head speaks, then
         self.is_asked_again = False  # since it was renewed
@@ -202,7 +201,7 @@ class ReadyAnswers:
         self._count_given(ready, head, peer)
         return wire
 
-    def give_once(self, ready: Ready, body: bytes, head: Head, peer: Peer) -> bytes:
+    def give_once(self, ready: Ready, body: bytearray, head: Head, peer: Peer) -> bytes:
         """An answer that is not kept, to a small file that was read just now."""
         self.stats.file_hits += 1
         self._count_given(ready, head, peer)

@@ -61,18 +61,24 @@ class Renewal:
         self.answers.put(request_line, host_line, ready, accept=accept, fold=fold)
 
     def answer_small_file(
-        self, request: Request, route: Route, source: Source, body: bytes, head: Head, peer: Peer
+        self,
+        request: Request,
+        route: Route,
+        source: Source,
+        body: bytearray | None,
+        head: Head,
+        peer: Peer,
     ) -> bytes | ReadyResponse | None:
         """The answer to a familiar GET of a small docroot file that is not kept: as one that is.
 
-        body: what was read just now, or b"". An answer that is asked for again is kept from then
+        body: what was read just now. An answer that is asked for again is kept from then
         on. None where the file has changed, or is not at hand.
         """
-        if not body and route.asked + 1 < WORTH_HITS:
+        if body is None and route.asked + 1 < WORTH_HITS:
             return None
         route.asked += 1
         ready = self._new(request, route, source.record.length)
-        if body:
+        if body is not None:
             self._bring_up(ready, route, source)
             return self.answers.give_once(ready, body, head, peer)
         if not self.answers.put(head[0], head[1], ready):
@@ -106,7 +112,7 @@ class Renewal:
         ready.tally = self._lifetimes.tally(source)
         if is_small_file:
             return self._renew_small_file(ready, route, source)
-        ready.is_small_file = False
+        ready.is_small_file, ready.file = False, None
         self._shelf.touch(source, key)
         if representation is not None:
             ready.cost_ms = representation.cost_ms
@@ -151,14 +157,15 @@ class Renewal:
 
     def _bring_up(self, ready: Ready, route: Route, source: Source) -> None:
         """A small docroot file, read for each answer; its head changes with it and the Date."""
-        record = source.record
-        if ready.tail != record.length or not ready.rest or record.etag.encode() not in ready.rest:
+        if ready.file is source.file:
+            ready.head = self._deliverer.redated(ready.head)
+        else:
+            record = source.record
             facts = self._lifetimes.facts_of_hit(route.site, source, source.home.value)
-            ready.rest = self._deliverer.rest_of_file_head(record, facts)
+            ready.head = self._deliverer.head_of_file(record, facts)
             ready.tail = record.length
+            ready.file = source.file
         ready.is_small_file = True
-        ready.file = source.file
-        ready.head = self._deliverer.join_head(ready.rest)
         ready.wire = b""
 
     def _read(self, ready: Ready) -> bytes | FileSlice | None:

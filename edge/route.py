@@ -30,8 +30,8 @@ class Route:
     """
 
     __slots__ = (
-        "asked", "derivative", "found", "is_noted", "is_shared", "key", "mark", "mark_path",
-        "query", "redirect", "site", "source", "source_id", "variant", "vary",
+        "asked", "derivative", "found", "is_noted", "is_original", "is_shared", "key", "mark",
+        "mark_path", "query", "redirect", "site", "source", "source_id", "variant", "vary",
     )  # fmt: skip
 
     def __init__(
@@ -51,12 +51,9 @@ class Route:
         self.asked = 0  # times, by heads that a ready answer could have met
         # In the site's looks, and with the ending that was found where the grammar leaves it open.
         self.found = _dressed(site, derivative)
+        self.is_original = not derivative.extensions and self.found.transform.is_identity
         # No derivative, and an origin may have it: what the shared cache answers.
-        self.is_shared = (
-            site.origin is not None
-            and self.found.transform.is_identity
-            and not derivative.extensions
-        )
+        self.is_shared = self.is_original and site.origin is not None
         self.mark_path = mark_path  # of the site's watermark; "" for none
         self.source: Source | None = None
         self.mark: Mark | None = None  # as it was when the key was made

@@ -74,9 +74,9 @@ class Shelf:
         file = source.file
         return (
             file is not None
+            and route.is_original
             and 0 < file.size <= self._memory.cut_off
             and source.record.media_type != "image/svg+xml"  # has fields of its own
-            and route.found.transform.is_identity
         )
 
     def read_small_file(self, site: Site, source: Source) -> Representation | None:

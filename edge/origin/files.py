@@ -234,8 +234,8 @@ class Docroot:
             return None
         return FileStatus(found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
 
-    def take_now(self, source: str, most: int) -> tuple[FileStatus, bytes] | None:
-        """look_now(), and the whole of a file of at most so many bytes, by one open of it; b""
+    def take_now(self, source: str, most: int) -> tuple[FileStatus, bytearray | None] | None:
+        """look_now(), and the whole of a file of at most so many bytes, by one open of it; None
         where it is larger or reading it would wait for a disk."""
         if self.resolver is not Resolver.OPENAT2:
             return None
@@ -251,7 +251,7 @@ class Docroot:
             if not stat.S_ISREG(found.st_mode):
                 return None
             size = found.st_size
-            data = _read_whole(fd, size, b"") if size <= most else b""
+            data = _read_whole(fd, size) if size <= most else None
             return FileStatus(size, found.st_mtime_ns, found.st_ino, found.st_dev), data
         except OSError:
             return None
@@ -278,7 +278,8 @@ class Docroot:
                 or found.st_dev != status.dev
             ):
                 return None
-            return _read_whole(fd, found.st_size, before) or None
+            data = _read_whole(fd, found.st_size)
+            return None if data is None else before + data
         except OSError:
             return None
         finally:
@@ -380,14 +381,14 @@ def _maybe_link(name: bytes, directory: int, failed: OSError) -> bytes:
         del failed
 
 
-def _read_whole(fd: int, size: int, before: bytes) -> bytes:
-    """before and all of a file of this size; b"" where that is not at hand."""
+def _read_whole(fd: int, size: int) -> bytearray | None:
+    """All of a file of this size; None where that is not at hand."""
     data = bytearray(size)
     try:
         read = os.preadv(fd, (data,), 0, _NOWAIT)
     except OSError:
-        return b""
-    return before + data if read == size else b""
+        return None
+    return data if read == size else None
 
 
 def _relative(source: str) -> bytes | None:

@@ -105,7 +105,7 @@ def test_what_is_no_small_file_goes_the_long_way(target, body):
 def test_a_file_that_is_not_at_hand_is_waited_for_elsewhere(monkeypatch):
     async def scene(farm: Farm, node: FarmNode) -> None:
         put(farm, b"small")
-        monkeypatch.setattr(files, "_read_whole", lambda fd, size, before: b"")
+        monkeypatch.setattr(files, "_read_whole", lambda fd, size: None)
         assert isinstance(find(node), Request)
         assert node.handler.ready._count == 0
         assert (await node.get(SMALL, None)).body == b"small"
@@ -145,7 +145,7 @@ def test_what_is_asked_for_again_is_looked_at_and_not_read(monkeypatch):
     monkeypatch.setattr(
         files,
         "_read_whole",
-        lambda fd, size, before: (reads.append(size), read(fd, size, before))[1],
+        lambda fd, size: (reads.append(size), read(fd, size))[1],
     )
 
     async def scene(farm: Farm, node: FarmNode) -> None:
