@@ -5,7 +5,8 @@
     miss      one flight a key: the original's bytes -> resizer -> store
     deliver   preconditions, range, head
 
-receive() answers from memory inside the readable callback; everything that may wait is serve().
+find() knows a request at a glance and has what is ready to leave, or a small file at once. receive()
+answers what is at hand, like it inside the readable callback; everything that may wait is serve().
 """
 
 import asyncio

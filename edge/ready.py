@@ -11,7 +11,8 @@ What is not found here goes the way of every request; nothing is decided here.
 
 A small file of a docroot is read for every answer, as its pages are in the kernel's memory. Only
 one that is asked for again within a second is kept here, while there is room, and only as long as
-that goes on. So a long tail of pictures passes through without turning anything out.
+that goes on; then it is looked at each second. So a long tail of pictures passes through without
+turning anything out. The first answer to one is made in the same way and not kept (give_once()).
 """
 
 from collections.abc import Callable
