@@ -5,8 +5,8 @@
     miss      one flight a key: the original's bytes -> resizer -> store
     deliver   preconditions, range, head
 
-find() knows a request at a glance and has what is ready to leave, or a small file at once. receive()
-answers what is at hand, like it inside the readable callback; everything that may wait is serve().
+find() knows a request at a glance, and has at once what is ready to leave, or a small file.
+receive() answers what is at hand, inside the readable callback like it; what may wait is serve().
 """
 
 import asyncio
