@@ -251,7 +251,13 @@ class Connection:
         parser = self._parser
         if parser is None:
             if not listener.is_draining:
-                found = listener.find(data, self.peer)
+                try:
+                    found = listener.find(data, self.peer)
+                except Exception:
+                    # Top of a callback, as in _answer().
+                    log.exception("a request failed")
+                    self.abort()
+                    return
                 if type(found) is bytes:
                     try:
                         sent = self._sock.send(found)
