@@ -59,16 +59,17 @@ class Patience:
             self._budget_s -= loop.time() - waits_from
 
     def _late_at(self, wait: _Wait) -> tuple[float, Phase]:
-        phase, began_at = wait.phase, wait.began_at
+        phase, began_at, total_at = wait.phase, wait.began_at, wait.total_at
         if self.upload is not None:
+            total_at += self.upload.sent_bytes / RATE
             began_at = max(began_at, self.upload.moved_at)
             if not self.upload.is_done:
                 phase = Phase.PROGRESS
         is_first = phase is Phase.FIRST_BYTE
         limit_s = self._deadlines.first_byte_s if is_first else self._deadlines.progress_s
-        return min(
-            (began_at + limit_s, phase), (wait.total_at, Phase.TOTAL), key=lambda one: one[0]
-        )
+        if total_at < began_at + limit_s:
+            return total_at, Phase.TOTAL
+        return began_at + limit_s, phase
 
     def note_upload(self) -> None:
         """Told by the upload: who waits for an answer waits longer now, or, after the last piece,

@@ -174,6 +174,9 @@ class FastCGIResponse:
         self._ready.clear()
         if is_broken or self._is_suspect or not self._can_be_kept:
             self._hang_up()
+        elif self._channel.is_awaited:
+            # Somebody still reads, and is told of the end: two cannot wait for one connection.
+            self._hang_up()
         elif self._is_ended:
             self._log_rest()
             self._kept.put(self._address, self._channel)
@@ -241,13 +244,19 @@ class FastCGIResponse:
 
     async def _receive(self, phase: Phase) -> None:
         """What comes up to the end of the head, or what comes next behind it. Raises OriginTimeout,
-        before the head any OriginError, and BodyUnreadable while a body goes up."""
+        OriginTruncated, before the head any OriginError, and BodyUnreadable while a body goes up.
+        """
         self._phase = phase
         self._waits_from = self._loop.time()
         try:
             await self._channel.receive(self._take, self._late_at()[0])
         except TimeoutError as late:
             raise OriginTimeout(f"{self._address}: no answer in time", self._late_at()[1]) from late
+        except OSError as failed:
+            why = f"{self._address}: {failed}"
+            if self._reply.head is None:
+                raise OriginBroken(why, has_begun=self._has_begun) from failed
+            raise OriginTruncated(why) from failed
         finally:
             self._budget_s -= self._loop.time() - self._waits_from
 
@@ -286,6 +295,7 @@ class FastCGIResponse:
         phase, began_at = self._phase, self._waits_from
         total_at = began_at + self._budget_s
         if self._upload is not None:
+            total_at += self._upload.sent_bytes / RATE
             began_at = max(began_at, self._upload.moved_at)
             if not self._upload.is_done:
                 phase = Phase.PROGRESS

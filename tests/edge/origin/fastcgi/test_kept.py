@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from edge.origin.address import Address
+from edge.origin.channel import Channel
 from edge.origin.errors import OriginBroken, OriginError, OriginTruncated
 from edge.origin.exchange import Connections, Result
 from edge.origin.fastcgi import response as response_module
@@ -373,3 +375,48 @@ def test_many_clients_at_once() -> None:
             assert total == 144
 
     run(main())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_cannot_be_watched_is_not_kept(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its answer is whole all the same."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    async def main() -> None:
+        async with rig() as it:
+            monkeypatch.setattr(Channel, "watch", full)
+            assert await it.ask() == BODY
+            assert it.idle == 0
+            assert it.witness.results == [Result.ANSWERED]
+            await it.peer.quiet()
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("keep", [0, 2])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_cancelled_in_any_turn(keep: int, loop: str) -> None:
+    """Told once of its end, nothing left open, and the next exchange has its own answer."""
+
+    async def main() -> None:
+        def application(seen: Seen) -> Behaviour:
+            body = seen.params["QUERY_STRING"]
+            stdout = b"Content-Type: a/b\nContent-Length: %d\n\n" % len(body) + body
+            return Behaviour(stdout=stdout, record_bytes=20, chop=30, obeys_abort=True)
+
+        async with rig(application, keep=keep) as it:
+            for turns in range(1, 41):  # before the first one nothing has begun
+                asking = asyncio.ensure_future(it.ask(dataclasses.replace(GET, query="given-up")))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                asking.cancel()
+                await asyncio.wait((asking,))
+                await until(lambda turns=turns: len(it.witness.results) == 2 * turns - 1)
+                query = f"n={turns}"
+                assert await it.ask(dataclasses.replace(GET, query=query)) == query.encode()
+            assert it.witness.results.count(Result.ABANDONED) > 5
+            assert len(it.witness.results) == 80
+
+    run(main(), loop)
