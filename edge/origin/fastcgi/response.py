@@ -36,8 +36,6 @@ from edge.origin.fastcgi.stderr import StderrLines
 from edge.origin.messages import Headers, OriginRequest
 from edge.origin.upload import Upload
 
-# Never multiplexed, so every request may have the same.
-REQUEST_ID: Final = 1
 # What an aborted exchange may still bring before its connection is closed after all. php-fpm looks
 # at ABORT_REQUEST only when it reads: short answers end in this time, long ones are cut.
 DRAIN_S: Final = 0.5
@@ -54,8 +52,8 @@ class FastCGIResponse:
     __slots__ = (
         "_address", "_budget_s", "_channel", "_deadlines", "_failure", "_has_begun", "_has_stdout",
         "_is_closed", "_is_ended", "_is_suspect", "_kept", "_logger", "_loop", "_phase", "_ready",
-        "_records", "_reply", "_stderr", "_upload", "_waits_from", "_watcher", "content_length",
-        "controls", "headers", "local_redirect", "status",
+        "_records", "_reply", "_request_id", "_stderr", "_upload", "_waits_from", "_watcher",
+        "content_length", "controls", "headers", "local_redirect", "status",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +62,7 @@ class FastCGIResponse:
         loop: asyncio.AbstractEventLoop,
         *,
         address: Address,
+        request_id: int,
         is_head: bool,
         deadlines: Deadlines,
         budget_s: float,
@@ -74,6 +73,7 @@ class FastCGIResponse:
         self._channel = channel
         self._loop = loop
         self._address = address
+        self._request_id = request_id
         self._deadlines = deadlines
         self._budget_s = budget_s
         self._watcher = watcher
@@ -115,7 +115,7 @@ class FastCGIResponse:
             self._channel.write(wire)
             if not isinstance(request.body, bytes):
                 ends = (self._channel, self._channel)
-                self._upload = Upload(ends, request.body, self._note_upload, _frame)
+                self._upload = Upload(ends, request.body, self._note_upload, self._frame)
             await self._receive(Phase.FIRST_BYTE)
         except BaseException:
             self._is_closed = True
@@ -210,7 +210,7 @@ class FastCGIResponse:
         """Abort the exchange, and keep its connection if it ends soon and cleanly."""
         is_clean = False
         try:
-            self._channel.write(Record(RecordType.ABORT_REQUEST, REQUEST_ID).build())
+            self._channel.write(Record(RecordType.ABORT_REQUEST, self._request_id).build())
             is_clean = await self._skip_to_end(self._loop.time() + DRAIN_S)
         except (OriginError, OSError):  # the time is over, too
             pass
@@ -232,7 +232,7 @@ class FastCGIResponse:
             left -= len(data)
             self._records.receive_data(data)
             for record in self._records:
-                if record.request_id not in (MANAGEMENT_ID, REQUEST_ID):
+                if record.request_id not in (MANAGEMENT_ID, self._request_id):
                     return True
                 if record.request_id and record.type == RecordType.END_REQUEST:
                     is_clean = not self._records.pending_bytes
@@ -305,6 +305,9 @@ class FastCGIResponse:
             return total_at, Phase.TOTAL
         return began_at + limit_s, phase
 
+    def _frame(self, piece: bytes) -> bytes:
+        return Record(RecordType.STDIN, self._request_id, piece).build()
+
     def _note_upload(self) -> None:
         """Whoever waits for an answer waits longer now, or, after the last piece, another time."""
         self._channel.reschedule(self._late_at()[0])
@@ -318,8 +321,11 @@ class FastCGIResponse:
         # Management records may come at any time (FastCGI 1.0 section 3.3); we asked for none.
         if record.request_id == MANAGEMENT_ID:
             return
-        if record.request_id != REQUEST_ID:
-            raise OriginBroken(f"{self._address}: record for request {record.request_id}")
+        if record.request_id != self._request_id:
+            # Of an exchange from before, if the connection was kept: not a byte of it is ours.
+            raise OriginBroken(
+                f"{self._address}: record for request {record.request_id}, not {self._request_id}"
+            )
         # Plain numbers: this is done for every record, and a pattern of names costs as much again.
         if record.type == _STDOUT:
             self._take_stdout(record.content)
@@ -371,10 +377,6 @@ class FastCGIResponse:
 
     def _log_stderr(self, line: str) -> None:
         self._logger.warning("origin %s: stderr: %s", self._address, line)
-
-
-def _frame(piece: bytes) -> bytes:
-    return Record(RecordType.STDIN, REQUEST_ID, piece).build()
 
 
 def _behind_head(failed: OriginError) -> OriginError:

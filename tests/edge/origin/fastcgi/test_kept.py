@@ -420,3 +420,70 @@ def test_cancelled_in_any_turn(keep: int, loop: str) -> None:
             assert len(it.witness.results) == 80
 
     run(main(), loop)
+
+
+ANOTHERS = b"Content-Type: image/jpeg\nContent-Length: 9\n\nanother's"
+
+
+@dataclasses.dataclass(frozen=True)
+class SaysTwice(Behaviour):
+    """Says its answer to the request before once more, whole: ahead of its answer to this one, or
+    behind its head."""
+
+    past_id: int = 0
+    is_ahead: bool = True
+
+    def wire(self) -> bytes:
+        past = Behaviour(ANOTHERS, request_id=self.past_id).wire()
+        own = super().wire()
+        at = 0 if self.is_ahead else own.index(BODY) - 8  # and the header
+        return own[:at] + past + own[at:]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("is_ahead", [True, False])
+def test_what_was_said_before_is_not_taken_for_an_answer(is_ahead: bool, loop: str) -> None:
+    async def main() -> None:
+        ids: list[int] = []
+
+        def application(seen: Seen) -> Behaviour:
+            ids.append(seen.request_id)
+            if len(ids) != 2:
+                return Behaviour()
+            return SaysTwice(record_bytes=len(PLAIN), past_id=ids[0], is_ahead=is_ahead)
+
+        async with rig(application) as it:
+            assert await it.ask() == BODY
+            with pytest.raises(OriginBroken if is_ahead else OriginTruncated, match="request 1"):
+                await it.ask()
+            assert it.idle == 0
+            assert await it.ask() == BODY
+            assert (it.connections.opened, it.connections.reused) == (2, 1 - is_ahead)
+            assert it.connections.lost == 0  # not asked a second time behind anyone's back
+            fault = Result.BROKEN if is_ahead else Result.TRUNCATED
+            assert it.witness.results == [Result.ANSWERED, fault, Result.ANSWERED]
+            assert len(set(ids)) == 3
+
+    run(main(), loop)
+
+
+def test_ids_go_round() -> None:
+    async def main() -> None:
+        async with rig() as it:
+            it.client._last_id = 65_533
+            for _ in range(4):
+                assert await it.ask() == BODY
+            assert [seen.request_id for seen in it.peer.requests] == [65_534, 65_535, 1, 2]
+            assert it.peer.connections == 1
+
+    run(main())
+
+
+def test_an_id_is_enough_where_nothing_is_kept() -> None:
+    async def main() -> None:
+        async with rig(keep=0) as it:
+            await it.ask()
+            await it.ask(POST)
+            assert {seen.request_id for seen in it.peer.requests} == {1}
+
+    run(main())
