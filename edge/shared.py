@@ -303,10 +303,13 @@ class SharedCache:
             elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
                 self.marks.renew(source_id.digest)
             body = response.maybe_all() if put.method == "GET" else None
+            is_open = False
             if body is None:
                 incoming = Incoming(response, aside=aside)
-                return await self._pass(request, incoming, storability, put.method)
-            is_open = False
+                try:
+                    return await self._pass(request, incoming, storability, put.method)
+                finally:
+                    await incoming.aclose()  # without effect where it was handed over
             self.stats.passed += 1
             return self._pass_all(request, status, response.headers, storability, body, aside)
         finally:

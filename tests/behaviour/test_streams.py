@@ -331,3 +331,16 @@ def is_accepting(edge: Node) -> bool:
     finally:
         connection.close()
     return True
+
+
+def test_a_large_answer_that_is_known_not_to_be_kept_comes_whole(app, edge):
+    """The first tells that nothing of it is stored; the next ones are passed on without a look."""
+    target = "/large-marked.jpg"
+    for _ in range(3):
+        tap = app.answers[target] = Tap(*NOT_KEPT)
+        with Client(edge, target, version="1.0") as client:
+            tap.send(BODY[:HALF])
+            tap.send(BODY[HALF:])
+            assert client.read_head() == 200
+            tap.end()
+            assert client.file.read() == BODY
