@@ -32,7 +32,7 @@ class Deadlines:
 
     total_s counts only what was spent waiting for the origin: a slow client that reads slowly is
     not the origin's fault and must not cut its own answer. Every 64 KiB of a body earn a second,
-    of a request's as of an answer's.
+    of a request's as of an answer's. To a live answer (messages.is_live) it does not apply.
     """
 
     connect_s: float = 2.0

@@ -24,12 +24,14 @@ class _Wait:
 
 
 class Patience:
-    """Reads reader; name is for the log. budget_s is what is left of the total."""
+    """Reads reader; name is for the log. budget_s is what is left of the total, which is not for an
+    answer that is_live."""
 
     def __init__(
         self, reader: asyncio.StreamReader, name: str, deadlines: Deadlines, budget_s: float
     ) -> None:
         self.upload: Upload | None = None
+        self.is_live = False
         self._reader = reader
         self._name = name
         self._deadlines = deadlines
@@ -67,7 +69,7 @@ class Patience:
                 phase = Phase.PROGRESS
         is_first = phase is Phase.FIRST_BYTE
         limit_s = self._deadlines.first_byte_s if is_first else self._deadlines.progress_s
-        if total_at < began_at + limit_s:
+        if total_at < began_at + limit_s and not self.is_live:
             return total_at, Phase.TOTAL
         return began_at + limit_s, phase
 

@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from edge.origin.address import Address
 from edge.origin.errors import OriginBroken, OriginError, OriginTruncated, Phase
 from edge.origin.exchange import Result, Watcher, result_of
-from edge.origin.messages import Headers, OriginHead
+from edge.origin.messages import Headers, OriginHead, is_live
 from edge.origin.patience import Patience
 
 H = TypeVar("H", bound=OriginHead)
@@ -145,6 +145,7 @@ class StreamedResponse(abc.ABC, Generic[H]):
         began_at = asyncio.get_running_loop().time()
         while self._reads.head is None:
             await self._receive(Phase.FIRST_BYTE, began_at)
+        self._patience.is_live = is_live(self._head)
 
     async def _receive(self, phase: Phase, began_at: float) -> None:
         """One read, and all that follows from it. Before the head faults are raised; behind it they

@@ -33,7 +33,7 @@ from edge.origin.fastcgi.records import (
 )
 from edge.origin.fastcgi.reply import ReplyParser
 from edge.origin.fastcgi.stderr import StderrLines
-from edge.origin.messages import Headers, OriginRequest
+from edge.origin.messages import Headers, OriginRequest, is_live
 from edge.origin.upload import Upload
 
 # What an aborted exchange may still bring before its connection is closed after all. php-fpm looks
@@ -301,7 +301,7 @@ class FastCGIResponse:
                 phase = Phase.PROGRESS
         is_first = phase is Phase.FIRST_BYTE
         limit_s = self._deadlines.first_byte_s if is_first else self._deadlines.progress_s
-        if total_at < began_at + limit_s:
+        if total_at < began_at + limit_s and not is_live(self):
             return total_at, Phase.TOTAL
         return began_at + limit_s, phase
 
