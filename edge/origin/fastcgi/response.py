@@ -20,7 +20,7 @@ from edge.origin.errors import (
     OriginTruncated,
     Phase,
 )
-from edge.origin.exchange import RATE, Deadlines, Result, Watcher, result_of
+from edge.origin.exchange import RATE, Deadlines, Result, Watcher
 from edge.origin.fastcgi.idle import IdleChannels
 from edge.origin.fastcgi.records import (
     COMPLETE,
@@ -34,6 +34,7 @@ from edge.origin.fastcgi.records import (
 from edge.origin.fastcgi.reply import ReplyParser
 from edge.origin.fastcgi.stderr import StderrLines
 from edge.origin.messages import Headers, OriginRequest, is_live
+from edge.origin.response import Delivery
 from edge.origin.upload import Upload
 
 # What an aborted exchange may still bring before its connection is closed after all. php-fpm looks
@@ -45,16 +46,18 @@ _STDERR: Final = int(RecordType.STDERR)
 _END_REQUEST: Final = int(RecordType.END_REQUEST)
 
 
-class FastCGIResponse:
+class FastCGIResponse(Delivery):
     """An OriginResponse, and the exchange behind it. Buffers at most what one read brings beyond
     one record."""
 
     __slots__ = (
-        "_address", "_budget_s", "_channel", "_deadlines", "_failure", "_has_begun", "_has_stdout",
-        "_is_closed", "_is_ended", "_is_suspect", "_kept", "_logger", "_loop", "_phase", "_ready",
+        "_address", "_budget_s", "_channel", "_deadlines", "_has_begun", "_has_ended",
+        "_has_stdout", "_is_suspect", "_kept", "_logger", "_loop", "_phase",
         "_records", "_reply", "_request_id", "_stderr", "_upload", "_waits_from", "_watcher",
         "content_length", "controls", "headers", "local_redirect", "status",
     )  # fmt: skip
+
+    _has_ended: bool  # an attribute, since it is asked for with each record
 
     def __init__(
         self,
@@ -89,7 +92,7 @@ class FastCGIResponse:
         self._failure: OriginError | None = None
         self._has_stdout = False
         self._has_begun = False
-        self._is_ended = False
+        self._has_ended = False
         self._is_closed = False
         self._is_suspect = False
         # The head, from the return of start() on. Plain attributes: they are asked for ten times.
@@ -102,7 +105,7 @@ class FastCGIResponse:
     @property
     def is_cacheable(self) -> bool:
         """Clean end, appStatus 0, not a byte too many. False before the end."""
-        return self._is_ended and not self._is_suspect and self._failure is None
+        return self._has_ended and not self._is_suspect and self._failure is None
 
     async def start(self, wire: bytes, request: OriginRequest) -> None:
         """Send the request and read up to the end of the head.
@@ -129,47 +132,12 @@ class FastCGIResponse:
         self.local_redirect = head.local_redirect
         self.controls = head.controls
 
-    def maybe_all(self) -> bytes | None:
-        """The body, where all of it came with the head; the exchange is then over, as after the
-        last read()."""
-        if not self._is_ended or self._failure is not None or self._is_closed:
-            return None
-        data = b"".join(self._ready)
-        self._ready.clear()
-        self._close(Result.ANSWERED)
-        return data
-
-    async def read(self) -> bytes:
-        try:
-            while not self._ready and self._failure is None and not self._is_ended:
-                await self._receive(Phase.PROGRESS)
-        except OriginError as failed:
-            self._failure = failed
-        except BaseException:
-            self._close(Result.ABANDONED)
-            raise
-        # What was read before a fault is good, and is delivered before the fault is reported:
-        # the outcome does not depend on how the bytes were cut.
-        if self._ready:
-            data = b"".join(self._ready)
-            self._ready.clear()
-            return data
-        if self._failure is not None:
-            self._close(result_of(self._failure))
-            raise self._failure
-        self._close(Result.ANSWERED)
-        return b""
-
-    async def aclose(self) -> None:
-        is_read = self._is_ended and not self._ready
-        self._close(Result.ANSWERED if is_read else Result.ABANDONED)
-
     def _close(self, result: Result) -> None:
         if self._is_closed:
             return
         self._is_closed = True
         is_broken = self._failure is not None
-        if self._failure is None and (self._ready or not self._is_ended):
+        if self._failure is None and (self._ready or not self._has_ended):
             self._failure = OriginTruncated(f"{self._address}: closed before the end")
         self._ready.clear()
         if is_broken or self._is_suspect or not self._can_be_kept:
@@ -177,7 +145,7 @@ class FastCGIResponse:
         elif self._channel.is_awaited:
             # Somebody still reads, and is told of the end: two cannot wait for one connection.
             self._hang_up()
-        elif self._is_ended:
+        elif self._has_ended:
             self._log_rest()
             self._kept.put(self._address, self._channel)
         else:
@@ -272,14 +240,14 @@ class FastCGIResponse:
                 raise self._early_close()
             self._has_begun = True
             records.receive_data(data)
-            while not self._is_ended and (record := records.maybe_next()) is not None:
+            while not self._has_ended and (record := records.maybe_next()) is not None:
                 self._take_record(record)
         except OriginError as failed:
             if self._reply.head is None:
                 raise
             self._failure = _behind_head(failed)
             return True
-        if not self._is_ended:
+        if not self._has_ended:
             return self._reply.head is not None
         if records.pending_bytes:
             self._suspect(f"{records.pending_bytes} bytes behind the end of the answer")
@@ -332,7 +300,7 @@ class FastCGIResponse:
         elif record.type == _END_REQUEST:
             if record.content == COMPLETE:
                 self._reply.receive_eof()
-                self._is_ended = True
+                self._has_ended = True
             else:
                 self._take_end(EndRequest.parse(record.content))
         elif record.type == _STDERR:
@@ -354,13 +322,13 @@ class FastCGIResponse:
         if self._reply.has_excess:
             # The answer is whole; waiting for the end of what nobody wants would be a gift.
             self._suspect("body longer than Content-Length was cut")
-            self._is_ended = True
+            self._has_ended = True
 
     def _take_end(self, end: EndRequest) -> None:
         match end.protocol_status:
             case ProtocolStatus.REQUEST_COMPLETE:
                 self._reply.receive_eof()
-                self._is_ended = True
+                self._has_ended = True
             case ProtocolStatus.OVERLOADED | ProtocolStatus.CANT_MPX_CONN if not self._has_stdout:
                 raise OriginOverloaded(
                     f"{self._address}: {end.protocol_status.name}", RETRY_AFTER_S
