@@ -43,7 +43,7 @@ import xxhash
 from cache import files
 from cache.durability import Durability
 from cache.entry import Entry, head_size
-from cache.errors import DamagedEntry, DiskFailed, NewerEntry, NoSpace, NotStored
+from cache.errors import DamagedEntry, DiskFailed, NewerEntry, NoSpace, NotStored, Paused
 from cache.fill import Fill, not_stored
 from cache.gdsf import Victim
 from cache.health import Health
@@ -158,6 +158,8 @@ class Disk:
         # Files of others' parts that were made here, by the number of scans begun before.
         self._lent: deque[tuple[int, bytes]] = deque(maxlen=MAX_LENT)
         self._scans = 0
+        # Whether all that is in the folder is counted.
+        self._is_known = False
         # By digest, which file it was: one that was changed or replaced since is compared again.
         self._verified: dict[bytes, int] = {}
         self._verifying = threading.Lock()
@@ -179,6 +181,11 @@ class Disk:
         self._root.close()
 
     # Reading
+
+    def may_hold(self, digest: bytes) -> bool:
+        """False where it is known that the folder has no such entry, without asking the disk: all
+        that is there is counted. Never waits. A folder that is shared is not known."""
+        return not self._is_known or digest in self.room
 
     def open(self, key: Key) -> StoredFile | None:
         """The entry of this key, checked but for its body; None is a miss."""
@@ -294,7 +301,7 @@ class Disk:
             name = self._temp_name(draft.key.digest)
             fd = self._create(name)
             files.seek(fd, head)
-            return Fill(self, room, draft, fd, name, claim)
+            return Fill(self, room, draft, fd, name, claim, head)
         except BaseException as error:
             if fd >= 0:
                 files.close_quietly(fd)
@@ -415,6 +422,7 @@ class Disk:
                 raise
             # Fills that are under way have lost their temp files; they release the claims that
             # they hold in the room that they began in.
+            self._is_known = False
             self.room = self._new_room()
             self._verified.clear()
             self._lent.clear()
@@ -440,7 +448,7 @@ class Disk:
         pause_s = self._space.pause_s
         if pause_s:
             self.stats.paused += 1
-            raise NoSpace(f"disk was full; nothing is taken in for {pause_s:.1f} s")
+            raise Paused(f"disk was full; nothing is taken in for {pause_s:.1f} s")
         if not self._space.is_due():
             return
         with self._admission:
@@ -478,6 +486,8 @@ class Disk:
 
     def make_room(self) -> None:
         """Evict until what is claimed fits. Raises NoSpace."""
+        if self.room.is_at_ease:
+            return
         for _ in range(MAX_BATCHES):
             victims = self.room.victims(BATCH)
             self._evict(victims)
@@ -565,6 +575,7 @@ class Disk:
         """
         self._scans += 1
         self._give_back()
+        room, errors = self.room, self.stats.read_errors
         for name in self._list("."):
             self._maybe_sweep(name)
         for number in filter(self._is_ours, range(FOLDERS)):
@@ -579,6 +590,9 @@ class Disk:
                     break
                 self._evict(self.room.victims(BATCH))
             yield len(names)
+        if self._parts == 1 and errors == self.stats.read_errors:
+            with self._renewal:  # another folder may be under the path by now
+                self._is_known = self.room is room
 
     def _is_ours(self, number: int) -> bool:
         return number % self._parts == self._part

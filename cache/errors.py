@@ -41,8 +41,16 @@ class NoSpace(NotStored):
     pass
 
 
+class Paused(NoSpace):
+    """It was full a moment ago. Told of once, when the pause began, and not by whoever meets it."""
+
+
 class DiskFailed(NotStored):
     pass
+
+
+class NoFolder(DiskFailed):
+    """All folders are lost, each of which was told of."""
 
 
 class StaleToken(NotStored):

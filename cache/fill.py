@@ -22,13 +22,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from cache import files
-from cache.entry import NO_HASH, Entry, head_size, pack
+from cache.entry import NO_HASH, Entry, pack
 from cache.errors import DamagedEntry, DiskFailed, DoesNotFit, NoSpace, NotStored
 from cache.room import Room, allocated, kind_of
 from cache.stored import StoredFile, hash_body
 
 if TYPE_CHECKING:
     from cache.disk import Disk
+
+# A body up to this size is written with its head, in one system call; a larger one is not copied.
+_JOINED: Final = 256 * 1024
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -50,11 +53,18 @@ class Fill:
     """Made by Disk.reserve(). fd stands at body_offset; writing moves it, or use write()."""
 
     def __init__(
-        self, disk: "Disk", room: Room, draft: Entry, fd: int, name: str, claim: int
+        self,
+        disk: "Disk",
+        room: Room,
+        draft: Entry,
+        fd: int,
+        name: str,
+        claim: int,
+        body_offset: int,
     ) -> None:
         self.draft = draft
         self.fd = fd
-        self.body_offset = head_size(draft)
+        self.body_offset = body_offset
         self.state = State.OPEN
         self._disk = disk
         self._room = room  # that the claim is in: the disk may have begun another one since
@@ -105,9 +115,41 @@ class Fill:
             self.state = State.SEALED
             return entry
 
-    def publish(self) -> StoredFile:
-        """Give a sealed file its name. Raises NotStored."""
+    def put(self, entry: Entry, body: bytes) -> None:
+        """write() and seal() of a body that is at hand with its hash. Raises NotStored."""
         with self._lock:
+            assert self.state is State.OPEN
+            assert entry.key == self.draft.key
+            assert entry.length == len(body)
+            assert entry.body_hash != NO_HASH
+            assert not self._written
+            needed = allocated(self.body_offset + len(body))
+            if needed > self._claim:
+                self._claim_more(needed)
+            try:
+                head = pack(entry, self.body_offset)
+                if len(body) <= _JOINED:
+                    files.write_all_at(self.fd, head + body, 0)
+                else:
+                    files.write_all_at(self.fd, body, self.body_offset)
+                    files.write_all_at(self.fd, head, 0)
+                if self._disk.durability.syncs_files:
+                    files.sync_data(self.fd)
+            except OSError as error:
+                raise self._withdrawn(error, "completing a file") from error
+            except DoesNotFit:
+                self.withdraw()
+                raise
+            self._written = len(body)
+            self._entry = entry
+            self.state = State.SEALED
+
+    def publish(self) -> StoredFile:
+        """Give a sealed file its name. Raises NotStored, also for a fill that was withdrawn by
+        another thread since."""
+        with self._lock:
+            if self.state in (State.WITHDRAWN, State.ENDED):
+                raise NotStored("the fill was given up")
             assert self.state is State.SEALED
             assert self._entry is not None
             size = allocated(self.body_offset + self._entry.length)

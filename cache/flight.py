@@ -12,6 +12,7 @@ B must not join a flight that is over: by then the cache has the answer, and B l
 
 import asyncio
 import enum
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -51,22 +52,49 @@ class Stats:
     lost: int = 0
 
 
+class _Flight(Generic[T]):
+    """The task of a fill, and a future for each caller that waits for it: a task's own would be
+    cancelled by the first of them that leaves."""
+
+    __slots__ = ("name", "task", "waiting")
+
+    def __init__(self, name: tuple[bytes, Token]) -> None:
+        self.name = name
+        self.task: asyncio.Task[None] | None = None
+        self.waiting: list[asyncio.Future[T]] = []
+
+    async def land(self) -> T:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.waiting.append(future)
+        return await future
+
+    def tell(self, value: T) -> None:
+        for future in self.waiting:
+            if not future.done():
+                future.set_result(value)
+
+    def tell_error(self, error: BaseException) -> None:
+        for future in self.waiting:
+            if not future.done():
+                future.set_exception(error)
+
+
 class Flights(Generic[T]):
     def __init__(self, limit: int = MAX_FLIGHTS) -> None:
         self.stats = Stats()
         self._limit = limit
-        self._tasks: dict[tuple[bytes, Token], asyncio.Task[T]] = {}
+        self._flights: dict[tuple[bytes, Token], _Flight[T]] = {}
         self._is_stopping = False
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._flights)
 
     @property
     def limit(self) -> int:
         return self._limit
 
     def is_flying(self, key_digest: bytes, token: Token) -> bool:
-        return (key_digest, token) in self._tasks
+        return (key_digest, token) in self._flights
 
     async def do(
         self, key_digest: bytes, token: Token, fill: Callable[[], Awaitable[T]]
@@ -78,23 +106,26 @@ class Flights(Generic[T]):
         """
         self.stats.calls += 1
         name = (key_digest, token)
-        task = self._tasks.get(name)
-        if task is not None:
+        flight = self._flights.get(name)
+        if flight is not None:
             self.stats.joined += 1
-            return Landing(Role.JOINED, await _wait(task))
-        if self._is_stopping or len(self._tasks) >= self._limit:
+            return Landing(Role.JOINED, await flight.land())
+        if self._is_stopping or len(self._flights) >= self._limit:
             self.stats.refused += 1
-            raise TooManyFlights(f"{len(self._tasks)} fills are running, at most {self._limit} may")
+            raise TooManyFlights(
+                f"{len(self._flights)} fills are running, at most {self._limit} may"
+            )
         self.stats.led += 1
-        task = asyncio.get_running_loop().create_task(self._fly(name, fill), name="fill")
-        task.add_done_callback(self._count)
-        self._tasks[name] = task
-        return Landing(Role.LED, await _wait(task))
+        flight = self._flights[name] = _Flight(name)
+        task = asyncio.get_running_loop().create_task(self._fly(flight, fill), name="fill")
+        flight.task = task
+        task.add_done_callback(functools.partial(self._over, flight))
+        return Landing(Role.LED, await flight.land())
 
     async def stop(self, grace_s: float) -> None:
         """Let no fill start; wait for those under way, and cancel what is left after grace_s."""
         self._is_stopping = True
-        running = set(self._tasks.values())
+        running = {flight.task for flight in self._flights.values() if flight.task is not None}
         if not running:
             return
         _, late = await asyncio.wait(running, timeout=grace_s)
@@ -103,31 +134,27 @@ class Flights(Generic[T]):
         if late:
             await asyncio.wait(late)
 
-    async def _fly(self, name: tuple[bytes, Token], fill: Callable[[], Awaitable[T]]) -> T:
+    async def _fly(self, flight: _Flight[T], fill: Callable[[], Awaitable[T]]) -> None:
         try:
-            return await fill()
-        finally:
-            self._tasks.pop(name, None)
-
-    def _count(self, task: asyncio.Task[T]) -> None:
-        # A task that is cancelled before its first step never reaches _fly's own last step.
-        for name, running in list(self._tasks.items()) if task.cancelled() else ():
-            if running is task:
-                del self._tasks[name]
-        if task.cancelled():
-            self.stats.lost += 1
-        elif task.exception() is not None:
+            value = await fill()
+        except Exception as error:  # noqa: BLE001 - of everybody who waits
+            self._end(flight)
             self.stats.failed += 1
-        else:
-            self.stats.landed += 1
+            flight.tell_error(error)
+            return
+        self._end(flight)
+        self.stats.landed += 1
+        flight.tell(value)
 
+    def _end(self, flight: _Flight[T]) -> None:
+        if self._flights.get(flight.name) is flight:
+            del self._flights[flight.name]
 
-async def _wait(task: asyncio.Task[T]) -> T:
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        current = asyncio.current_task()
-        assert current is not None
-        if task.cancelled() and not current.cancelling():
-            raise FlightLost("the fill was cancelled before it ended") from None
-        raise
+    def _over(self, flight: _Flight[T], task: asyncio.Task[None]) -> None:
+        """A task that is cancelled never reaches _fly's own last step, and perhaps not its first;
+        nor does one that ends the process."""
+        if not task.cancelled() and task.exception() is None:
+            return
+        self._end(flight)
+        self.stats.lost += 1
+        flight.tell_error(FlightLost("the fill was cancelled before it ended"))

@@ -22,7 +22,7 @@ import xxhash
 
 from cache.disk import Disk, Stats
 from cache.entry import Entry
-from cache.errors import CacheError, DiskFailed
+from cache.errors import CacheError, NoFolder
 from cache.fill import Fill
 from cache.index.interface import Token
 from cache.key import Key
@@ -128,6 +128,11 @@ class Folders:
 
     # What Store calls
 
+    def may_hold(self, digest: bytes) -> bool:
+        """As Disk.may_hold(), of the folders that open() asks."""
+        folders = self._in_order(digest)[:ASKED]
+        return any(one.disk is None or one.disk.may_hold(digest) for one in folders)
+
     def open(self, key: Key) -> StoredFile | None:
         """The entry of this key, checked but for its body; None is a miss."""
         for folder in self._in_order(key.digest)[:ASKED]:
@@ -149,7 +154,7 @@ class Folders:
         for folder in self._in_order(draft.key.digest):
             assert folder.disk is not None
             return folder.disk.reserve(draft, expected_bytes)
-        raise DiskFailed(f"no cache folder can be used: {self._folders[0].why_lost}")
+        raise NoFolder(f"no cache folder can be used: {self._folders[0].why_lost}")
 
     def touch(self, digest: bytes) -> None:
         """As Disk.touch(), in the folder that the digest belongs to first of all."""

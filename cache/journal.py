@@ -7,12 +7,13 @@ And a node that starts while the index is down reads here what it had heard of: 
 stays so.
 
 Lines are appended; a line that was cut off by a crash is skipped. At a start, and when it has
-grown to twice MAX_LINES, the file is written anew without what is over KEEP_S old, but for what is
-still taken down.
+grown by MAX_LINES or MAX_BYTES, the file is written anew with no more than as much, and without
+what is over KEEP_S old, but for what is still taken down.
 """
 
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -23,6 +24,8 @@ from cache.orders import MAX_ORDERS, Act, Order
 
 KEEP_S: Final = 86_400
 MAX_LINES: Final = MAX_ORDERS
+# Of what the orders are for: paths have 8 KiB at the most, and whoever may POST has them purged.
+MAX_BYTES: Final = 16 * 1024 * 1024
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -43,6 +46,8 @@ class Journal:
         self._path = path
         self._clock = clock
         self._lines: list[Line] = []
+        self._grown = 0  # by so many lines since it was written anew, and bytes
+        self._grown_bytes = 0
         self._lock = threading.Lock()
         self._encode = msgspec.json.Encoder().encode
         self._decode = msgspec.json.Decoder(Line).decode
@@ -90,7 +95,9 @@ class Journal:
         with self._lock:
             self._lines = _without_replaced([*self._lines, *lines], lines)
             try:
-                if len(self._lines) > 2 * MAX_LINES:
+                self._grown += len(lines)
+                self._grown_bytes += sum(map(_size_of, lines))
+                if self._grown > MAX_LINES or self._grown_bytes > MAX_BYTES:
                     self._rewrite()
                     return
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -118,13 +125,14 @@ class Journal:
                 standing[name] = line
             elif line.order.act is Act.LIFT:
                 standing.pop(name, None)
-        recent = [line for line in self._lines if line.at > oldest][-MAX_LINES:]
+        recent = _newest([line for line in self._lines if line.at > oldest])
         kept = {id(line): line for line in (*standing.values(), *recent)}
         self._lines = sorted(kept.values(), key=lambda line: line.order.seq)
         aside = f"{self._path}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self._write(flags, self._lines, is_durable=True, path=aside)
         os.replace(aside, self._path)
+        self._grown = self._grown_bytes = 0
 
     def _write(
         self, flags: int, lines: Iterable[Line], *, is_durable: bool, path: str = ""
@@ -139,6 +147,20 @@ class Journal:
                 os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _newest(lines: list[Line]) -> list[Line]:
+    """The last of them: MAX_LINES, of MAX_BYTES."""
+    left = MAX_BYTES
+    for count, line in enumerate(reversed(lines)):
+        left -= _size_of(line)
+        if count == MAX_LINES or left < 0:
+            return lines[len(lines) - count :]
+    return lines
+
+
+def _size_of(line: Line) -> int:
+    return sys.getsizeof(line.order.value)  # a single letter of another script makes all of it wide
 
 
 def _without_replaced(lines: list[Line], by: Iterable[Line]) -> list[Line]:

@@ -4,20 +4,37 @@ A key is hashed from length-prefixed parts, so no part can imitate a separator. 
 order, defaults and query noise never enter it: the same picture has one key in every URL grammar.
 """
 
-import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 DIGEST_BYTES = 20
 
 
 def _digest(*parts: str) -> bytes:
-    hashed = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    text = b""
     for part in parts:
         raw = part.encode()
-        hashed.update(len(raw).to_bytes(4, "big"))
-        hashed.update(raw)
-    return hashed.digest()
+        text += len(raw).to_bytes(4, "big") + raw
+    return hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
+
+
+class _Once:
+    """Computed when it is read first, and an attribute from then on. functools.cached_property
+    holds a lock meanwhile, which costs as much as the digest."""
+
+    def __init__(self, compute: Callable[[Any], bytes]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type) -> bytes:
+        value = self._compute(instance)
+        instance.__dict__[self._name] = value
+        return value
 
 
 @dataclass(frozen=True)
@@ -34,7 +51,7 @@ class SourceId:
     def __hash__(self) -> int:
         return self._hash  # type: ignore[attr-defined, no-any-return]
 
-    @functools.cached_property
+    @_Once
     def digest(self) -> bytes:
         return _digest(self.site, self.path)
 
@@ -46,6 +63,6 @@ class Key:
     source: SourceId
     variant: str
 
-    @functools.cached_property
+    @_Once
     def digest(self) -> bytes:
         return _digest(self.source.site, self.source.path, self.variant)

@@ -33,7 +33,7 @@ from typing import Final, Generic, TypeVar
 
 from cache.entry import Entry
 from cache.errors import DamagedEntry, DoesNotFit, IndexUnavailable, LedElsewhere, NotStored
-from cache.index.interface import MAX_PARCEL_BYTES, UNKNOWN_TOKEN, Delivery, Token
+from cache.index.interface import MAX_PARCEL_BYTES, Delivery, Token
 from cache.key import DIGEST_BYTES, Key, SourceId
 from cache.parcel import NOTHING, unwrap, wrap
 from cache.store import Store
@@ -148,12 +148,19 @@ class Leases:
         self._shared: dict[bytes, float] = {}  # until when, by the source's digest; oldest first
         self._ending: set[asyncio.Task[None]] = set()
 
+    @property
+    def has_others(self) -> bool:
+        """Whether there is anybody to share work with; without, once() is fill()."""
+        return not self._index.exclusive
+
     async def once(self, errand: Errand[T]) -> T:
         """Raises what errand's calls raise, and LedElsewhere."""
-        # Without a token nobody knows whether two mean the same. And who asks for what is being
-        # filled here already does not want to share it.
+        # Without a token nobody knows whether two mean the same.
+        if self._index.exclusive or errand.token.is_unknown:
+            return await errand.fill()
+        # Who asks for what is being filled here already does not want to share it.
         name = errand.name
-        if self._index.exclusive or errand.token == UNKNOWN_TOKEN or name in self._leading:
+        if name in self._leading:
             return await errand.fill()
         if self._is_shared(errand.key.source):
             parcel = await self._left_already(errand, name)
@@ -359,9 +366,7 @@ class Leases:
 async def keep(store: Store, entry: Entry, body: bytes) -> bool:
     """Store what came in a parcel; False where the store does not take it. Raises StoreBusy."""
     try:
-        with await store.reserve(entry, len(body)) as fill:
-            await store.threads.run(lambda: fill.write(body))
-            (await store.commit(fill, entry)).close()
+        await store.keep(entry, body)
     except NotStored as error:
         log.info("%a came in a parcel and was not stored: %s", entry.key.source.path, error)
         return False

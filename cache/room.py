@@ -102,6 +102,8 @@ class Room:
         self.size = size
         self.inodes = inodes
         self.largest = max(BLOCK, size // LARGEST_SHARE)
+        self._high = size * HIGH_MARK
+        self._high_inodes = inodes * HIGH_MARK
         self._lock = threading.Lock()
         self._shares = {
             Kind.DERIVATIVE: _Share(100 - originals),
@@ -128,6 +130,17 @@ class Room:
     @property
     def fits(self) -> bool:
         return self.used <= self.size and self.used_inodes <= self.inodes
+
+    @property
+    def is_at_ease(self) -> bool:
+        """Whether victims() would name none, and all fits. Never waits."""
+        if self._evicting:
+            return False
+        one, other = self._derivatives, self._originals
+        return (
+            one.gdsf.used + one.claimed + other.gdsf.used + other.claimed <= self._high
+            and len(one.gdsf) + one.claims + len(other.gdsf) + other.claims <= self._high_inodes
+        )
 
     def used_by(self, kind: Kind) -> int:
         """Bytes of one kind, as used."""

@@ -9,12 +9,16 @@ its fill began. Publishing is three steps, in this order:
     record     compare-and-set of the token                     (index)
     rename     the file gets its name                           (disk)
 
+A disk thread takes all three in one visit where the index lets it (publish_now); otherwise the loop
+asks between them.
+
 Interleavings with a purge, which raises the generation (index), then remembers it here (floor),
-then removes files and memory entries, then answers:
+then removes memory entries, then answers, and unlinks files behind the answer:
 
  1. purge, record: the compare fails, the file is withdrawn, StaleToken.
  2. record, purge, rename: a file with an old token gets its name after the purge removed what it
-    found. Every look-up compares tokens, so nobody is served from it. Where the index is down there
+    found. Every look-up compares tokens, so nobody is served from it, nor from one that the purge
+    has not removed yet. Where the index is down there
     is no token to compare with; then the floor decides, which the purge set before it answered.
     The fill looks at the floor after its rename, too, and takes the file away again.
  3. record, crash: the index lists what is not there. A listed digest is a hint, a miss is a miss.
@@ -28,7 +32,9 @@ then removes files and memory entries, then answers:
     503; what is remembered of the source stays as floor and is current no more, so that the next
     request asks the index.
 
-Eviction: forget in the index, then unlink. Purge: raise, then unlink.
+Eviction: forget in the index, then unlink. Purge: raise, then unlink. A crash between the two
+leaves files that no token of this epoch allows; after the loss of the index, too, the journal
+raises what this node purged (follow.py).
 
 Orders of the log (purges by tag and prefix, and what other nodes purged) are heard a moment after
 they were recorded; obey() says what they do here.
@@ -36,8 +42,10 @@ they were recorded; obey() says what they do here.
 
 import asyncio
 import contextlib
+import enum
 import itertools
 import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -66,8 +74,16 @@ from cache.tier import DiskTier
 
 # Sources whose last token is remembered here: about 400 bytes each with a record.
 MAX_REMEMBERED: Final = 65_536
+# Of the paths of sources that were purged elsewhere and whose new token is still to be read.
+MAX_UNSETTLED_BYTES: Final = 16 * 1024 * 1024
 # Old files found by look-ups that wait to be unlinked; what does not fit is found again.
 MAX_STALE: Final = 1024
+# Files of purges that wait to be unlinked; with more, purges wait for the disk before they answer.
+MAX_PURGED: Final = 4096
+# Unlinked at a time, at some 40 us each, so that a disk thread is soon free for who waits.
+UNLINKED_AT_ONCE: Final = 64
+# Until answers to purges are on their way: unlinking is not for who waits for one.
+REMOVAL_DELAY_S: Final = 0.01
 # For all forgets of one batch of evictions; stale hints in the index harm nobody.
 FORGET_BUDGET_S: Final = 0.25
 # The scan rests so long after each folder, some 500 files: it takes a third of one disk thread.
@@ -92,7 +108,8 @@ class Opened:
 
     current is what a look-up compares with, None while the index is unavailable. token is what a
     fill carries: the same, or else the last one that was seen here. applied is the newest order
-    that the token was raised for, seen the newest one heard of when the token was read.
+    that the token was raised for, seen the newest one heard of when the token was read; doubts, how
+    often everything had been in doubt when it was asked for.
     """
 
     token: Token
@@ -101,6 +118,7 @@ class Opened:
     applied: int = 0
     seen: int = 0
     failures: Mapping[bytes, Failure] = field(default_factory=dict)
+    doubts: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)
@@ -116,8 +134,16 @@ class Stats:
     purges: int = 0
     unanswered_purges: int = 0
     unforgotten: int = 0  # evicted entries that the index still lists
+    unremoved: int = 0  # purged files left to eviction, since the disk threads were busy
     orders: int = 0  # heard of and obeyed
     unsettled: int = 0  # purges heard of whose new token could not be read yet, in all
+
+
+class _Word(enum.Enum):
+    """What the index said of a fill that is sealed, in the disk thread."""
+
+    UNASKED = "unasked"  # it is asked from the loop
+    REFUSED = "refused"  # the token is old
 
 
 class Store:
@@ -147,9 +173,15 @@ class Store:
         self._loop: asyncio.AbstractEventLoop | None = None
         # The floor: by source digest, the newest token and record seen here.
         self._known: dict[bytes, Opened] = {}
+        # How often all of it was put in doubt. What was asked for before the last time is a floor
+        # only: so it costs nothing to doubt it, however much there is.
+        self._doubts = 0
         # Orders that purged a source elsewhere, whose new token could not be read yet.
         self._unsettled: dict[bytes, Order] = {}
+        self._unsettled_bytes = 0
         self._stale: deque[tuple[bytes, Token]] = deque(maxlen=MAX_STALE)
+        # Likewise, of purges. Both are walked by one removal, in a disk thread.
+        self._purged: deque[tuple[bytes, Token]] = deque()
         self._removal: asyncio.Task[None] | None = None
         self._scan: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -184,7 +216,7 @@ class Store:
         if not (self.index.exclusive or self.follows()):
             return None
         known = self._known.get(source.digest)
-        if known is None or known.current is None:
+        if known is None or known.current is None or known.doubts < self._doubts:
             return None
         if known.record is not None:
             tags = (*tags, *known.record.tags)
@@ -200,16 +232,43 @@ class Store:
         tags: those that are configured, beside the ones of the record; has_record False: these are
         all, since nothing is recorded of the source.
         """
-        seen = self.orders.head
+        seen, doubts = self.orders.head, self._doubts
         try:
             sight = await self._open(source, tags, has_record=has_record)
         except IndexUnavailable:
-            known = self._known.get(source.digest)
-            if known is None:
-                return Opened(UNKNOWN_TOKEN, None, None, seen=seen)
-            return replace(known, current=None)
-        self._unsettled.pop(source.digest, None)
-        return self._remember(source, _as_opened(self._softened(source, tags, sight), seen))
+            return self.opened_alone(source, tags)
+        self._settled(source.digest)
+        sight = self._softened(source, tags, sight)
+        return self._remember(source, _as_opened(sight, seen, doubts))
+
+    def opened_alone(self, source: SourceId, tags: Sequence[str] = ()) -> Opened:
+        """open_source() without the index: what was last seen of the source. Where an order was
+        heard of since, or nothing was seen, the token is the outage's own: another one after each
+        order that concerns the source, so that nothing from before it is met again."""
+        known = self._known.get(source.digest)
+        if known is not None:
+            record_tags = () if known.record is None else known.record.tags
+            if not self.is_purged(source, known, (*tags, *record_tags)):
+                return replace(known, current=None)
+            tags = (*tags, *record_tags)
+        token = replace(UNKNOWN_TOKEN, generation=self._newest(source, tags))
+        return Opened(token, None, None, seen=self.orders.head)
+
+    def is_overtaken(self, source: SourceId, seen: int, tags: Sequence[str]) -> bool:
+        """Whether an order that was heard of has purged what was asked for when seen was the
+        newest one."""
+        return self._newest(source, tags) > seen
+
+    def has_heard_since(self, source: SourceId, seen: int, tags: Sequence[str]) -> bool:
+        """is_overtaken(), or a soft purge came: whoever comes now must not be given what was asked
+        for then, as it is."""
+        softened = self.orders.softened(source, tags)
+        return softened > seen or self.is_overtaken(source, seen, tags)
+
+    def _newest(self, source: SourceId, tags: Sequence[str]) -> int:
+        """The newest order heard of that purged the source and may not be in its token yet."""
+        purged = self._unsettled.get(source.digest)
+        return max(self.orders.newest(source, tags), 0 if purged is None else purged.seq)
 
     async def _open(
         self, source: SourceId, tags: Sequence[str], *, has_record: bool = True
@@ -234,14 +293,19 @@ class Store:
         record = sight.record
         if record is None:
             return sight
+        return replace(sight, record=self.softened(source, tags, record))
+
+    def softened(self, source: SourceId, tags: Sequence[str], record: SourceRecord) -> SourceRecord:
+        """The record, stale where a soft purge that was heard of came after it."""
         softened = self.orders.softened(source, (*tags, *record.tags))
         if softened <= record.seen:
-            return sight
+            return record
         # An order's seq has the time in it, of the index's clock.
-        return replace(sight, record=soft(record, min(softened // 1000, self.now())))
+        return soft(record, min(softened // 1000, self.now()))
 
     async def put_source(self, source: SourceId, token: Token, record: SourceRecord) -> bool:
         """Store what is known of the original. False: the token is old, or the index is down."""
+        doubts = self._doubts
         try:
             is_stored = await self.index.put_source(source, token, record)
         except IndexUnavailable:
@@ -249,7 +313,8 @@ class Store:
             return False
         known = self._known.get(source.digest)
         if is_stored and known is not None and known.token == token:
-            self._known[source.digest] = replace(known, current=token, record=record)
+            doubts = max(doubts, known.doubts)
+            self._known[source.digest] = replace(known, current=token, record=record, doubts=doubts)
         else:
             self._doubt(source)
         return is_stored
@@ -271,6 +336,11 @@ class Store:
 
     # Entries
 
+    def may_hold(self, key: Key) -> bool:
+        """False where lookup() would find nothing, known without asking the disk: nobody else
+        stores in this folder, and all that is there has been counted."""
+        return not self.index.exclusive or self.disk.may_hold(key.digest)
+
     async def lookup(
         self, key: Key, token: Token | None, validator: str | None = None, applied: int = 0
     ) -> StoredFile | None:
@@ -283,11 +353,13 @@ class Store:
 
         The body of a file from before this start is compared with its hash first. Raises StoreBusy.
         """
+        if not self.may_hold(key):
+            return None
         stored = await self.threads.run(
             lambda: self.lookup_now(key, token, validator, applied), _close_found
         )
-        if self._stale and self._removal is None:
-            self._removal = asyncio.get_running_loop().create_task(self._remove_stale())
+        if self._stale:
+            self._begin_removal()
         return stored
 
     def lookup_now(
@@ -308,6 +380,8 @@ class Store:
     async def describe(self, key: Key, opened: Opened) -> Entry | None:
         """What an entry says of itself, if it is current, or suspect: of another epoch. Then it
         says with which validator to ask whether it still holds. Raises StoreBusy."""
+        if not self.may_hold(key):
+            return None
         return await self.threads.run(lambda: self._describe(key, opened))
 
     def _describe(self, key: Key, opened: Opened) -> Entry | None:
@@ -332,8 +406,7 @@ class Store:
         Raises NotStored (StaleToken after a purge), DamagedEntry for a body of another length,
         StoreBusy. Then nothing is left on disk, and fill.detach(entry) has the bytes.
         """
-        if entry.stored_at == 0:
-            entry = replace(entry, stored_at=int(self._clock()))
+        entry = self._stamped(entry)
         try:
             return await self._commit(fill, entry)
         except BaseException:
@@ -341,28 +414,77 @@ class Store:
             raise
 
     async def _commit(self, fill: Fill, entry: Entry) -> StoredFile:
+        self._check_orders(entry)
+        found = await self.threads.run(lambda: self._complete(fill, entry), _close_completed)
+        return await self._published(fill, entry, found)
+
+    async def keep(self, entry: Entry, body: bytes) -> None:
+        """reserve() and commit() of a body that is at hand, whose length and hash entry has; all in
+        one visit to a disk thread, where the index can be asked there. Raises as those two."""
+        entry = self._stamped(entry)
+        self._check_orders(entry)
+        fill, found = await self.threads.run(lambda: self._keep(entry, body), _abort_kept)
+        with fill:
+            (await self._published(fill, entry, found)).close()
+
+    def _stamped(self, entry: Entry) -> Entry:
+        return entry if entry.stored_at else replace(entry, stored_at=int(self._clock()))
+
+    def _check_orders(self, entry: Entry) -> None:
+        """Tags are known with the answer only: were they purged since it was asked for?"""
+        source, token = entry.key.source, entry.token
+        if self.orders.newest(source, entry.tags) > max(entry.seen, self._applied(source, token)):
+            self._doubt(source)
+            raise self._too_old(entry)
+
+    def _keep(self, entry: Entry, body: bytes) -> "tuple[Fill, StoredFile | _Word]":
+        """In a disk thread."""
+        fill = self.disk.reserve(entry, len(body))
+        try:
+            return fill, self._complete(fill, entry, body)
+        except BaseException:
+            fill.abort()
+            raise
+
+    def _complete(
+        self, fill: Fill, entry: Entry, body: bytes | None = None
+    ) -> "StoredFile | _Word":
+        """In a disk thread: the three steps, as far as they can be taken there."""
+        if body is None:
+            fill.seal(entry)
+        else:
+            fill.put(entry, body)
+        key = entry.key
+        try:
+            is_current = self.index.publish_now(key.source, entry.token, key.digest, entry.length)
+        except IndexUnavailable:
+            return _Word.UNASKED  # the loop asks once more, and knows what to do without an answer
+        if is_current is None:
+            return _Word.UNASKED
+        return fill.publish() if is_current else _Word.REFUSED
+
+    async def _published(self, fill: Fill, entry: Entry, found: "StoredFile | _Word") -> StoredFile:
+        """The rest of the steps, on the loop."""
         source, token = entry.key.source, entry.token
         digest = entry.key.digest
-        if self.orders.newest(source, entry.tags) > max(entry.seen, self._applied(source, token)):
-            # Tags are known with the answer only: they were purged since it was asked for.
+        if found is _Word.UNASKED:
+            try:
+                is_current = await self.index.publish(source, token, digest, entry.length)
+            except IndexUnavailable:
+                is_current = not self._is_outdated(source, token)
+                self.stats.unrecorded += 1
+            found = _Word.REFUSED
+            if is_current:
+                found = await self.threads.run(fill.publish, _close_found)
+        if isinstance(found, _Word):
             self._doubt(source)
             raise self._too_old(entry)
-        await self.threads.run(lambda: fill.seal(entry))
-        try:
-            is_current = await self.index.publish(source, token, digest, entry.length)
-        except IndexUnavailable:
-            is_current = not self._is_outdated(source, token)
-            self.stats.unrecorded += 1
-        if not is_current:
-            self._doubt(source)
-            raise self._too_old(entry)
-        stored = await self.threads.run(fill.publish, _close_found)
         if self._is_outdated(source, token):
-            stored.close()
+            found.close()
             await self.threads.run(lambda: self.disk.remove_older(digest, self._floor(source)))
             raise self._too_old(entry)
         self.stats.published += 1
-        return stored
+        return found
 
     async def drop(self, key: Key, token: Token) -> None:
         """Forget an entry that was stored under token or before, as if it had been evicted."""
@@ -375,10 +497,11 @@ class Store:
             await self.threads.run(lambda: self.disk.remove_older(key.digest, later))
 
     async def purge(self, source: SourceId) -> Purged:
-        """Make everything that was stored of a source unreachable, then remove it.
+        """Make everything that was stored of a source unreachable, and remove it soon.
 
         Raises IndexUnavailable when that could not be recorded.
         """
+        doubts = self._doubts
         try:
             purged = await self.index.purge(source)
         except BaseException:  # also a caller that left: the purge may take place all the same
@@ -386,21 +509,23 @@ class Store:
             self._doubt(source)
             raise
         head = self.orders.head
-        self._remember(source, Opened(purged.token, purged.token, None, head, head))
+        self._remember(source, Opened(purged.token, purged.token, None, head, head, doubts=doubts))
         self.stats.purges += 1
         if self._memory is not None:
             for digest in purged.digests:
                 self._memory.remove(digest)
-        try:
-            await self.threads.run(lambda: self._remove(purged))
-        except StoreBusy:
-            _log.warning("disk threads are busy: purged files are removed when they are met")
+        self._purged.extend((digest, purged.token) for digest in purged.digests)
+        while len(self._purged) > MAX_PURGED:
+            await asyncio.wait([self._begin_removal()])
+        if self._purged:
+            self._begin_removal()
         return purged
 
     async def overtake(self, source: SourceId) -> bool:
         """In place of a purge, where nothing was stored of a source: what is being filled, by
         whomever, will be refused. Costs no durable write. False: something may be stored, and
         nothing was done. Raises IndexUnavailable."""
+        doubts = self._doubts
         try:
             overtaken = await self.index.overtake(source)
         except BaseException:  # as in purge()
@@ -410,7 +535,7 @@ class Store:
             return False
         assert overtaken.token is not None
         token, head = overtaken.token, self.orders.head
-        self._remember(source, Opened(token, token, None, head, head))
+        self._remember(source, Opened(token, token, None, head, head, doubts=doubts))
         return True
 
     # Tokens
@@ -420,7 +545,7 @@ class Store:
         known = self._known.pop(source.digest, None)
         if known is not None and opened.token.is_older_than(known.token):
             self._known[source.digest] = known
-            return known
+            return known if known.doubts == self._doubts else replace(known, current=None)
         if len(self._known) >= MAX_REMEMBERED:
             del self._known[next(iter(self._known))]
         self._known[source.digest] = opened
@@ -439,16 +564,29 @@ class Store:
         if order.scope is Scope.SOURCE:
             self._doubt(order.source)
             if order.act in (Act.PURGE, Act.TAKE_DOWN):
-                self.stats.unsettled += 1
-                earlier = self._unsettled.pop(order.source.digest, order)
-                self._unsettled[order.source.digest] = max(earlier, order, key=by_seq)
-                if len(self._unsettled) > MAX_ORDERS:
-                    del self._unsettled[next(iter(self._unsettled))]
+                self._unsettle(order)
         return True
+
+    def _unsettle(self, order: Order) -> None:
+        self.stats.unsettled += 1
+        digest = order.source.digest
+        earlier = self._settled(digest)
+        self._unsettled[digest] = order if earlier is None else max(earlier, order, key=by_seq)
+        self._unsettled_bytes += sys.getsizeof(order.value)
+        while len(self._unsettled) > MAX_ORDERS or self._unsettled_bytes > MAX_UNSETTLED_BYTES:
+            self._settled(next(iter(self._unsettled)))
+
+    def _settled(self, digest: bytes) -> Order | None:
+        """What is waited for no more."""
+        order = self._unsettled.pop(digest, None)
+        if order is not None:
+            self._unsettled_bytes -= sys.getsizeof(order.value)
+        return order
 
     @property
     def unsettled(self) -> int:
-        """Purges heard of whose new token is still to be read, MAX_ORDERS at the most."""
+        """Purges heard of whose new token is still to be read: MAX_ORDERS at the most, of
+        MAX_UNSETTLED_BYTES."""
         return len(self._unsettled)
 
     async def settle(self) -> None:
@@ -456,14 +594,14 @@ class Store:
         IndexUnavailable."""
         for digest, order in list(itertools.islice(self._unsettled.items(), SETTLE)):
             source = order.source
-            seen = self.orders.head
-            self._remember(source, _as_opened(await self._open(source, ()), seen))
-            self._unsettled.pop(digest, None)
+            seen, doubts = self.orders.head, self._doubts
+            self._remember(source, _as_opened(await self._open(source, ()), seen, doubts))
+            self._settled(digest)
 
     def doubt_all(self) -> None:
-        """The index has lost its memory: every token must be read again."""
-        for digest, known in self._known.items():
-            self._known[digest] = replace(known, current=None)
+        """The index has lost its memory: every token must be read again, also those that are being
+        read just now."""
+        self._doubts += 1
 
     def _doubt(self, source: SourceId) -> None:
         """What is known is a floor from now on, and nothing to answer from."""
@@ -497,6 +635,7 @@ class Store:
     ) -> bool:
         """Whether a file may be served, and a note to remove it when nobody ever may again."""
         key, found = entry.key, entry.token
+        is_later = False
         if token is None:
             known = self._known.get(key.source.digest)
             purged = self._unsettled.get(key.source.digest)
@@ -505,12 +644,14 @@ class Store:
                 return False
             if known is not None:
                 token, applied = known.token, known.applied
+                # Of this outage: asked for after that token was read, or raised.
+                is_later = found.is_unknown and entry.seen > known.seen
         if token is not None and found.epoch != token.epoch:
             applied = 0  # to what there is of that epoch
         if self.orders.newest(key.source, entry.tags) > max(entry.seen, applied):
             self.stats.stale += 1
             return False
-        if token is None:
+        if token is None or is_later:
             return True
         if found.epoch != token.epoch:
             if entry.validator == validator and not token.is_raised:
@@ -532,21 +673,35 @@ class Store:
 
     # Removal
 
-    def _remove(self, purged: Purged) -> None:
-        for digest in purged.digests:
-            self.disk.remove_older(digest, purged.token)
+    @property
+    def unlinking(self) -> int:
+        """Files of purges that wait to be unlinked: MAX_PURGED, and those of purges that wait."""
+        return len(self._purged)
 
-    async def _remove_stale(self) -> None:
+    def _begin_removal(self) -> asyncio.Task[None]:
+        if self._removal is None:
+            self._removal = asyncio.get_running_loop().create_task(self._remove(), name="removal")
+        return self._removal
+
+    async def _remove(self) -> None:
         try:
-            await self.threads.run(self._unlink_stale)
+            await asyncio.sleep(REMOVAL_DELAY_S)
+            while self._purged or self._stale:
+                await self.threads.run(self._unlink_some)
         except StoreBusy:
-            pass  # they are met again
+            # Those that look-ups have found are found again.
+            self.stats.unremoved += len(self._purged)
+            self._purged.clear()
+            _log.warning("disk threads are busy: purged files are left to eviction")
         finally:
             self._removal = None
 
-    def _unlink_stale(self) -> None:
-        for _ in range(len(self._stale)):
-            self.disk.remove_older(*self._stale.popleft())
+    def _unlink_some(self) -> None:
+        for _ in range(UNLINKED_AT_ONCE):
+            waiting = self._purged or self._stale
+            if not waiting:
+                return
+            self.disk.remove_older(*waiting.popleft())
 
     def _forget_evicted(self, entries: Sequence[Entry]) -> None:
         """In a disk thread: wait until the index has forgotten, but not for long."""
@@ -593,9 +748,9 @@ def soft(record: SourceRecord, now: int) -> SourceRecord:
     )
 
 
-def _as_opened(sight: Sight, seen: int) -> Opened:
+def _as_opened(sight: Sight, seen: int, doubts: int) -> Opened:
     token = sight.token
-    return Opened(token, token, sight.record, sight.applied, seen, sight.failures)
+    return Opened(token, token, sight.record, sight.applied, seen, sight.failures, doubts)
 
 
 def _never() -> bool:
@@ -605,3 +760,14 @@ def _never() -> bool:
 def _close_found(stored: StoredFile | None) -> None:
     if stored is not None:
         stored.close()
+
+
+def _close_completed(found: StoredFile | _Word) -> None:
+    if isinstance(found, StoredFile):
+        found.close()
+
+
+def _abort_kept(kept: tuple[Fill, StoredFile | _Word]) -> None:
+    fill, found = kept
+    _close_completed(found)
+    fill.abort()

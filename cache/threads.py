@@ -2,13 +2,18 @@
 
 A thread cannot be cancelled. When a caller leaves, its call goes on, and what it yields (a
 descriptor, a fill) belongs to nobody: the caller says beforehand how such an orphan is closed.
+
+Not a ThreadPoolExecutor, whose futures of two kinds, with a lock and a condition each, cost more
+than most of what is called here.
 """
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from queue import SimpleQueue
+from typing import Any, Final, Generic, TypeVar
 
 from cache.errors import StoreBusy
 
@@ -28,12 +33,36 @@ class Stats:
     orphaned: int = 0
 
 
+class _Call(Generic[T]):
+    """What to do, and where its answer goes."""
+
+    __slots__ = ("answer", "error", "future", "loop", "orphan", "step")
+
+    answer: T
+
+    def __init__(
+        self,
+        step: Callable[[], T],
+        orphan: Callable[[T], None] | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.step = step
+        self.orphan = orphan
+        self.loop = loop
+        self.future: asyncio.Future[T] = loop.create_future()
+        self.error: BaseException | None = None
+
+
 class DiskThreads:
+    """At most so many threads, each begun when it is wanted first. run() is of one loop."""
+
     def __init__(self, threads: int, limit: int = MAX_CALLS) -> None:
         self.stats = Stats()
         self.running = 0
         self._limit = limit
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="disk")
+        self._most = threads
+        self._threads: list[threading.Thread] = []
+        self._calls: SimpleQueue[_Call[Any] | None] = SimpleQueue()
 
     async def run(self, call: Callable[[], T], orphan: Callable[[T], None] | None = None) -> T:
         """call() in a disk thread. Raises StoreBusy at the bound, else what call raises."""
@@ -42,27 +71,63 @@ class DiskThreads:
             self.stats.refused += 1
             raise StoreBusy(f"{self._limit} disk operations wait already")
         self.running += 1
-        future = asyncio.get_running_loop().run_in_executor(self._executor, call)
-        future.add_done_callback(self._ended)
+        asked = _Call(call, orphan, asyncio.get_running_loop())
+        self._calls.put(asked)
+        if len(self._threads) < min(self.running, self._most):
+            self._begin()
         try:
-            return await asyncio.shield(future)
+            return await asked.future
         except asyncio.CancelledError:
             self.stats.orphaned += 1
-            if orphan is not None:
-                future.add_done_callback(lambda ended: _close_orphan(ended, orphan))
+            if not asked.future.cancelled():  # it had ended, and this caller has not run since
+                _close(asked)
             raise
 
     async def stop(self) -> None:
         """Wait for what runs and waits."""
-        await asyncio.to_thread(self._executor.shutdown)
+        for _ in self._threads:
+            self._calls.put(None)
+        await asyncio.to_thread(self._join)
 
-    def _ended(self, future: asyncio.Future[T]) -> None:
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _begin(self) -> None:
+        name = f"disk_{len(self._threads)}"
+        thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _settle(self, call: _Call[T]) -> None:
         self.running -= 1
         self.stats.ended += 1
-        if not future.cancelled():
-            future.exception()  # retrieved, in case nobody waits any more
+        future = call.future
+        if future.cancelled():
+            _close(call)
+        elif call.error is None:
+            future.set_result(call.answer)
+        else:
+            future.set_exception(call.error)
+
+    # In a thread
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            try:
+                call.answer = call.step()
+            except BaseException as error:  # noqa: BLE001 - its caller's, whatever it is
+                call.error = error
+            with contextlib.suppress(RuntimeError):  # the loop was closed over us
+                call.loop.call_soon_threadsafe(self._settle, call)
+            # Nothing of it may live on here: a descriptor closes with its last reference.
+            del call
 
 
-def _close_orphan(ended: asyncio.Future[T], orphan: Callable[[T], None]) -> None:
-    if not ended.cancelled() and ended.exception() is None:
-        orphan(ended.result())
+def _close(call: _Call[T]) -> None:
+    """Nobody waits for it."""
+    if call.error is not None:
+        if call.future.done() and not call.future.cancelled():
+            call.future.exception()  # retrieved
+    elif call.orphan is not None:
+        call.orphan(call.answer)

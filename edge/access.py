@@ -8,6 +8,7 @@ MAX_UNWRITTEN_BYTES, then dropped and counted.
 
 import asyncio
 import json
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ FLUSH_S: Final = 0.05
 MAX_UNWRITTEN_BYTES: Final = 16 * 1024 * 1024
 # What one write may take of it: a millisecond's worth of copying.
 WRITE_BYTES: Final = 1024 * 1024
+
+# A sink that fails is told of once in so many seconds.
+TELL_S: Final = 60
+
+log = logging.getLogger("halftone.access")
 
 _MONTHS: Final = tuple("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())  # noqa: SIM905
 
@@ -89,6 +95,7 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.now = 0
+        self._told_until = 0
         self.is_shared = False  # other processes append to it
         self.stats = Stats()
 
@@ -171,12 +178,19 @@ class AccessLog:
             written = os.write(self._fd, self._next_piece())
         except BlockingIOError:
             return False
-        except OSError:
+        except OSError as error:
             # A full disk or a closed pipe: the lines are lost, the node goes on, the count tells.
+            self._tell(error)
             self._drop_unwritten()
             return False
         self._unwritten = self._unwritten[written:]
         return True
+
+    def _tell(self, error: OSError) -> None:
+        if self.now < self._told_until:
+            return
+        self._told_until = self.now + TELL_S
+        log.error("access log %s takes no more, lines are dropped: %s", self._path, error.strerror)
 
     def _next_piece(self) -> memoryview:
         if self.is_shared:
@@ -236,10 +250,11 @@ class Combined:
         if request is not None:
             method, target = request.method.decode("latin-1"), request.target.decode("latin-1")
             line = f"{method} {_escape(target)} HTTP/1.{request.minor}"
-            if (told := request.field(b"referer")) is not None:
-                referer = _escape(told) or "-"
-            if (told := request.field(b"user-agent")) is not None:
-                agent = _escape(told) or "-"
+            fields = request.fields
+            if b"referer" in fields:
+                referer = _escape(fields[b"referer"].decode("latin-1")) or "-"
+            if b"user-agent" in fields:
+                agent = _escape(fields[b"user-agent"].decode("latin-1")) or "-"
         return (
             f"{record.peer} - - [{self._time(record.second)}] "
             f'"{line}" {record.status} {record.sent} "{referer}" "{agent}" '

@@ -20,23 +20,29 @@ from edge.deliver import NOSNIFF, SERVER, with_pieces
 from edge.http.body import UNKNOWN_LENGTH, FileSlice, Growing, Stretch
 from edge.http.conditional import Preconditions, Verdict, evaluate
 from edge.http.date import parse_date
-from edge.http.directives import SURROGATE, effective_control
-from edge.http.forwarding import repeated_fields, via_of_answer
+from edge.http.directives import (
+    SURROGATE,
+    TARGETED,
+    effective_control,
+    parse_cache_control,
+)
+from edge.http.forwarding import age_of_answer, repeated_fields, via_of_answer
 from edge.http.freshness import NO_STALE, initial_age, lifetime, stale_windows
 from edge.http.messages import Body, Request, Response
 from edge.http.range import (
     UNSATISFIABLE,
+    can_frame,
     content_range,
     frame_multipart,
     if_range_holds,
     select_ranges,
     unsatisfied_range,
 )
-from edge.http.vary import secondary_key
+from edge.http.vary import secondary_key, vary_names
 from edge.http.writer import BODILESS_STATUSES, field_lines, status_line
 from edge.origin.messages import Headers
 from edge.policy.tags import parse_surrogate_key
-from edge.record import MAX_AHEAD_S, STALE_DEFAULT, folded
+from edge.record import MAX_AHEAD_S, STALE_DEFAULT, folded, is_same_version
 
 STATUS: Final = ":status"
 NAMES: Final = ":names"
@@ -53,6 +59,8 @@ _REPEATED_IN_304: Final = _IN_304 | {"set-cookie", "via"}
 _OF_THE_BODY: Final = frozenset(
     {"content-encoding", "content-length", "content-range", "content-type", "transfer-encoding"}
 )
+# Of a 200, what is not true of a part of it (RFC 9530 section 2 and RFC 9110 section 14.4).
+_OF_THE_WHOLE: Final = frozenset({"content-digest", "content-md5", "content-range"})
 # Asked for again soon, where what was sent is over its time.
 _STALE_CONTROL: Final = ("cache-control", "max-age=10")
 
@@ -107,6 +115,10 @@ class Kept:
         """For who asked: with what is not stored."""
         return Kept(dataclasses.replace(self.entry, headers=(*self.entry.headers, *own)), self.body)
 
+    def without(self, names: frozenset[str]) -> "Kept":
+        headers = tuple(pair for pair in self.entry.headers if pair[0] not in names)
+        return Kept(dataclasses.replace(self.entry, headers=headers), self.body)
+
     def conditions(self) -> list[tuple[str, str]]:
         """The preconditions with which its origin is asked whether it still holds (RFC 9111
         section 4.3.1)."""
@@ -146,8 +158,13 @@ def draft_of(
     last_modified = parse_date(modified[0], answered_at) if len(modified) == 1 else None
     own_tags = parse_surrogate_key(fields.get("surrogate-key", ()))
     via = ("via", via) if (via := ", ".join(fields.get("via", []))) else None
-    # RFC 9111 section 3.1: what no-cache and private name is not stored.
-    kept = tuple(pair for pair in repeated_fields(headers) if pair[0] not in control.withheld)
+    # RFC 9111 section 3.1: what no-cache and private name is not stored. What is told to us alone
+    # is, since a 304 need not say it again (section 3.2); it goes no further.
+    kept = tuple(
+        pair
+        for pair in headers
+        if (pair[0] in TARGETED or repeated_fields((pair,))) and pair[0] not in control.withheld
+    )
     return Entry(
         key=key,
         token=token,
@@ -198,12 +215,13 @@ def confirmed_headers(kept: Kept, confirmation: Headers) -> Headers:
     return (*(pair for pair in kept.headers if pair[0] not in replaced), *new)
 
 
-def is_newer(kept: Kept, confirmation: Headers) -> bool:
-    """Does a 304 name another version than the stored one (section 4.3.4)? Then it confirms
-    nothing that is here."""
-    told = folded(confirmation).get("etag", [])
-    own = kept.entry.etag
-    return bool(told and own and told[0].removeprefix("W/") != own.removeprefix("W/"))
+def is_confirmed_by(kept: Kept, confirmation: Headers) -> bool:
+    """Is a 304 about the stored version (section 4.3.4), and is that chosen as it was before
+    (section 4.1)? Else it confirms nothing that is here."""
+    names = vary_names(folded(confirmed_headers(kept, confirmation)))
+    return is_same_version(kept.entry.etag, confirmation) and names == vary_names(
+        folded(kept.headers)
+    )
 
 
 class Writer:
@@ -273,16 +291,17 @@ class Writer:
             return None
         if_range = request.field(b"if-range")
         if if_range is not None and not if_range_holds(
-            if_range, entry.etag, entry.last_modified, self._clock.wall
+            if_range, entry.etag, entry.last_modified or None, entry.stored_at
         ):
             return None
         ranges = select_ranges(field, length)
-        if ranges is None:
+        if ranges is None or not can_frame(ranges, entry.media_type):
             return None
         if ranges is UNSATISFIABLE:
             lines = f"Content-Range: {unsatisfied_range(length)}\r\nContent-Length: 0\r\n"
             head = self._head(416, (("cache-control", "no-store"),), lines, cache_status, None)
             return Response(416, head, cache=cache)
+        kept = kept.without(_OF_THE_WHOLE)
         if len(ranges) == 1:
             one = ranges[0]
             lines = (
@@ -309,6 +328,7 @@ class Writer:
         """An answer without a body that is passed on: to HEAD, or a 204 or 304."""
         is_told = length is not None and status not in BODILESS_STATUSES
         lines = f"Content-Length: {length}\r\n" if is_told else ""
+        lines += "".join(f"Age: {age}\r\n" for _, age in age_of_answer(headers))
         return Response(
             status, self._head(status, headers, lines, cache_status, None), cache="PASS"
         )
@@ -324,7 +344,7 @@ class Writer:
     ) -> bytes:
         via = via_of_answer(headers, self._name)
         fields = repeated_fields(headers)
-        if is_stale:
+        if is_stale and _may_be_kept(fields):
             fields = tuple(pair for pair in fields if pair[0] not in ("cache-control", "expires"))
             fields += (_STALE_CONTROL,)
         age = "" if age_s is None else f"Age: {max(age_s, 0)}\r\n"
@@ -335,6 +355,19 @@ class Writer:
             + own.encode("latin-1")
             + field_lines(fields)
         )
+
+
+def _may_be_kept(fields: Headers) -> bool:
+    """By others than us: what the origin forbids them stays forbidden, whatever it has told us
+    apart (RFC 9213 section 2.2). Its own words are then the right ones."""
+    control = parse_cache_control(folded(fields).get("cache-control", ()))
+    return not (
+        control.no_store
+        or control.private
+        or control.no_cache
+        or control.must_revalidate
+        or control.proxy_revalidate
+    )
 
 
 def with_body(entry: Entry, length: int, digest: bytes) -> Entry:

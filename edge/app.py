@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from cache.errors import CacheError
 from cache.flight import Flights
+from cache.folders import Folders
 from cache.index.interface import Index
 from cache.lease import Leases
 from cache.memory import Memory
@@ -71,6 +72,7 @@ from edge.rows.now import (
     recent_rows,
     room_rows,
     traffic_of,
+    trouble_of,
     worker_now_rows,
 )
 from edge.rows.purges import purge_rows
@@ -148,6 +150,9 @@ class App:
         self._resizers = resizers
         self._access: AccessLog | None = None
         self._exposition: Exposition | None = None
+        self._purging: Purging | None = None
+        self._folders: Folders | None = None
+        self._downstream: Downstream | None = None
         self._recent = Recent()
 
     async def run(self) -> int:
@@ -327,6 +332,7 @@ class App:
                 shared=shared_cache,
             )
             follower.obey, follower.forget = handler.obey, handler.forget
+            self._purging, self._folders, self._downstream = purging, folders, downstream
             self._handler = handler
             self._garbage = Garbage(lambda: sum(handler.requests().values()))
             self._garbage.start()
@@ -356,6 +362,7 @@ class App:
             rows += limit_rows(
                 pool=pool,
                 handler=handler,
+                known=sources.known,
                 memory=memory,
                 flights={
                     "render": render_flights,
@@ -375,7 +382,10 @@ class App:
                 rows, shared, build_info(), page, self._posting_at, ratio_rows()
             )
             self._exposition = exposition
-            health = Health(exposition.total, page.ledger, self._tenure.is_draining, self._clock)
+            health = Health(
+                *(exposition.total, page.ledger, self._tenure.is_draining, self._clock),
+                index="the embedded index" if index.exclusive else "redis",
+            )
             is_stopping = self._tenure.stopping.is_set
             check = partial(check_in_use, config.cache, index, folders, is_stopping)
             status = partial(self._status, exposition, health, pool)
@@ -494,13 +504,20 @@ class App:
             self._clock.tick()
             if self._handler is not None:
                 self._handler.tick()
-                self._recent.note(self._clock.monotonic, traffic_of(self._handler))
+                self._recent.note(self._clock.monotonic, self._totals(index))
                 self._garbage.tick()
             self._listeners.tick()
             self._post()
             self._seat.link.send(Word.ALIVE)
             if index.is_degraded:  # within its budget, 50 ms
                 await index.probe()
+
+    def _totals(self, index: Index) -> Mapping[str, float]:
+        assert self._handler is not None
+        trouble = trouble_of(
+            *(self._handler, index, self._purging, self._folders, self._downstream, self._access)
+        )
+        return {**traffic_of(self._handler), **trouble}
 
     def _post(self) -> None:
         if self._exposition is not None:
@@ -514,7 +531,7 @@ class App:
             try:
                 self._access.reopen()
             except OSError as error:
-                log.error("access log: %s", error)
+                log.error("access log: %s; the old file stays in use", error)
 
 
 def _node_of(name: str, sock: socket.socket) -> Node:

@@ -31,7 +31,10 @@ from edge.remembered import remembered
 
 TAKEN_WITHIN_S: Final = 0.5
 # Reasons of one request: the next one's answer may be kept all the same.
-OF_THE_REQUEST: Final = frozenset({Storability.AUTHORIZATION, Storability.METHOD})
+OF_THE_REQUEST: Final = frozenset(
+    {Storability.AUTHORIZATION, Storability.COOKIE, Storability.METHOD}
+)
+_VALIDATING: Final = frozenset(("if-none-match", "if-modified-since"))
 # Remembered by edge/failures.py where the origin says nothing of a lifetime.
 _MISSING: Final = frozenset((404, 410))
 
@@ -58,6 +61,13 @@ class Asking:
     def is_for_one(self) -> bool:
         """What comes of it is most likely nobody else's: it is not worth waiting for others."""
         return "authorization" in self.fields or self.control.no_store
+
+    def may_get(self, status: int) -> bool:
+        """206 answers a Range, 304 a precondition, and nothing else (RFC 9110 sections 15.3.7 and
+        15.4.5); both are among fields only where the client's own are put to the origin."""
+        if status == 206:
+            return "range" in self.fields
+        return status != 304 or not _VALIDATING.isdisjoint(self.fields)
 
     @property
     def selecting(self) -> dict[str, str]:
@@ -104,7 +114,9 @@ def _storability(
         return found
     is_chosen_by_cookie = not has_cookie or "cookie" in names
     if not (is_chosen_by_cookie or control.public or is_explicit(fields, control)):
-        return Storability.NO_LIFETIME
+        # Of who has none it would be kept, if it can be of any use then.
+        is_useful = fields.get("last-modified") or fields.get("etag")
+        return Storability.COOKIE if is_useful else Storability.NO_LIFETIME
     return found
 
 
@@ -125,12 +137,19 @@ class Apart(Exception):
     in the same turn of the loop; TAKEN_WITHIN_S is for a loop that is late."""
 
     def __init__(
-        self, response: Incoming, storability: Storability, asked_at: int, answered_at: int
+        self,
+        response: Incoming,
+        storability: Storability,
+        asked_at: int,
+        answered_at: int,
+        seen: int,
     ) -> None:
+        """seen: the newest order heard of when it was asked for."""
         super().__init__(f"status {response.status}, {storability}")
         self.storability = storability
         self.asked_at = asked_at
         self.answered_at = answered_at
+        self.seen = seen
         self._response: Incoming | None = response
         self._is_over = asyncio.Event()
         self.on_end: Callable[[], object] = lambda: None
@@ -163,20 +182,26 @@ class Apart(Exception):
 
 
 class Apartness:
-    """In place of an origin's fetch while one client's request lasts (Site.ask). tell is told of
-    what comes of it before anybody else is."""
+    """In place of an origin's fetch while one client's request lasts (Site.ask). head is the newest
+    order heard of; tell is told of what comes of it before anybody else is."""
 
     def __init__(
-        self, origin: OriginPool, asking: Asking, clock: Clock, tell: Callable[[Apart], None]
+        self,
+        origin: OriginPool,
+        asking: Asking,
+        clock: Clock,
+        head: Callable[[], int],
+        tell: Callable[[Apart], None],
     ) -> None:
         self._origin = origin
         self._asking = asking
         self._clock = clock
+        self._head = head
         self._tell = tell
 
     async def fetch(self, neutral: OriginRequest) -> OriginResponse:
         """Raises Apart, and what an origin raises."""
-        asked_at = self._clock.wall
+        asked_at, seen = self._clock.wall, self._head()
         response = await self._origin.fetch(self._asking.dress(neutral))
         try:
             found = self._storability(response)
@@ -185,7 +210,7 @@ class Apartness:
             raise
         if found is None:
             return response
-        apart = Apart(Incoming(response), found, asked_at, self._clock.wall)
+        apart = Apart(Incoming(response), found, asked_at, self._clock.wall, seen)
         self._tell(apart)
         raise apart
 

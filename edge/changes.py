@@ -105,7 +105,8 @@ class Changes:
         self._has_both_schemes = has_both_schemes
         self._lines: dict[SourceId, _Line] = {}
         self._room = asyncio.Semaphore(MAX_UNDER_WAY)
-        self._told: Brief[SourceId] = Brief(MAX_TOLD_SOURCES, TOLD_S, lambda: clock.wall)
+        # By digest: a path may have 8 KiB.
+        self._told: Brief[bytes] = Brief(MAX_TOLD_SOURCES, TOLD_S, lambda: clock.wall)
         self._tasks: set[asyncio.Task[None]] = set()
         self._logged_at = -LOG_S
         self._silent = 0  # changes that were not recorded, since that line
@@ -117,7 +118,7 @@ class Changes:
     def note(self, source: SourceId, url: str) -> None:
         """It is handed out under this URL: caches in front may have it from now on."""
         if self._spellings is not None:
-            self._told.discard(source)
+            self._told.discard(source.digest)
             self._spellings.note(source, url)
 
     async def carry_out(self, source: SourceId, urls: Collection[str] = ()) -> bool:
@@ -187,7 +188,7 @@ class Changes:
             if not is_bare:
                 order = Order(Act.PURGE, Scope.SOURCE, source.site, source.path)
                 handed_out = (await self._purger.carry_out(order)).urls
-            elif self._downstream is not None and source not in self._told:
+            elif self._downstream is not None and source.digest not in self._told:
                 handed_out = await self._purger.urls_of(source)
         except CacheError as error:
             # The origin has done it, and the client must hear so. This worker is in doubt.
@@ -202,7 +203,7 @@ class Changes:
         return True
 
     async def _tell(self, downstream: Downstream, source: SourceId, urls: set[str]) -> None:
-        self._told.add(source)
+        self._told.add(source.digest)
         found = sorted(urls)
         if self._has_both_schemes:
             found = under_both_schemes(found)

@@ -17,6 +17,7 @@ from edge.http.messages import Body, Request, Response
 from edge.http.range import (
     UNSATISFIABLE,
     ByteRange,
+    can_frame,
     content_range,
     frame_multipart,
     if_range_holds,
@@ -128,13 +129,16 @@ class Deliverer:
         if field is None:
             return None
         if_range = request.field(b"if-range")
+        # When its origin said so, not when we say it again: a second version may have come within
+        # the second of the first.
+        said_at = self._clock.wall - (facts.age_s or 0)
         if if_range is not None and not if_range_holds(
-            if_range, representation.etag, representation.last_modified, self._clock.wall
+            if_range, representation.etag, representation.last_modified, said_at
         ):
             return None
         length = representation.length
         ranges = None if length == UNKNOWN_LENGTH else select_ranges(field, length)
-        if ranges is None:
+        if ranges is None or not can_frame(ranges, representation.media_type):
             return None
         if ranges is UNSATISFIABLE:
             facts = dataclasses.replace(facts, cache_control="no-store")  # as for a 412

@@ -42,8 +42,9 @@ REPLY_S: Final = 0.5
 # Kept connections to one cache, and datagrams to one that are on their way.
 CONNECTIONS: Final = 4
 WINDOW: Final = 64
-# URLs of all purges under way, at some 150 bytes each, and the purges themselves.
+# URLs of all purges under way, at some 150 bytes each, their letters, and the purges themselves.
 MAX_URLS: Final = 100_000
+MAX_BYTES: Final = 32 * 1024 * 1024
 MAX_ERRANDS: Final = 10_000
 # Squid's page for a 403 has 4 KB.
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -98,6 +99,7 @@ class Errand:
     def __init__(self, urls: Sequence[str], caches: Sequence[Cache], purge: str) -> None:
         self.purge = purge  # its name in the log
         self.urls = tuple(dict.fromkeys(urls))
+        self.bytes = sum(map(len, self.urls))
         self.told = {cache.name: set[str]() for cache in caches}
         self.refused = {cache.name: set[str]() for cache in caches}
         self._total = len(self.urls) * len(caches)
@@ -146,6 +148,7 @@ class Downstream:
         self._pauses_s = tuple(pauses_s)
         self._max_urls = max_urls
         self._urls = 0
+        self._bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._resting: set[asyncio.Task[None]] = set()  # until they are told again
 
@@ -157,7 +160,11 @@ class Downstream:
         errand = Errand(fit, self._caches, purge)
         pairs = len(errand.urls) * len(self._caches)
         self.stats.asked += pairs
-        is_full = len(self._tasks) >= MAX_ERRANDS or self._urls + len(errand.urls) > self._max_urls
+        is_full = (
+            len(self._tasks) >= MAX_ERRANDS
+            or self._urls + len(errand.urls) > self._max_urls
+            or self._bytes + errand.bytes > MAX_BYTES
+        )
         if is_full and pairs:
             self.stats.dropped += pairs
             log.warning(
@@ -169,6 +176,7 @@ class Downstream:
             errand.end()
             return errand
         self._urls += len(errand.urls)
+        self._bytes += errand.bytes
         task = asyncio.get_running_loop().create_task(self._carry(errand), name=purge)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -206,6 +214,7 @@ class Downstream:
         finally:
             self._resting.discard(task)
             self._urls -= len(errand.urls)
+            self._bytes -= errand.bytes
 
     async def _go(self, errand: Errand) -> None:
         reasons: dict[str, str] = {}

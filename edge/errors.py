@@ -5,17 +5,28 @@ The detail goes to the log, with the request id that the sentence carries. Whose
 the level: a user's mistake is INFO, a source's WARNING, ours ERROR.
 """
 
+import errno
 import logging
 from dataclasses import dataclass
 from typing import Final
 
-from cache.errors import CacheError, FlightError, IndexUnavailable, LedElsewhere, StoreBusy
+from cache.errors import (
+    CacheError,
+    FlightError,
+    IndexUnavailable,
+    LedElsewhere,
+    NoFolder,
+    NotStored,
+    Paused,
+    StoreBusy,
+)
 from edge.http.parser import ParseError
 from edge.origin.errors import (
     BodyUnreadable,
     DocrootFailed,
     NotAllowed,
     OriginBroken,
+    OriginDown,
     OriginError,
     OriginOverloaded,
     OriginRefused,
@@ -169,6 +180,9 @@ REFUSALS: Final[dict[type[BaseException], Refusal]] = {
     OriginTruncated: _refusal(
         502, "origin-truncated", "The original could not be fetched.", logging.WARNING
     ),
+    OriginDown: _refusal(
+        503, "origin-down", "The original cannot be fetched now; try again.", logging.WARNING
+    ),
     OriginOverloaded: _refusal(
         503, "origin-overloaded", "The origin is busy; try again.", logging.WARNING
     ),
@@ -195,6 +209,23 @@ REFUSALS: Final[dict[type[BaseException], Refusal]] = {
     ),
 }
 UNEXPECTED: Final = _refusal(500, "bug", "Something went wrong here.", logging.ERROR)
+# Not a bug, and over when others are done: no descriptors are left, of ours or of the machine.
+OUT_OF_FILES: Final = _refusal(
+    503, "descriptors", "Too much is being done here; try again.", logging.ERROR
+)
+# What is counted by the reason, as far as it is a failure.
+FAILURES: Final = tuple(
+    sorted(
+        {row.detail for row in (*REFUSALS.values(), UNEXPECTED, OUT_OF_FILES) if row.status >= 500}
+    )
+)
+
+
+def level_of_unstored(error: NotStored) -> int:
+    """Of a line about one answer. A state that was told of when it began is no news: while a disk
+    is full for a night, a line for each picture would fill the next one."""
+    return logging.DEBUG if isinstance(error, (Paused, NoFolder)) else logging.WARNING
+
 
 _PARSE_SENTENCES: Final = {
     400: "This is not a request that we understand.",
@@ -221,4 +252,6 @@ def refusal_of(error: BaseException) -> Refusal:
         refusal = REFUSALS.get(kind)
         if refusal is not None:
             return refusal
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return OUT_OF_FILES
     return UNEXPECTED

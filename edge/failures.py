@@ -20,7 +20,7 @@ anything is asked of here, and an original that an origin gives again ends what 
 import enum
 import heapq
 import itertools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -201,24 +201,33 @@ class Failures:
     def check(self, source: SourceId, digest: bytes, opened: Opened) -> None:
         """Raises Remembered where this has failed under the token of opened, and it is too early
         to try again."""
+        for row, failure in self._standing(source, digest, opened):
+            left_s = failure.until - self._clock.wall
+            self.stats.answered[row.kind] += 1
+            raise row.again(f"remembered for {left_s} s more: {failure.detail!a}", left_s)
+
+    def is_standing(self, source: SourceId, digest: bytes, opened: Opened) -> bool:
+        """Whether check() would raise."""
+        return any(True for _ in self._standing(source, digest, opened))
+
+    def _standing(
+        self, source: SourceId, digest: bytes, opened: Opened
+    ) -> Iterator[tuple[_Row, Failure]]:
         kept = self._kept.get(source.digest, {}).get(digest)
-        if kept is not None and kept.token == opened.token:
-            self._raise_standing(kept.row, kept.failure)
+        if kept is not None and kept.token == opened.token and self._stands(kept.row, kept.failure):
+            yield kept.row, kept.failure
         told = opened.failures.get(digest)
         row = None if told is None else _BY_WORD.get(told.kind)  # None: of another release
-        if told is not None and row is not None:
-            self._raise_standing(row, told)
+        if told is not None and row is not None and self._stands(row, told):
+            yield row, told
 
-    def _raise_standing(self, row: _Row, failure: Failure) -> None:
+    def _stands(self, row: _Row, failure: Failure) -> bool:
         left_s = failure.until - self._clock.wall
         # What ends too far ahead was made before the clock was set back, or by one that is wrong.
         most_s: float = MOST_S
         if row.kind is not Kind.NOT_FOUND:
             most_s = self._times.of(row.kind) * (1 + JITTER) + MAX_AHEAD_S
-        if not 0 < left_s <= most_s:
-            return
-        self.stats.answered[row.kind] += 1
-        raise row.again(f"remembered for {left_s} s more: {failure.detail!a}", left_s)
+        return 0 < left_s <= most_s
 
     async def remember(
         self, source: SourceId, token: Token, digest: bytes, error: Exception

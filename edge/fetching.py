@@ -13,7 +13,7 @@ from cache.index.interface import SourceRecord
 from cache.key import Key, SourceId
 from cache.lease import Errand, Leases, keep
 from cache.store import Opened, Store
-from edge.arrival import Arrivals, Incoming
+from edge.arrival import Arrivals, Arriving, Incoming
 from edge.clock import Clock
 from edge.http.directives import SURROGATE, effective_control
 from edge.http.forwarding import marks_of
@@ -24,12 +24,15 @@ from edge.origin.messages import Headers, OriginRequest
 from edge.policy.tags import parse_surrogate_key
 from edge.recall import recall
 from edge.record import (
+    ConfirmsNothing,
     conditional_fields,
     folded,
+    is_confirmed_by,
     is_replayable,
     record_of_entry,
     record_of_response,
     refreshed,
+    stale_limit,
     tagged,
 )
 from edge.remembered import remembered
@@ -99,7 +102,7 @@ class Fetching:
         Once for the whole farm, as far as others can be given what comes of it.
         """
         arriving = self._arrivals.find(source_id, opened.token)
-        if arriving is not None and arriving.body.is_whole:
+        if arriving is not None and self._may_be_joined(arriving):
             return Found(arriving, Way.FETCHED, collapsed=True)
         exchange = functools.partial(
             self._exchange, site, source_id, opened, record, is_kept=is_kept, is_gone=is_gone
@@ -130,6 +133,15 @@ class Fetching:
                 raise
             # As if the origin were busy: what it gave before stands in, where it may.
             raise OriginOverloaded(str(error), 1) from error
+
+    def _may_be_joined(self, arriving: Arriving[Settled]) -> bool:
+        """Not where the store refused it, where it may not be used unasked any more (no-cache, RFC
+        9111 section 5.2.2.4; it may take long), or after a purge of a tag that only its head told:
+        then the token is the same as before."""
+        record = arriving.record
+        if not arriving.body.is_whole or self._clock.wall >= stale_limit(record):
+            return False
+        return not self._store.has_heard_since(arriving.id, record.seen, record.tags)
 
     async def _fetched_here(
         self, site: Site, source_id: SourceId, opened: Opened, since: int
@@ -201,7 +213,9 @@ class Fetching:
             status = response.status
             if response.local_redirect is not None:
                 raise OriginBroken("redirects inside an origin are not followed")
-            if status == 304 and asked is not None:
+            if status == 304 and asked is not None and conditional_fields(asked.validator):
+                if not is_confirmed_by(asked, response.headers):
+                    raise ConfirmsNothing
                 record = refreshed(asked, response, asked_at, answered_at)
                 record = dataclasses.replace(record, seen=seen)
                 return Found(
@@ -232,9 +246,15 @@ class Fetching:
         except NotStored as error:
             # In the middle of the body: the disk is full. The next answer goes around the store.
             log.warning("%a is passed on without being stored: %s", source_id.path, error)
+            record, is_kept, is_gone = None, False, False
+        except ConfirmsNothing:
+            log.info("%a: a 304 for another version than was asked about", source_id.path)
+            is_gone = True
         finally:
             await response.aclose()
-        return await self._exchange(site, source_id, opened, None, is_kept=False)
+        return await self._exchange(
+            site, source_id, opened, record, is_kept=is_kept, is_gone=is_gone
+        )
 
     def request_for(
         self, site: Site, source_id: SourceId, record: SourceRecord | None = None

@@ -11,6 +11,7 @@ receive() answers from memory inside the readable callback; everything that may 
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -74,7 +75,8 @@ from edge.source import (
 from edge.sources import Sources
 from edge.spellings import Spellings, url_of
 from edge.upgrades import QUICK_S, Upgrades
-from edge.urls.derivative import BadUrl
+from edge.urls.derivative import BadUrl, Derivative
+from resizer.errors import MarkUnusable
 from resizer.transform import BadTransform
 
 log = logging.getLogger("halftone.handler")
@@ -86,6 +88,8 @@ MAX_PEERS: Final = 10_000
 MAX_CLIENTS: Final = 10_000
 # Heads whose lines are learnt in one second: ten microseconds each, so a millisecond at the most.
 LESSONS_PER_TURN: Final = 100
+# Of a request, in a line of the log that says why it was refused.
+MAX_NAMED: Final = 200
 
 
 @dataclass(slots=True)
@@ -101,6 +105,7 @@ class Stats:
     miss_bytes: int = 0
     saved_ms: int = 0
     requests: dict[int, int] = dataclasses.field(default_factory=dict)
+    refusals: dict[str, int] = dataclasses.field(default_factory=dict)  # by their reason
     sent_bytes: int = 0
 
     def count_hit(self, representation: Representation) -> None:
@@ -496,10 +501,10 @@ class Handler:
         # Together: a key names the bytes of its mark.
         assert isinstance(found.answer, Source)
         source = route.source = found.answer
+        key = route.key = _key_of(route, source, mark)
         route.mark = mark
         if self._spellings is not None and not route.is_noted:
             self._note(request, peer, route, source.id, self._spellings)
-        key = route.key = Key(source.id, variant_of(transform, mark))
         if transform.is_identity:
             return await self._serve_original(request, route, found, source, key)
         terms = self._terms(request, peer, route.site, mark)
@@ -554,7 +559,7 @@ class Handler:
     def _find_for(self, request: Request, peer: Peer, route: Route) -> Awaitable[Found | Response]:
         # No coroutine of its own: each one that only waits for another is a microsecond.
         if self._shared is None or not route.is_shared:
-            return self._find(route)
+            return self._find(request, route)
         if request.whole:
             self._repeats.learn(request.whole, request)
             self.learn(request.whole)
@@ -564,7 +569,7 @@ class Handler:
             source_id = route.source_id = source_id_of(route.site, path, route.query)
         return self._shared.get(request, client, route.site, source_id, path, route.query)
 
-    async def _find(self, route: Route) -> Found:
+    async def _find(self, request: Request, route: Route) -> Found:
         """The source, trying the endings of a grammar that names originals without one."""
         derivative, site = route.derivative, route.site
         if not derivative.extensions:
@@ -573,6 +578,7 @@ class Handler:
                 derivative.source,
                 route.query,
                 for_bytes=route.found.transform.is_identity,
+                needs_bytes=functools.partial(self._needs_bytes, request, route, route.found),
             )
         endings = route.endings()
         if route.source is not None:
@@ -581,13 +587,35 @@ class Handler:
             route.source = None
         for resolved in endings:
             try:
-                found = await self._sources.open(site, resolved.source)
+                found = await self._sources.open(
+                    site,
+                    resolved.source,
+                    needs_bytes=functools.partial(self._needs_bytes, request, route, resolved),
+                )
             except NotFound:
                 continue
             if isinstance(found.answer, Source) or found.answer.status == 200:
                 route.found = resolved
                 return found
         raise NotFound(f"no ending of {derivative.source!a} is there")
+
+    async def _needs_bytes(
+        self, request: Request, route: Route, found: Derivative, source: Source
+    ) -> bool:
+        """Asked of a source that is stale and whose bytes are gone. found is what route asks for,
+        with its ending."""
+        try:
+            mark = await self.marks.open(route.mark_path) if route.mark_path else None
+        except MarkUnusable:
+            return False  # nothing will be made
+        wanted = [found.transform]
+        if route.is_slow:
+            wanted.append(self._routes.quick(request, route).found.transform)
+        for transform in wanted:
+            key = Key(source.id, variant_of(transform, mark))
+            if not await self.derivatives.needs_bytes(route.site, source, key, transform):
+                return False
+        return True
 
     # lookup
 
@@ -811,18 +839,21 @@ class Handler:
         self, request: Request | None, error: Exception, *, close: bool = False, allow: str = ALLOW
     ) -> Response:
         refusal = refusal_of(error)
+        refusals = self.stats.refusals
+        refusals[refusal.detail] = refusals.get(refusal.detail, 0) + 1
         self._ids += 1
         request_id = f"{self._id_prefix}{self._ids:06x}"
         kind = type(error).__name__
         is_remembered = isinstance(error, Remembered)  # then it has been told once
         log.log(
             min(refusal.level, logging.INFO) if is_remembered else refusal.level,
-            "%s: %d %s: %s: %s",
+            "%s: %d %s: %s: %s%s",
             request_id,
             refusal.status,
             refusal.detail,
             kind,
             error,
+            "" if request is None else _named(request),
             exc_info=error if refusal.status == 500 and refusal.detail == "bug" else None,
         )
         retry_after_s = getattr(error, "retry_after_s", 0) or self._chance.randint(1, 3)
@@ -838,6 +869,25 @@ class Handler:
             allow=allow if refusal.status == 405 else "",
             close=close,
         )
+
+
+def _key_of(route: Route, source: Source, mark: Mark | None) -> Key:
+    """The key that the route has already, where nothing can have changed but the source."""
+    key = route.key
+    is_same = mark is None and route.mark is None and not route.derivative.extensions
+    if key is not None and is_same and key.source == source.id:
+        return key
+    return Key(source.id, variant_of(route.found.transform, mark))
+
+
+def _named(request: Request) -> str:
+    """Which request, for a line of the log: what came over the wire is cut, and quoted where it is
+    not plain."""
+    line = b"%s %s%s" % (request.method, request.authority, request.target)
+    shown = line.decode("ascii", "backslashreplace")
+    if len(shown) > MAX_NAMED:
+        shown = f"{shown[:MAX_NAMED]}..."
+    return f" ({shown})" if shown.isprintable() else f" ({shown!a})"
 
 
 def _is_kept_only(request: Request) -> bool:

@@ -2,7 +2,7 @@
 
 /healthz    stuck       a worker that has not written into the ledger for QUIET_S
 /readyz     problems    the node drains
-            degraded    Redis does not answer, which is no reason to send clients elsewhere
+            degraded    the index does not answer, which is no reason to send clients elsewhere
 """
 
 from collections.abc import Callable
@@ -19,7 +19,8 @@ WORKERS: Final = "halftone_workers"
 
 
 class Health:
-    """total: the momentary numbers of all workers. is_draining: of the node, not of this one."""
+    """total: the momentary numbers of all workers. is_draining: of the node, not of this one.
+    index: what it is called."""
 
     def __init__(
         self,
@@ -27,11 +28,13 @@ class Health:
         ledger: Ledger,
         is_draining: Callable[[], bool],
         clock: Clock,
+        index: str = "redis",
     ) -> None:
         self._total = total
         self._ledger = ledger
         self._is_draining = is_draining
         self._clock = clock
+        self._index = index
 
     def stuck(self) -> list[str]:
         silent_s = self._ledger.silent_s(self._clock.monotonic)
@@ -47,4 +50,4 @@ class Health:
             return []
         workers = sum(number for series, number in numbers.items() if series[0] == WORKERS)
         who = f"{degraded:.0f} of {workers:.0f} workers"
-        return [f"degraded: redis does not answer {who}, which decide without it"]
+        return [f"degraded: {self._index} does not answer {who}, which decide without it"]

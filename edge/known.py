@@ -6,6 +6,7 @@ place: routes and ready answers hold it, and see at once that it must be opened 
 
 import asyncio
 import logging
+import sys
 from collections import OrderedDict
 from typing import Final
 
@@ -18,8 +19,10 @@ from edge.record import MAX_AHEAD_S, stale_limit
 from edge.site import Site
 from edge.source import NOT_ASKED, STAT_TTL_S, Found, Home, Source, Stale, Stats, Way
 
-# Sources that a worker remembers; beyond it the one not asked for longest is forgotten.
+# Sources that a worker remembers, and the bytes of their paths, which clients choose: 350 each, or
+# a few thousand of the longest. Beyond either the one not asked for longest is forgotten.
 MAX_SOURCES: Final = 200_000
+MAX_BYTES: Final = 64 * 1024 * 1024
 # Sources looked at between two turns of the loop, when an order may concern any: half a
 # millisecond, and 200 turns for all of them.
 BATCH: Final = 1000
@@ -33,6 +36,8 @@ class Known:
         self._clock = clock
         self._stats = stats
         self._ticked_at = clock.wall
+        self.crowded_out = 0  # forgotten to make room
+        self.bytes = 0  # of paths
         self._sources: OrderedDict[SourceId, Source] = OrderedDict()
         # The same ones at places of their own, which they keep: so they can be walked through while
         # others come and go.
@@ -41,6 +46,9 @@ class Known:
         # What the next walk is for: an order, or None for all that there is.
         self._wanted: list[tuple[Order | None, asyncio.Future[None]]] = []
         self._walk: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._sources)
 
     def __contains__(self, source_id: SourceId) -> bool:
         return source_id in self._sources
@@ -51,8 +59,7 @@ class Known:
     def drop(self, source_id: SourceId) -> None:
         known = self._sources.pop(source_id, None)
         if known is not None:
-            self._vacate(known)
-            _renounce(known)
+            self._let_go(known)
 
     def tick(self) -> None:
         """Once a second, after the clock. Where that was set back, what was counted on its former
@@ -82,11 +89,11 @@ class Known:
         if source is None:
             source = Source(source_id, home, opened, record)
             self._sources[source_id] = source
+            self.bytes += _size_of(source)
             self._settle(source)
-            if len(self._sources) > MAX_SOURCES:
-                oldest = self._sources.popitem(last=False)[1]
-                self._vacate(oldest)
-                _renounce(oldest)
+            while len(self._sources) > MAX_SOURCES or self.bytes > MAX_BYTES:
+                self._let_go(self._sources.popitem(last=False)[1])
+                self.crowded_out += 1
         else:
             self._sources.move_to_end(source_id)
         source.home = home
@@ -185,6 +192,11 @@ class Known:
                     _renounce(source)
             await asyncio.sleep(0)
 
+    def _let_go(self, source: Source) -> None:
+        self.bytes -= _size_of(source)
+        self._vacate(source)
+        _renounce(source)
+
     def _settle(self, source: Source) -> None:
         if self._free:
             source.place = self._free.pop()
@@ -197,6 +209,11 @@ class Known:
         self._places[source.place] = None
         self._free.append(source.place)
         source.place = -1
+
+
+def _size_of(source: Source) -> int:
+    # Not by letters: a single one of another script makes all of them wide.
+    return sys.getsizeof(source.id.path)
 
 
 def _renounce(source: Source) -> None:

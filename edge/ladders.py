@@ -222,7 +222,7 @@ class Ladders:
                 body.file.fd,
                 [sink.fd for sink in sinks],
                 [rung.transform for rung in reserved],
-                digest=version_digest(reserved[0].draft),
+                digest=version_digest(source.id, original.record.validator),
                 on_result=take,
                 offset=body.start,
                 length=len(body),

@@ -32,8 +32,8 @@ from edge.crew import LONGEST_PAUSE_S, NEVER, Crew, Stage, Worker, describe, hir
 from edge.ledger import Ledger, Page
 from edge.listening import CannotListen, Listening, address_of
 from edge.notify import Notifier
-from edge.pid_file import PidFile
-from edge.rights import CannotDrop, maybe_rights, prepare_folder, prepare_log
+from edge.pid_file import PidFile, maybe_running
+from edge.rights import CannotDrop, maybe_rights, maybe_unreadable, prepare_folder, prepare_log
 from edge.seat import Bulletin, Link, Seat, Word
 from edge.settings.addresses import EmbeddedIndex
 from edge.share import share_of
@@ -249,12 +249,17 @@ class Master:
         fitting = descriptors.fit(config, self._allowed, self._cores, self._slots)
         cap = fitting.connection.max_connections
         if cap != config.connection.max_connections:
+            others = descriptors.reserve(share_of(config, 0, self._slots, self._cores), self._cores)
             log.warning(
                 "connection.max_connections is %d, not %d: a process may open %d files, %d of them"
                 " are for other things (ulimit -n, LimitNOFILE)",
-                *(cap, config.connection.max_connections, self._allowed),
-                descriptors.reserve(share_of(config, 0, self._slots, self._cores), self._cores),
+                *(cap, config.connection.max_connections, self._allowed, others),
             )
+            if self._allowed < others:
+                log.error(
+                    "%d open files are too few, and requests will fail (503): allow %d or more",
+                    *(self._allowed, others + 100),
+                )
         return fitting
 
     def _advance(self) -> None:
@@ -569,6 +574,13 @@ class Master:
             rights = maybe_rights(crew.config.user, crew.config.group)
             if rights is not None:
                 rights.take()
+                if unreadable := maybe_unreadable():
+                    log.error(
+                        "user %s may not read %s, of which this program is made: install halftone"
+                        " and its Python where that user may read them (not below /root)",
+                        *(crew.config.user or os.geteuid(), unreadable),
+                    )
+                    return
             die_with_parent()  # after the rights: the kernel forgets it with them
             if os.getppid() == master:
                 config = share_of(crew.config, seat.slot, self._slots, self._cores)
@@ -644,6 +656,17 @@ class Master:
             self._pid_file.remove()
             return
         try:
+            # A predecessor's is taken over: this process is its child until it has ended.
+            held = self._pid_file.has(config.pid_file)
+            other = None if held else maybe_running(config.pid_file)
+            if other not in (None, os.getpid(), os.getppid()):
+                log.error(
+                    "pid file %s is that of process %d, another node: it is left alone, and"
+                    " `halftone drain` does not find this one",
+                    *(config.pid_file, other),
+                )
+                self._pid_file.remove()
+                return
             self._pid_file.write(config.pid_file)
         except OSError as error:
             log.error("pid file %s: %s", config.pid_file, error.strerror)

@@ -16,6 +16,11 @@ class PidFile:
         self._path: str | None = None
         self._fd = -1
 
+    def has(self, path: str) -> bool:
+        """True where it is held already: then nobody else may be asked for, since closing any
+        descriptor of it would give up the lock (fcntl(2))."""
+        return self._path == path
+
     def write(self, path: str) -> None:
         """This process is the master now; whole or not at all. Raises OSError."""
         temporary = f"{path}.{os.getpid()}"

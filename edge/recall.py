@@ -26,7 +26,10 @@ async def recall(
         opened = await store.open_source(source_id, tags)
     if opened.current is None and known is not None and known.home is Home.ORIGIN:
         # Newer than what the index said last: it could not be told.
-        return opened, tagged(known.record, tags)
+        record = tagged(known.record, tags)
+        if store.is_overtaken(source_id, record.seen, record.tags):
+            return store.opened_alone(source_id, record.tags), None
+        return opened, store.softened(source_id, tags, record)
     if opened.record is not None:
         return opened, tagged(opened.record, tags)
     entry = await store.describe(Key(source_id, ""), opened)

@@ -28,6 +28,7 @@ from edge.http.directives import (
 from edge.http.etag import original_etag, parse_entity_tags
 from edge.http.freshness import NO_STALE, StaleWindows, initial_age, lifetime, stale_windows
 from edge.http.media_types import media_type_of
+from edge.http.vary import vary_names
 from edge.origin.files import FileStatus, OpenedFile
 from edge.origin.messages import FIELD_VALUE, Headers, OriginResponse
 
@@ -121,6 +122,25 @@ def conditional_fields(validator: str) -> list[tuple[str, str]]:
             return [("if-modified-since", format_date(int(value)))]
         case _:
             return []
+
+
+class ConfirmsNothing(Exception):
+    """A 304, and what it says cannot be of what was asked about. The whole is to be asked for."""
+
+
+def is_confirmed_by(record: SourceRecord, confirmation: Headers) -> bool:
+    """Is a 304 about this version, and about one for everybody? Of another one it updates nothing
+    (RFC 9111 section 4.3.4), and fields that choose between several (section 4.1) cannot be told
+    from it."""
+    word, _, rest = record.validator.partition(" ")
+    own = {"etag": rest, "weak": rest.partition(" ")[2]}.get(word, "")
+    return is_same_version(own, confirmation) and vary_names(folded(confirmation)) == ()
+
+
+def is_same_version(etag: str, confirmation: Headers) -> bool:
+    """False where both name one, and not the same."""
+    told = folded(confirmation).get("etag", [])
+    return not (told and etag) or told[0].removeprefix("W/") == etag.removeprefix("W/")
 
 
 def completed(record: SourceRecord, length: int, digest: bytes) -> SourceRecord:

@@ -5,7 +5,6 @@ make    one flight a (key, token): the original's bytes -> resizer -> store
 
 import asyncio
 import bisect
-import contextlib
 import dataclasses
 import functools
 import logging
@@ -18,15 +17,16 @@ from typing import Final, TypeVar
 import xxhash
 
 from cache.entry import Entry
-from cache.errors import DamagedEntry, NotStored, StaleToken
+from cache.errors import DamagedEntry, NotStored, StaleToken, StoreBusy
 from cache.fill import Fill
 from cache.flight import Flights, Landing
 from cache.index.interface import SourceRecord
-from cache.key import Key
+from cache.key import Key, SourceId
 from cache.lease import Errand, Leases, keep
 from cache.store import Opened, Store
 from cache.stored import StoredFile
 from edge.clock import Clock
+from edge.errors import level_of_unstored
 from edge.failures import Failures, failure_digest
 from edge.http.body import Descriptor, FileSlice
 from edge.http.etag import derivative_etag, is_of_derivative, lineage_etag
@@ -43,7 +43,6 @@ from resizer.errors import (
     ImpossibleTransform,
     PictureTooLarge,
     ResizeError,
-    TransferFailed,
 )
 from resizer.formats import Format, InputOnly
 from resizer.job import PLACEHOLDER_MEDIA_TYPE, Result
@@ -180,6 +179,21 @@ class Derivatives:
         stored.close()
         return True
 
+    async def needs_bytes(self, site: Site, source: Source, key: Key, transform: Transform) -> bool:
+        """Whether it would have to be made, and from nothing but the original's own bytes. False
+        where that is not known, and where it has failed and is not tried again yet."""
+        if self._shelf.in_memory(source, key) is not None:
+            return False
+        try:
+            if await self.is_held(source, key):
+                return False
+            name = failure_digest(key.digest, source.record.validator)
+            if self._failures.is_standing(source.id, name, source.opened):
+                return False
+            return await self._parents.maybe_find(site, source, transform) is None
+        except StoreBusy:
+            return False
+
     async def _stored(self, source: Source, record: SourceRecord, key: Key) -> StoredFile | None:
         """The file of this version of the source and of the encoder, made in whatever way: it has
         the tag of its own bytes. record is the source's, which may be renewed meanwhile."""
@@ -207,14 +221,15 @@ class Derivatives:
         self, site: Site, source: Source, key: Key, transform: Transform, terms: Terms
     ) -> Made:
         """Inside a flight, as is the look-up: whoever comes while one is made finds it made."""
-        hit = await self._held(source, key)
-        if hit is not None:
-            return hit
+        if self._store.may_hold(key):
+            hit = await self._held(source, key)
+            if hit is not None:
+                return hit
         validator = source.record.validator
         self._failures.check(source.id, failure_digest(key.digest, validator), source.opened)
+        if self._leases is None or not self._leases.has_others:
+            return await self._make(site, source, key, transform, terms)
         make = functools.partial(self._make, site, source, key, transform, terms)
-        if self._leases is None:
-            return await make()
         return await self._leases.once(
             Errand(
                 key=key,
@@ -314,44 +329,58 @@ class Derivatives:
         source_ms: float,
         found: Found | None = None,
     ) -> Made:
-        """Rendered and, where the store takes it, kept. found: what stands in for the original."""
+        """Rendered and, where the store takes it, kept. found: what stands in for the original.
+
+        Into memory: a file is made when there is something to put into it, and no resizer ever
+        holds a descriptor of the cache."""
         loop = asyncio.get_running_loop()
         # The bytes in hand may be newer than those that were asked for; they name themselves.
         record = original.record
-        draft = self.draft(key, opened, record)
         began = loop.time()
-        try:
-            fill = await self.reserve(draft)
-        except NotStored as error:
-            log.warning("%a is served without being stored: %s", key.source.path, error)
-            result, body = await self.render_unstored(
-                original.body, transform, version_digest(draft), terms, found
-            )
-            stored = False
-        else:
-            with fill:
-                result, body, stored = await self._render_into(
-                    fill, draft, original, transform, terms, found
-                )
+        result, body = await self.render_unstored(
+            original.body, transform, version_digest(key.source, record.validator), terms, found
+        )
         render_ms = result.decode_ms + result.render_ms
         queue_ms = max((loop.time() - began) * 1000 - render_ms, 0.0)
+        entry = self._entry(key, opened, record, result, body)
+        stored = await self._is_stored(entry, body)
         self.stats.count(render_ms / 1000)
         self.stats.derived += found is not None
         self._parents.learn(key.source, record.validator, result)
         representation = Representation(
             validator=record.validator,
-            etag=lineage_etag(draft.etag, result.lineage),
+            etag=entry.etag,
             last_modified=record.last_modified,
             media_type=result.media_type,
             body=body,
             token=opened.token,
-            cost_ms=round(render_ms),
+            cost_ms=entry.cost_ms,
         )
         self.stats.made_bytes += representation.length
         self.stats.spent_ms += representation.cost_ms
         if stored:
             await self._shelf.remember(key, representation)
         return Made(representation, stored, False, source_ms, queue_ms, render_ms, result)
+
+    async def _is_stored(self, entry: Entry, body: bytes) -> bool:
+        """Whoever asked gets the bytes all the same."""
+        try:
+            await self._store.keep(entry, body)
+        except StaleToken as error:
+            self._renounce(entry, error)
+            return False
+        except (NotStored, StoreBusy) as error:
+            level = level_of_unstored(error) if isinstance(error, NotStored) else logging.WARNING
+            log.log(level, "%a is served without being stored: %s", entry.key.source.path, error)
+            return False
+        return True
+
+    def _renounce(self, entry: Entry, error: NotStored) -> None:
+        if isinstance(error, StaleToken):
+            # Until the index has been asked, every fill would carry the same old token.
+            self._sources.doubt(entry.key.source)
+        # Whoever asked before a purge still gets the bytes; nobody gets them later.
+        log.info("%a was rendered and not stored: %s", entry.key.source.path, error)
 
     def draft(self, key: Key, opened: Opened, record: SourceRecord) -> Entry:
         """What is known of a derivative before it is rendered; its tag is that of a direct render.
@@ -369,35 +398,31 @@ class Derivatives:
             stored_at=self._clock.wall,
         )
 
+    def _entry(
+        self, key: Key, opened: Opened, record: SourceRecord, result: Result, body: bytes
+    ) -> Entry:
+        """draft() and _finished() in one step, since it is taken for every miss."""
+        direct = derivative_etag(record.validator, key.variant, self._encoder)
+        return Entry(
+            key=key,
+            token=opened.token,
+            seen=opened.seen,
+            tags=record.tags,
+            validator=record.validator,
+            etag=lineage_etag(direct, result.lineage),
+            last_modified=record.last_modified,
+            stored_at=self._clock.wall,
+            length=result.length,
+            body_hash=xxhash.xxh3_128_digest(body),
+            media_type=result.media_type,
+            cost_ms=round(result.decode_ms + result.render_ms),
+            width=result.width,
+            height=result.height,
+        )
+
     async def reserve(self, draft: Entry) -> Fill:
         """A file to render into. Raises NotStored, StoreBusy."""
         return await self._store.reserve(draft, EXPECTED_BYTES)
-
-    async def _render_into(
-        self,
-        fill: Fill,
-        draft: Entry,
-        original: Original,
-        transform: Transform,
-        terms: Terms,
-        found: Found | None,
-    ) -> tuple[Result, bytes, bool]:
-        """Render into a file of the store and publish it; True when it was published."""
-        digest = version_digest(draft)
-        try:
-            result = await self._render(original.body, fill.fd, transform, digest, terms, found)
-        except TransferFailed as error:
-            # Most likely the disk is full, and only a write of our own tells the store so: it then
-            # makes room for the next fill.
-            log.warning("%a is served without being stored: %s", draft.key.source.path, error)
-            with contextlib.suppress(NotStored):
-                await self._in_thread(lambda: fill.write(bytes(EXPECTED_BYTES)))
-            result, body = await self.render_unstored(
-                original.body, transform, digest, terms, found
-            )
-            return result, body, False
-        body, stored = await self.publish(fill, draft, result)
-        return result, body, stored
 
     async def publish(self, fill: Fill, draft: Entry, result: Result) -> tuple[bytes, bool]:
         """What was rendered into fill, and whether it is kept from now on."""
@@ -409,24 +434,10 @@ class Derivatives:
             body = await self._in_thread(
                 lambda: read_exactly(fill.fd, fill.body_offset, result.length)
             )
-        entry = dataclasses.replace(
-            draft,
-            etag=lineage_etag(draft.etag, result.lineage),
-            length=result.length,
-            body_hash=xxhash.xxh3_128_digest(body),
-            media_type=result.media_type,
-            cost_ms=round(result.decode_ms + result.render_ms),
-            width=result.width,
-            height=result.height,
-        )
         try:
-            (await self._store.commit(fill, entry)).close()
+            (await self._store.commit(fill, _finished(draft, result, body))).close()
         except NotStored as error:
-            if isinstance(error, StaleToken):
-                # Until the index has been asked, every fill would carry the same old token.
-                self._sources.doubt(draft.key.source)
-            # Whoever asked before a purge still gets the bytes; nobody gets them later.
-            log.info("%a was rendered and not stored: %s", draft.key.source.path, error)
+            self._renounce(draft, error)
             return body, False
         return body, True
 
@@ -517,7 +528,7 @@ class Derivatives:
             original.file.fd,
             [sink_fd],
             [transform],
-            digest=terms.barred_as(version_digest(draft)),
+            digest=terms.barred_as(version_digest(draft.key.source, draft.validator)),
             on_result=keep,
             offset=original.start,
             length=len(original),
@@ -534,6 +545,20 @@ def _is_kept(made: Made) -> bool:
     return made.stored
 
 
-def version_digest(draft: Entry) -> bytes:
+def _finished(draft: Entry, result: Result, body: bytes) -> Entry:
+    """A draft() with what is known of a derivative once it is rendered."""
+    return dataclasses.replace(
+        draft,
+        etag=lineage_etag(draft.etag, result.lineage),
+        length=result.length,
+        body_hash=xxhash.xxh3_128_digest(body),
+        media_type=result.media_type,
+        cost_ms=round(result.decode_ms + result.render_ms),
+        width=result.width,
+        height=result.height,
+    )
+
+
+def version_digest(source: SourceId, validator: str) -> bytes:
     """What the resizer bars: this version of the original, not whatever takes its place."""
-    return xxhash.xxh3_128_digest(draft.key.source.digest + draft.validator.encode())
+    return xxhash.xxh3_128_digest(source.digest + validator.encode())

@@ -8,6 +8,7 @@ import contextlib
 import grp
 import os
 import pwd
+import sys
 from dataclasses import dataclass
 
 
@@ -48,6 +49,13 @@ def maybe_rights(user: str | None, group: str | None) -> Rights | None:
     if gid is None:
         gid = account.pw_gid
     return Rights(account.pw_uid, gid, tuple(os.getgrouplist(account.pw_name, gid)))
+
+
+def maybe_unreadable() -> str | None:
+    """A part of the program that who we are now may not read, as of a Python below /root: what is
+    imported later would be missing, one module at a time."""
+    parts = (os.__file__, __file__, sys.executable)
+    return next((part for part in parts if not os.access(part, os.R_OK)), None)
 
 
 def prepare_log(path: str, rights: Rights) -> None:

@@ -1,6 +1,7 @@
 """What a target asks for, remembered: splitting and decoding it costs a third of a hit."""
 
 import dataclasses
+import sys
 from typing import Final, TypeAlias
 
 from cache.key import Key, SourceId
@@ -17,10 +18,12 @@ from edge.urls.grammars import build_target, claim_target
 from edge.urls.path import Target, split_target
 from resizer.transform import IDENTITY, Transform
 
-# Targets whose meaning is remembered, and how long one and its host may be: at 512 bytes a route
-# and 256 of target this bounds the table at some 100 MB, and 131,072 photographs are hot at once.
+# Targets whose meaning is remembered, how long one and its host may be, and how much all names are.
+# A route is 1.4 KB beside its names, which bounds the table at some 250 MB: 131,072 photographs are
+# hot at once.
 MAX_ROUTES: Final = 131_072
 MAX_ROUTE_BYTES: Final = 256
+MAX_BYTES: Final = 64 * 1024 * 1024
 
 
 class Route:
@@ -124,7 +127,10 @@ def _dressed(site: Site, derivative: Derivative) -> Derivative:
     # Not before the ending is known: it settles the format, and with that the quality.
     if derivative.extensions:
         return derivative
-    return dataclasses.replace(derivative, transform=site.looks.apply(derivative.transform))
+    transform = site.looks.apply(derivative.transform)
+    if transform is derivative.transform:
+        return derivative
+    return dataclasses.replace(derivative, transform=transform)
 
 
 class Routes:
@@ -133,6 +139,7 @@ class Routes:
     def __init__(self, sites: Sites) -> None:
         self._sites = sites
         self._routes: dict[_Memo, Route | Fork] = {}
+        self._bytes = 0  # of names
 
     def known(self, request: Request) -> Route | None:
         route = self._routes.get((request.authority, request.target))
@@ -175,8 +182,10 @@ class Routes:
 
     def _remember(self, request: Request, memo: _Memo, route: Route | Fork) -> None:
         if len(request.target) + len(request.authority) <= MAX_ROUTE_BYTES:
-            if len(self._routes) >= MAX_ROUTES:
-                del self._routes[next(iter(self._routes))]
+            self._bytes += _size_of(memo, route)
+            while len(self._routes) >= MAX_ROUTES or self._bytes > MAX_BYTES:
+                oldest = next(iter(self._routes))
+                self._bytes -= _size_of(oldest, self._routes.pop(oldest))
             self._routes[memo] = route
 
     def _make(self, request: Request) -> Route | Fork:
@@ -210,3 +219,9 @@ class Routes:
         if not redirect and site.negotiation.concerns(asked):
             return Fork(site, asked, derivative.transform, query, mark_path)
         return Route(site, derivative, query, redirect, mark_path)
+
+
+def _size_of(memo: _Memo, route: Route | Fork) -> int:
+    """What its client has chosen. The path twice: with a query, the source's name is another."""
+    derivative = route.asked if isinstance(route, Fork) else route.derivative
+    return len(memo[0]) + len(memo[1]) + 2 * sys.getsizeof(derivative.source)

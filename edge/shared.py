@@ -13,6 +13,7 @@ another's exchange for it. Unsafe methods pass, with their bodies, and what they
 import asyncio
 import dataclasses
 import functools
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
@@ -32,7 +33,7 @@ from edge.answers import (
     Writer,
     confirmed_headers,
     draft_of,
-    is_newer,
+    is_confirmed_by,
     key_of,
     with_body,
     withheld_of,
@@ -48,7 +49,7 @@ from edge.deliver import Deliverer
 from edge.errors import LoopDetected, MethodNotAllowed, NotCached
 from edge.http.body import FileSlice
 from edge.http.cache_status import Forward, build_forward, build_hit
-from edge.http.directives import effective_control
+from edge.http.directives import SURROGATE, effective_control
 from edge.http.forwarding import (
     OF_THE_CACHE,
     forwarded_fields,
@@ -57,15 +58,15 @@ from edge.http.forwarding import (
     max_forwards,
     passed_fields_of,
 )
-from edge.http.freshness import STALE_IF_ERROR_STATUSES, Storability
+from edge.http.freshness import OF_ONE_REQUEST, STALE_IF_ERROR_STATUSES, Storability
 from edge.http.ip import maybe_ip
 from edge.http.messages import Request, Response
 from edge.http.request_control import parse_request_control
 from edge.http.vary import vary_names
 from edge.http.writer import BODILESS_STATUSES
 from edge.origin.errors import OriginBroken, OriginError
-from edge.origin.messages import Headers, OriginRequest
-from edge.record import folded
+from edge.origin.messages import Headers, OriginRequest, OriginResponse
+from edge.record import ConfirmsNothing, folded
 from edge.refresh import Refreshes
 from edge.request_body import whole_body
 from edge.site import Site
@@ -92,7 +93,7 @@ MAX_MARKS: Final = 65_536
 MAX_RESTS: Final = 16_384
 MAX_ASKINGS: Final = 2048
 # Statuses that say nothing of what another request would get; nor does a 5xx.
-_NO_WORD: Final = frozenset((206, 304, 416, 429))
+_NO_WORD: Final = OF_ONE_REQUEST | {206, 304}
 
 T = TypeVar("T")
 
@@ -265,8 +266,9 @@ class SharedCache:
         if post is None or not request.authority or len(post.noted) >= MAX_NOTED:
             return
         url = url_of(asking.scheme, request.authority, request.target)
-        if url not in post.noted:
-            post.noted.add(url)
+        name = hashlib.blake2b(url.encode(), digest_size=16).digest()
+        if name not in post.noted:
+            post.noted.add(name)
             self.changes.note(source_id, url)
 
     def _is_nowhere(self, site: Site, source_id: SourceId, path: str) -> bool:
@@ -289,11 +291,13 @@ class SharedCache:
         if request.method == b"HEAD":
             put = dataclasses.replace(put, method="HEAD")
         response = await site.origin.fetch(put)
-        is_open = True
+        owned: OriginResponse | Incoming | None = response  # closed here
         try:
             if response.local_redirect is not None:
                 raise OriginBroken("redirects inside an origin are not followed")
             status = response.status
+            if not asking.may_get(status):
+                raise OriginBroken(f"{status} is no answer to what was asked")
             storability = storability_of(asking, status, response.headers)
             if put.method != "GET":
                 storability = Storability.METHOD
@@ -303,18 +307,16 @@ class SharedCache:
             elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
                 self.marks.renew(source_id.digest)
             body = response.maybe_all() if put.method == "GET" else None
-            is_open = False
             if body is None:
-                incoming = Incoming(response, aside=aside)
-                try:
-                    return await self._pass(request, incoming, storability, put.method)
-                finally:
-                    await incoming.aclose()  # without effect where it was handed over
+                # A large one goes to another owner, and knows that.
+                owned = incoming = Incoming(response, aside=aside)
+                return await self._pass(request, incoming, storability, put.method)
+            owned = None
             self.stats.passed += 1
             return self._pass_all(request, status, response.headers, storability, body, aside)
         finally:
-            if is_open:
-                await response.aclose()
+            if owned is not None:
+                await owned.aclose()
 
     def _asking(
         self, request: Request, client: Client, keep: frozenset[str] = frozenset()
@@ -359,7 +361,8 @@ class SharedCache:
 
     def _for_client(self, site: Site, asking: Asking, tell: Callable[[Apart], None]) -> Site:
         assert site.origin is not None
-        fetch = Apartness(site.origin, asking, self._clock, tell).fetch
+        orders = self._store.orders
+        fetch = Apartness(site.origin, asking, self._clock, lambda: orders.head, tell).fetch
         return dataclasses.replace(site, ask=fetch)
 
     async def _open(self, site: Site, source_id: SourceId, path: str) -> Opened:
@@ -396,7 +399,7 @@ class SharedCache:
     ) -> Response:
         key = key_of(source_id, post.names, asking.selecting)
         coming = self.variants.coming.get((key, opened.token))
-        if coming is not None and coming.can_be_sent:
+        if coming is not None and self._may_be_joined(coming):
             self.stats.joined += 1
             exchanged = Exchanged(coming, status=coming.status, is_stored=True)
             return self._respond(request, exchanged, Forward.URI_MISS, collapsed=True)
@@ -435,11 +438,28 @@ class SharedCache:
         if landing.role is Role.JOINED:
             self.stats.joined += 1
             shared = exchanged.kept
-            if shared is None or shared.entry.key != key or not shared.can_be_sent:
+            if (
+                shared is None
+                or shared.entry.key != key
+                or not shared.can_be_sent
+                or self._is_overtaken(shared)
+            ):
                 # Nothing that could be shared, or chosen by other fields than before.
                 exchanged = await exchange(is_own=True)
                 return self._respond(request, exchanged, why)
         return self._respond(request, exchanged, why, collapsed=landing.role is Role.JOINED)
+
+    def _may_be_joined(self, coming: Kept) -> bool:
+        """Not where it may not be used unasked any more; it may take long."""
+        entry = coming.entry
+        until = max(entry.fresh_until, entry.stale_until, entry.revalidate_until)
+        return coming.can_be_sent and self._clock.wall < until and not self._is_overtaken(coming)
+
+    def _is_overtaken(self, kept: Kept) -> bool:
+        """Was it asked for before a purge? By a tag that only the answer told: then the token is
+        the same as before."""
+        entry = kept.entry
+        return self._store.has_heard_since(entry.key.source, entry.seen, entry.tags)
 
     def _refresh(
         self,
@@ -503,9 +523,8 @@ class SharedCache:
         try:
             response = Incoming(await origin.fetch(put), aside=aside)
         except OriginError:
-            if kept is None or asked_at >= kept.entry.stale_until:
+            if not self._may_stand_in(kept, asked_at):
                 raise
-            self._rests.add(kept.entry.key.digest)
             return Exchanged(kept, has_failed=True)
         if response.local_redirect is not None:
             await response.aclose()
@@ -519,11 +538,16 @@ class SharedCache:
         except NotStored as error:
             # In the middle of the body: the disk is full. The next answer goes around the store.
             log.warning("%a is passed on without being stored: %s", source_id.path, error)
+            is_kept = False
+        except ConfirmsNothing:
+            log.info("%a: a 304 for another version than was asked about", source_id.path)
+            assert kept is not None
+            await self.variants.forget(kept.entry)
         finally:
             await response.aclose()
         return await self._exchange(
             request, asking, site, source_id, opened, None, as_it_is=as_it_is, is_own=is_own,
-            is_kept=False,
+            is_kept=is_kept,
         )  # fmt: skip
 
     async def _part(
@@ -537,14 +561,13 @@ class SharedCache:
         response: Incoming,
     ) -> Response:
         """An answer that Sources had asked for, and does not keep."""
-        seen = opened.seen
         try:
-            if apart.storability not in OF_THE_REQUEST:
+            if apart.storability not in OF_THE_REQUEST and response.status not in _NO_WORD:
                 await self._sources.let_go(site, source_id)
             exchanged = await self._settle(
                 request, asking, site, source_id, opened, None, response,
-                asked_at=apart.asked_at, answered_at=apart.answered_at, seen=seen, method="GET",
-                is_kept=True,
+                asked_at=apart.asked_at, answered_at=apart.answered_at, seen=apart.seen,
+                method="GET", is_kept=True,
             )  # fmt: skip
         except NotStored as error:
             log.warning("%a is passed on without being stored: %s", source_id.path, error)
@@ -572,8 +595,13 @@ class SharedCache:
         method: str,
         is_kept: bool,
     ) -> Exchanged:
-        """What becomes of an answer. Raises NotStored where the disk refuses in its middle."""
+        """What becomes of an answer. Raises NotStored where the disk refuses in its middle,
+        ConfirmsNothing, OriginBroken."""
         status, headers = response.status, response.headers
+        if not (asking.may_get(status) or (status == 304 and kept and kept.conditions())):
+            if self._may_stand_in(kept, answered_at):
+                return Exchanged(kept, status=status, has_failed=True)
+            raise OriginBroken(f"{status} is no answer to what was asked")
         path = source_id.path.partition("\x1f")[0]
         draft = functools.partial(
             draft_of,
@@ -585,11 +613,10 @@ class SharedCache:
         )
         if kept is not None:
             if status == 304:
-                if is_newer(kept, headers):
-                    raise OriginBroken("a 304 for another version than was asked about")
+                if not is_confirmed_by(kept, headers):
+                    raise ConfirmsNothing
                 return await self._confirm(asking, source_id, opened, kept, headers, draft)
-            if status in STALE_IF_ERROR_STATUSES and answered_at < kept.entry.stale_until:
-                self._rests.add(kept.entry.key.digest)
+            if status in STALE_IF_ERROR_STATUSES and self._may_stand_in(kept, answered_at):
                 return Exchanged(kept, status=status, has_failed=True)
         fields = folded(headers)
         storability = storability_of(asking, status, headers)
@@ -600,9 +627,16 @@ class SharedCache:
             assert names is not None  # or it would not be storable
             key = key_of(source_id, names, asking.selecting)
             entry = draft(key, status=status, headers=headers)
-            answer = await self.variants.keep(source_id, opened, names, entry, response)
+            try:
+                answer = await self.variants.keep(source_id, opened, names, entry, response)
+            except OriginError:
+                # Nothing of it was sent.
+                if not self._may_stand_in(kept, answered_at):
+                    raise
+                return Exchanged(kept, status=status, has_failed=True)
             if answer is not None:
-                await self._sources.note_missing(source_id, opened, status, headers)
+                if not names:  # else it is missing for some
+                    await self._sources.note_missing(source_id, opened, status, headers)
                 own = withheld_of(headers, headers)
                 return Exchanged(answer, status=status, is_stored=True, own=own)
         elif storability not in OF_THE_REQUEST and status not in _NO_WORD and status < 500:
@@ -611,6 +645,13 @@ class SharedCache:
             if kept is not None:
                 await self.variants.forget(kept.entry)
         return Exchanged(None, await self._pass(request, response, storability, method), status)
+
+    def _may_stand_in(self, kept: Kept | None, now: int) -> bool:
+        """For an origin that failed (RFC 5861 section 4); it is then left alone for a while."""
+        if kept is None or now >= kept.entry.stale_until:
+            return False
+        self._rests.add(kept.entry.key.digest)
+        return True
 
     async def _confirm(
         self,
@@ -631,7 +672,7 @@ class SharedCache:
         now = Kept(entry, kept.body)
         own = withheld_of(headers, confirmation)
         # What it forbids to keep is true for those who wait for it, and for nobody later.
-        control = effective_control(folded(confirmation))
+        control = effective_control(folded(confirmation), SURROGATE)
         if control.no_store or control.private:
             await self.variants.forget(kept.entry)
             return Exchanged(now, status=304, is_confirmed=True, own=own)

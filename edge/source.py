@@ -18,6 +18,7 @@ from edge.http.body import Descriptor, FileSlice, Stretch
 from edge.http.freshness import Storability
 from edge.origin.files import FileStatus
 from edge.origin.messages import Headers
+from edge.remembered import remembered
 from edge.site import Site
 
 # A docroot file is looked at again after this time, as lighttpd's stat cache does.
@@ -27,6 +28,9 @@ STAT_TTL_S: Final = 1
 RETRY_ORIGIN_S: Final = 10
 # Between the path and the query of a source's id; split_target() lets no control character through.
 QUERY_MARK: Final = "\x1f"
+# Ids of what is asked for at the same time, and of what is asked for often.
+_REMEMBERED: Final = 1024
+_REMEMBERED_BYTES: Final = 1024 * 1024
 # A page served beside pictures must not run with the site's rights (facts of SVG as a document).
 _SVG_FIELDS: Final = (("Content-Security-Policy", "default-src 'none'; sandbox"),)
 
@@ -146,7 +150,14 @@ class Stats:
 
 def source_id_of(site: Site, path: str, query: str) -> SourceId:
     """A decoded path may hold a "?" (of %3F), so a query is set apart by what no path can hold."""
-    return SourceId(site.name, f"{path}{QUERY_MARK}{query}" if query else path)
+    return _source_id(site.name, path, query)
+
+
+# One request asks for it several times, and the digest that each of them would make costs more than
+# all else of it.
+@remembered(_REMEMBERED, _REMEMBERED_BYTES)
+def _source_id(site: str, path: str, query: str) -> SourceId:
+    return SourceId(site, f"{path}{QUERY_MARK}{query}" if query else path)
 
 
 def path_of(source_id: SourceId) -> str:

@@ -8,7 +8,7 @@ are bodies.py's.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any, Final
 
@@ -50,8 +50,11 @@ from edge.spool import Spool
 from edge.storing import Storing
 from edge.unkept import Unkept
 
-# Sources whose flights were parted by an order; beyond it those of all sources are.
+# Sources whose flights were parted by an order, by digest; beyond it those of all sources are.
 MAX_TURNS: Final = 4096
+
+# Of a source whose bytes are gone: would what is wanted have to be made from them?
+NeedsBytes = Callable[[Source], Awaitable[bool]]
 
 
 class Sources:
@@ -81,7 +84,7 @@ class Sources:
         # apart by the last order that concerned them.
         self._turn = 0
         self._turn_of_all = 0
-        self._turns: dict[SourceId, int] = {}
+        self._turns: dict[bytes, int] = {}
         # Also of the shared cache, whose bodies become something else.
         self.arrivals: Arrivals[Any] = Arrivals(spool, disk_threads)
         known = Known(store, clock, self.stats)
@@ -112,21 +115,33 @@ class Sources:
         self.settled = bodies.settled
         self.original_of = bodies.original_of
 
+    @property
+    def known(self) -> Known:
+        """For whoever counts."""
+        return self._known
+
     def tick(self) -> None:
         """Once a second, after the clock."""
         self._known.tick()
         self._failures.tick()
 
     async def open(
-        self, site: Site, path: str, query: str = "", *, for_bytes: bool = False
+        self,
+        site: Site,
+        path: str,
+        query: str = "",
+        *,
+        for_bytes: bool = False,
+        needs_bytes: NeedsBytes | None = None,
     ) -> Found:
         """The source, fresh. Raises NotFound, NotAllowed, DocrootFailed, OriginError.
 
         query belongs to the question where an origin is asked; a docroot file has none. A failing
         origin does not fail what it once gave, and where it allows it nobody waits for it: then
         the source is_stale. for_bytes: open_body() comes next, so where the bytes are gone nothing
-        is confirmed without them.
+        is confirmed without them; with needs_bytes that is so where it says so.
         """
+        needs = _always if for_bytes else needs_bytes
         source_id = source_id_of(site, path, query)
         self._refuse_taken_down(site, path)
         known = self._known.get(source_id)
@@ -136,7 +151,7 @@ class Sources:
         landing = await self._flights.do(
             source_id.digest,
             self._turn_of(source_id),
-            lambda: self._open(site, path, query, for_bytes),
+            lambda: self._open(site, path, query, needs),
         )
         found = landing.value
         if landing.role is Role.LED:
@@ -144,9 +159,9 @@ class Sources:
         if not is_for_one(found.answer):
             return dataclasses.replace(found, collapsed=True)
         del landing, found  # or its reader seemed to be there as long as we wait
-        return await self._open(site, path, query, for_bytes)
+        return await self._open(site, path, query, needs)
 
-    async def _open(self, site: Site, path: str, query: str, for_bytes: bool) -> Found:
+    async def _open(self, site: Site, path: str, query: str, needs: NeedsBytes | None) -> Found:
         self.stats.opened += 1
         source_id = source_id_of(site, path, query)
         known = self._known.get(source_id)
@@ -166,17 +181,20 @@ class Sources:
             return Found(source, Way.KNOWN)
         if maybe_record is None or is_ended(maybe_record):
             self._failures.check(source_id, failure_digest(source_id.digest), opened)
-        is_gone = for_bytes and await self._is_gone(source_id, opened, maybe_record)
+        is_gone = (
+            needs is not None
+            and maybe_record is not None
+            and await self._is_gone(source_id, opened, maybe_record)
+            and await needs(Source(source_id, Home.ORIGIN, opened, maybe_record))
+        )
         return await self._revalidation.ask_origin(
             site, source_id, opened, maybe_record, is_gone=is_gone
         )
 
-    async def _is_gone(
-        self, source_id: SourceId, opened: Opened, record: SourceRecord | None
-    ) -> bool:
+    async def _is_gone(self, source_id: SourceId, opened: Opened, record: SourceRecord) -> bool:
         """Is it known that the bytes this record is of are not here any more?"""
         key = Key(source_id, "")
-        if record is None or self._is_at_hand(key):
+        if self._is_at_hand(key):
             return False
         try:
             entry = await self._store.describe(key, opened)
@@ -216,7 +234,7 @@ class Sources:
         if len(self._turns) >= MAX_TURNS:
             self._part_all()
         self._turn += 1
-        self._turns[source_id] = self._turn
+        self._turns[source_id.digest] = self._turn
 
     def _part_all(self) -> None:
         self._turn += 1
@@ -224,7 +242,9 @@ class Sources:
         self._turns.clear()
 
     def _turn_of(self, source_id: SourceId) -> Token:
-        turn = self._turns.get(source_id, self._turn_of_all) if self._turns else self._turn_of_all
+        turn = self._turn_of_all
+        if self._turns:
+            turn = self._turns.get(source_id.digest, turn)
         return Token(UNKNOWN_TOKEN.epoch, turn)
 
     # For the shared cache (edge/shared.py)
@@ -259,6 +279,11 @@ class Sources:
     async def pass_on(self, response: Incoming, storability: Storability) -> Passed | Passing:
         """An answer that is not kept, and its body."""
         return await self._unkept.pass_on(response, None, storability)
+
+
+async def _always(source: Source) -> bool:
+    del source
+    return True
 
 
 def _nothing_is(key: Key) -> bool:

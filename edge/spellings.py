@@ -10,6 +10,7 @@ caches in front keep that spelling until its lifetime is over; the purge itself 
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -20,8 +21,10 @@ log = logging.getLogger("halftone.spellings")
 
 # A purge that another worker carries out may miss what waits here.
 FLUSH_S: Final = 0.2
-# Some 300 bytes each: a cold node's worth of a second, ten times over.
+# Some 300 bytes each: a cold node's worth of a second, ten times over. Clients choose how long each
+# is, so their letters, and those of their sources, are bounded, too.
 MAX_WAITING: Final = 20_000
+MAX_BYTES: Final = 16 * 1024 * 1024
 # Writes under way at once: the index answers in a millisecond, and has others to serve.
 WRITERS: Final = 8
 _USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
@@ -64,6 +67,7 @@ class Spellings:
         self._add = add
         self._limit = limit
         self._count = 0  # of those that wait
+        self._bytes = 0
         self._waiting: dict[SourceId, dict[str, None]] = {}
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -92,7 +96,8 @@ class Spellings:
         urls = self._waiting.get(source)
         if urls is not None and url in urls:
             return True
-        if self._count >= self._limit:
+        size = sys.getsizeof(url) + (sys.getsizeof(source.path) if urls is None else 0)
+        if self._count >= self._limit or self._bytes + size > MAX_BYTES:
             self.stats.noted += 1
             self.stats.lost += 1
             return False
@@ -100,6 +105,7 @@ class Spellings:
             urls = self._waiting[source] = {}
         urls[url] = None
         self._count += 1
+        self._bytes += size
         self.stats.noted += 1
         return True
 
@@ -121,6 +127,7 @@ class Spellings:
                 log.exception("spellings could not be written")
             finally:
                 self._count -= len(urls)
+                self._bytes -= sys.getsizeof(source.path) + sum(map(sys.getsizeof, urls))
                 if is_written:
                     self.stats.written += len(urls)
                 else:

@@ -23,7 +23,7 @@ from cache.key import Key, SourceId
 from cache.store import Opened, Store
 from edge.arrival import Arrivals, Arriving, Incoming, growing_in
 from edge.clock import Clock
-from edge.errors import OriginChanged
+from edge.errors import OriginChanged, level_of_unstored
 from edge.http.body import Descriptor
 from edge.http.freshness import Storability
 from edge.known import Known
@@ -99,7 +99,10 @@ class Storing:
         try:
             fill = await self._store.reserve(draft, response.content_length or EXPECTED_BYTES)
         except NotStored as error:
-            log.warning("%a is passed on without being stored: %s", source_id.path, error)
+            log.log(
+                level_of_unstored(error),
+                *("%a is passed on without being stored: %s", source_id.path, error),
+            )
             return await self._unkept.pass_on(response, record, Storability.STORABLE)
         if not is_large:
             with fill:

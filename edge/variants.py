@@ -38,7 +38,7 @@ log = logging.getLogger("halftone.shared")
 
 # Answers of one URL that this worker keeps apart; the one not asked for longest makes room.
 MAX_VARIANTS: Final = 16
-# URLs whose Vary is remembered: 300 bytes each, and those of variants.
+# URLs whose Vary is remembered: 300 bytes each, those of variants, and of the names of the URLs.
 MAX_SIGNPOSTS: Final = 16_384
 # Between a URL and the name of one of its variants.
 MARK: Final = "\x1e"
@@ -50,8 +50,8 @@ class Signpost:
     names: tuple[str, ...]
     variants: "OrderedDict[str, None]"
     is_written: bool = False  # others find it, and a later start
-    # Under which URLs it was handed out, as far as that was written down under this token.
-    noted: set[str] = field(default_factory=set)
+    # Under which URLs it was handed out, as far as that was written down under this token; digests.
+    noted: set[bytes] = field(default_factory=set)
 
 
 @dataclass(slots=True)

@@ -50,7 +50,12 @@ class Admission(Generic[Ticket]):
 
     def __len__(self) -> int:
         """Live jobs that wait."""
-        return len(self._cheap) + len(self._dear)
+        return self._cheap.size + self._dear.size
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing waits, no ladder either."""
+        return not (self._cheap.size or self._dear.size or self._idle.size)
 
     def depth(self, lane: Lane) -> int:
         return len(self._lanes[lane])

@@ -16,10 +16,10 @@ class FairQueue(Generic[Thing]):
 
     def __init__(self) -> None:
         self._queues: OrderedDict[str, deque[Thing]] = OrderedDict()
-        self._size = 0
+        self.size = 0  # things of all clients; for reading
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def of(self, client: str) -> int:
         """How many of this client wait."""
@@ -27,20 +27,20 @@ class FairQueue(Generic[Thing]):
 
     def put(self, client: str, thing: Thing) -> None:
         self._queues.setdefault(client, deque()).append(thing)
-        self._size += 1
+        self.size += 1
 
     def put_back(self, client: str, thing: Thing) -> None:
         """What was taken and not begun is the next to be taken."""
         self._queues.setdefault(client, deque()).appendleft(thing)
         self._queues.move_to_end(client, last=False)
-        self._size += 1
+        self.size += 1
 
     def take(self) -> Thing | None:
         if not self._queues:
             return None
         client, queue = next(iter(self._queues.items()))
         thing = queue.popleft()
-        self._size -= 1
+        self.size -= 1
         if queue:
             self._queues.move_to_end(client)
         else:
@@ -53,7 +53,7 @@ class FairQueue(Generic[Thing]):
         if queue is None or thing not in queue:
             return False
         queue.remove(thing)
-        self._size -= 1
+        self.size -= 1
         if not queue:
             del self._queues[client]
         return True

@@ -54,6 +54,9 @@ TRANSFORM_CHARS: Final = 1000
 MAX_JOB_BYTES: Final = MAX_TRANSFORMS * (TRANSFORM_CHARS + 3) + 512
 
 _HEAD: Final = struct.Struct(">2sBBH")
+# json.dumps() with separators makes an encoder each time, and json.loads() guesses the encoding.
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+_decode: Final = json.JSONDecoder().decode
 _MAGIC: Final = b"HT"
 # 2: several transforms, a mark, a parent. A worker of another release than its pool's must not
 # guess.
@@ -179,15 +182,19 @@ class Result:
         _check_text(self.lineage)
         if self.media_type not in _MEDIA_TYPES:
             raise BadMessage("a media type of none of our encoders")
-        for name in ("length", "width", "height", "source_width", "source_height"):
-            value = getattr(self, name)
-            if type(value) is not int or not 0 < value < 1 << 40:
-                raise BadMessage(f"{name} is out of range")
-        for name in ("decode_ms", "render_ms"):
-            value = getattr(self, name)
+        for size in (
+            self.length,
+            self.width,
+            self.height,
+            self.source_width,
+            self.source_height,
+        ):
+            if type(size) is not int or not 0 < size < 1 << 40:
+                raise BadMessage("a length or side is out of range")
+        for time_ms in (self.decode_ms, self.render_ms):
             # Above a day it is no time; NaN fails the comparison.
-            if type(value) is not float or not 0 <= value < 86_400_000:
-                raise BadMessage(f"{name} is out of range")
+            if type(time_ms) is not float or not 0 <= time_ms < 86_400_000:
+                raise BadMessage("a time is out of range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +273,7 @@ def printable(text: str) -> str:
 
 def build(message: Message) -> bytes:
     """The datagram of a message; inverse of parse()."""
-    body = json.dumps(_fields(message), separators=(",", ":")).encode("ascii")
+    body = _encode(_fields(message)).encode("ascii")
     kind = _TYPES.index(type(message)) + 1
     data = _HEAD.pack(_MAGIC, _VERSION, kind, len(body)) + body
     assert len(data) <= _longest(kind), f"message of {len(data)} bytes"
@@ -287,7 +294,8 @@ def parse(data: bytes) -> Message:
     if len(data) > _longest(kind):
         raise BadMessage(f"{len(data)} bytes are too many for kind {kind}")
     try:
-        fields: object = json.loads(data[_HEAD.size :])
+        # Escapes stand for all that is not ASCII.
+        fields: object = _decode(data[_HEAD.size :].decode("ascii"))
         if not isinstance(fields, list):
             raise BadMessage("the body is no list")
         return _message(_TYPES[kind - 1], fields)
@@ -390,5 +398,5 @@ def _job(
 
 
 def _check_text(text: object) -> None:
-    if not isinstance(text, str) or text != printable(text):
+    if text != "" and (not isinstance(text, str) or text != printable(text)):
         raise BadMessage("a text that is too long or not printable")

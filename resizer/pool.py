@@ -256,8 +256,11 @@ class Pool:
         self.stats.add(lane.value)
         self.stats.waiting += 1
         ticket.timer = loop.call_later(self.settings.deadline_s, self._expire, ticket)
-        self._admission.put(ticket)
-        self._dispatch()
+        if self._admission.is_empty and self._may_start(lane, now):
+            self._begin(ticket)  # most of the time; it would be the one that is taken
+        else:
+            self._admission.put(ticket)
+        self._dispatch()  # also where that worker has died meanwhile, and another one is idle
         try:
             return await future
         except asyncio.CancelledError:
@@ -416,7 +419,7 @@ class Pool:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        if not self._is_accepting and not len(self._admission):
+        if self._admission.is_empty or not (self._is_accepting or len(self._admission)):
             return  # no ladder begins while the pool stops
         while self.workers.idle:
             ticket = self._admission.take(

@@ -1,4 +1,6 @@
-"""A circuit breaker: FAILURES within WINDOW_S open it, a success closes it. Pure; takes now.
+"""A circuit breaker: FAILURES within WINDOW_S, or in a row, open it, a success closes it. Pure.
+
+In a row, for a node that asks little: without it nobody would be told that nothing is answered.
 
 While it is open one caller a second (with jitter, so that nodes do not knock together) is let
 through as a probe; everybody else is refused at once.
@@ -22,6 +24,7 @@ class Breaker:
         self.opened = 0  # how often it went from closed to open
         self._random = random
         self._failures: deque[float] = deque(maxlen=FAILURES)
+        self._in_a_row = 0
         self._probe_at = 0.0
 
     def allow(self, now: float) -> bool:
@@ -35,16 +38,19 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
+        self._in_a_row = 0
         if self.is_open:
             self.is_open = False
             self._failures.clear()
 
     def failed(self, now: float) -> None:
         self._failures.append(now)
+        self._in_a_row += 1
         if self.is_open:
             self._plan_probe(now)
             return
-        if len(self._failures) == FAILURES and now - self._failures[0] <= WINDOW_S:
+        is_burst = len(self._failures) == FAILURES and now - self._failures[0] <= WINDOW_S
+        if is_burst or self._in_a_row >= FAILURES:
             self.is_open = True
             self.opened += 1
             self._plan_probe(now)

@@ -1,4 +1,4 @@
-"""The SQLite file of the embedded index, for the one thread that owns it.
+"""The SQLite file of the embedded index, for one thread at a time: its owner holds a lock.
 
 A plain commit is in the WAL, not synced: after a power cut the last ones may be gone, which loses
 hints. A durable one runs with synchronous=FULL. A file that is damaged is set aside as
@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 from cache.errors import IndexUnavailable
 from cache.index import catalogue, log
+from cache.index.causes import Cause, cause_of
 from cache.index.interface import (
     BOUNDS,
     EPOCH_DIGITS,
@@ -71,6 +72,11 @@ _SCHEMA: Final = (
     *catalogue.TABLES,
 )
 
+# An entry of a source of this generation, while there are fewer others than the last parameter.
+_PUBLISH: Final = """INSERT OR REPLACE INTO member SELECT id, ?, ? FROM source
+    WHERE digest = ? AND generation = ?
+    AND (SELECT count(*) FROM member WHERE source = id AND digest != ?) < ?"""
+
 _log = logging.getLogger(__name__)
 
 
@@ -110,8 +116,14 @@ class Database:
         self._db: sqlite3.Connection | None = None
         self._epoch = ""
         self._floor = 0
+        self._first = 0  # no row has a lower id
         self._last_seq = 0
         self._reopen_at = 0.0
+        self.causes: dict[Cause, int] = dict.fromkeys(Cause, 0)
+        """Of what failed; only this thread writes it."""
+        self.is_shut = False
+        """It could not be opened when it was last tried."""
+        self.times_shut = 0
 
     def transact(self, steps: Callable[[], None], *, is_durable: bool) -> None:
         """Run steps in one transaction. Raises IndexUnavailable; then nothing of it happened."""
@@ -127,6 +139,28 @@ class Database:
         except sqlite3.Error as error:
             raise self._failed(error) from error
         self.commits += 1
+
+    def publish_alone(self, digest: bytes, token: Token, entry: bytes, size: int) -> bool:
+        """publish() as a transaction of its own: one statement, where it succeeds. Raises
+        IndexUnavailable; then nothing of it happened."""
+        db = self._opened()
+        if token.epoch == self._epoch:
+            try:
+                row = (entry, size, digest, token.generation, entry, MAX_MEMBERS)
+                listed = db.execute(_PUBLISH, row)
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
+            if listed.rowcount > 0:
+                self.commits += 1
+                return True
+        found = False
+
+        def step() -> None:  # refused, or beyond MAX_MEMBERS
+            nonlocal found
+            found = self.publish(digest, token, entry, size)
+
+        self.transact(step, is_durable=False)
+        return found
 
     def close(self) -> None:
         db, self._db = self._db, None
@@ -348,15 +382,18 @@ class Database:
         if generation <= self._floor:
             generation = (self._floor + 1) | 1  # it may have been purged before it was dropped
         generation |= is_raised
-        db.execute(
+        row = db.execute(
             "INSERT INTO source (digest, generation, applied) VALUES (?, ?, ?)",
             (digest, generation, applied),
-        )
-        # Ids are handed out in order and dropped in order, so this is their number.
-        (first, last) = db.execute("SELECT min(id), max(id) FROM source").fetchone()
-        if last - first >= self._max_sources:
-            self._drop_oldest(first + _DROP)
-        return last, Token(self._epoch, generation)
+        ).lastrowid
+        assert row is not None
+        self._first = min(self._first, row)
+        # Ids are handed out in order and dropped in order, so this is their number at the most.
+        if row - self._first >= self._max_sources:
+            (self._first,) = db.execute("SELECT min(id) FROM source").fetchone()
+            if row - self._first >= self._max_sources:
+                self._drop_oldest(self._first + _DROP)
+        return row, Token(self._epoch, generation)
 
     def _drop_oldest(self, before: int) -> None:
         db = self._connection
@@ -393,18 +430,27 @@ class Database:
             failure = self._failed(error)
             self.close()
             if not _is_damage(error):
+                self._note_shut(error)
                 raise failure from error
             try:
                 self._open()  # empty by now, since _failed() set the damaged file aside
             except sqlite3.Error as again:
                 self.close()
+                self._note_shut(again)
                 raise IndexUnavailable(f"index {self._path}: {again}") from again
         self._reopen_at = 0.0
+        if self.is_shut:
+            self.is_shut = False
+            _log.warning("index %s can be opened again", self._path)
         return self._connection
 
     def _open(self) -> None:
         db = self._db = sqlite3.connect(
-            self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, cached_statements=64
+            self._path,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            cached_statements=64,
+            check_same_thread=False,
         )
         for setting in _SETTINGS:
             db.execute(setting)
@@ -426,16 +472,31 @@ class Database:
         values = dict(db.execute("SELECT name, value FROM meta").fetchall())
         db.execute("COMMIT")
         self._epoch = values["epoch"]
+        self._first = 0
         self._floor = values.get("floor", 0)
 
+    def _note_shut(self, error: sqlite3.Error) -> None:
+        if self.is_shut:
+            return
+        self.is_shut = True
+        self.times_shut += 1
+        in_use = cause_of(error) is Cause.IN_USE
+        why = " (does another node, or halftone fsck, use this cache folder?)" if in_use else ""
+        _log.error(
+            "index %s cannot be opened: %s%s; purges are answered 503 until it can",
+            *(self._path, error, why),
+        )
+
     def _failed(self, error: sqlite3.Error) -> IndexUnavailable:
+        self.causes[cause_of(error)] += 1
         if _is_damage(error):
             _log.error("index %s is damaged (%s), starting an empty one", self._path, error)
             self.close()
             self._set_aside()
-        elif self._db is not None and self._db.in_transaction:
+        elif self._db is not None:
             try:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 self._db.execute("PRAGMA synchronous = NORMAL")
             except sqlite3.Error:
                 self.close()

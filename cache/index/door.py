@@ -33,6 +33,7 @@ class Door:
         self.waiting = 0
         self._monotonic = monotonic
         self._on_open = on_open
+        self._why = ""  # it failed last
 
     def enter(self) -> None:
         """Raises IndexUnavailable. Who came in must leave(), and say how it went."""
@@ -47,16 +48,23 @@ class Door:
     def allow(self) -> None:
         """For who stands in another door already. Raises IndexUnavailable."""
         if not self.breaker.allow(self._monotonic()):
-            raise IndexUnavailable(f"{self.name} failed lately, the breaker is open")
+            raise self.shut()
+
+    def shut(self) -> IndexUnavailable:
+        return IndexUnavailable(f"{self.name} failed lately, the breaker is open: {self._why}")
 
     def succeeded(self) -> None:
         if self.breaker.is_open:
             _log.warning("%s answers again", self.name)
         self.breaker.succeeded()
 
-    def failed(self) -> None:
+    def failed(self, why: str) -> None:
+        """why: one line for the log, without secrets."""
         was_open = self.breaker.is_open
+        self._why = why
         self.breaker.failed(self._monotonic())
         if self.breaker.is_open and not was_open:
-            _log.warning("%s failed too often, deciding locally until it answers", self.name)
+            _log.warning(
+                "%s failed too often (%s), deciding locally until it answers", self.name, why
+            )
             self._on_open()

@@ -1,4 +1,4 @@
-"""The home of the index inside one process: SQLite, one connection, in one thread.
+"""The home of the index inside one process: SQLite, one connection, one thread at a time.
 
 One connection, because SQLite 3.7.0 to 3.51.2 can corrupt a WAL file that two connections reset at
 an unlucky moment; EXCLUSIVE locking makes sure that nobody opens a second one. A tool that wants to
@@ -6,23 +6,31 @@ look asks the running node.
 
 Calls queue up for the thread. It puts what is waiting, at most BATCH calls, into one transaction
 and answers after the commit, so no answer is ever taken back; while it commits, the next batch
-gathers. If one of them is a purge, the commit is durable.
+gathers. What belongs to a purge does not queue up behind the others: it makes a batch of its own,
+which comes next, and whose commit is durable where one of its calls asks for that.
+
+A disk thread that completes a fill may use the connection itself (publish_now), in a transaction of
+its own, as long as nobody else does and nobody waits for it: it saves two ways between threads. A
+lock parts the two, and a disk thread never waits for that.
 """
 
 import asyncio
+import enum
 import logging
 import os
-import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
 from random import Random
 from typing import Final, TypeVar, cast
 
 from cache.errors import IndexUnavailable
+from cache.index.causes import Cause
 from cache.index.database import Database
 from cache.index.interface import (
     BOUNDS,
@@ -47,13 +55,15 @@ from cache.index.leases import Leases
 from cache.index.listing import named
 from cache.index.record import maybe_failure, maybe_record, pack_failure, pack_record
 from cache.key import SourceId
-from cache.orders import Order, Scope
+from cache.orders import Act, Order, Scope
 
 T = TypeVar("T")
 
 BATCH: Final = 100
 # Calls that wait for the thread; at 20 us each the last one waits 80 ms.
 MAX_WAITING: Final = 4096
+# Calls of purges that wait; BATCH of them share a commit.
+MAX_URGENT: Final = 1024
 # A checkpoint may sync the disk for some 100 ms; a purge waits for a sync of its own.
 BUDGET_S: Final = 0.25
 PURGE_BUDGET_S: Final = 5.0
@@ -74,6 +84,14 @@ class Stats:
     failed: int = 0
     refused: int = 0
     late: int = 0  # callers that gave up before their answer
+    causes: Mapping[Cause, int] = field(default_factory=dict)  # the database writes them
+
+
+class _Word(enum.Enum):
+    """What stands in the queue in place of a call."""
+
+    LOOK = "look"  # something urgent has come
+    END = "end"
 
 
 class _Call:
@@ -105,25 +123,43 @@ class EmbeddedIndex:
         bounds: Bounds = BOUNDS,
         budget_s: float = BUDGET_S,
     ) -> None:
-        self.stats = Stats()
         self.hints = HintStats()  # nothing is told later: what failed once was the disk
         self.catalogue = CatalogueStats()
         self.on_news: Callable[[], None] = _nobody_listens
         self.database = Database(
             path, clock=clock, random=random, max_sources=max_sources, bounds=bounds
         )
+        self._stats = Stats(causes=self.database.causes)
         self._clock = clock
         self._monotonic = monotonic
         self._bounds = bounds
         self._leases = Leases()
         self._path = path
         self._budget_s = budget_s
-        self._queue: queue.Queue[_Call | None] = queue.Queue(MAX_WAITING)
+        self._queue: SimpleQueue[_Call | _Word] = SimpleQueue()
+        self._urgent: deque[_Call] = deque()
+        self._waiting = 0  # calls that are not settled, urgent ones among them
         self._thread: threading.Thread | None = None
+        # Held for a transaction.
+        self._using = threading.Lock()
+        # Of publish_now(), counted under it: other counters belong to the loop's thread.
+        self._now_answered = 0
+        self._now_failed = 0
+
+    @property
+    def stats(self) -> Stats:
+        answered, failed = self._now_answered, self._now_failed
+        counted = self._stats
+        return replace(
+            counted,
+            calls=counted.calls + answered + failed,
+            answered=counted.answered + answered,
+            failed=counted.failed + failed,
+        )
 
     @property
     def times_degraded(self) -> int:
-        return 0
+        return self.database.times_shut
 
     @property
     def exclusive(self) -> bool:
@@ -131,10 +167,11 @@ class EmbeddedIndex:
 
     @property
     def is_degraded(self) -> bool:
-        return False  # a disk that fails has counters of its own
+        return self.database.is_shut
 
     async def probe(self) -> None:
-        return
+        with suppress(IndexUnavailable):
+            await self._call(self.database.takedowns)
 
     async def start(self) -> None:
         _prepare_folder(self._path)
@@ -150,7 +187,7 @@ class EmbeddedIndex:
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        await asyncio.to_thread(self._queue.put, None)
+        await asyncio.to_thread(self._queue.put, _Word.END)
         await asyncio.to_thread(thread.join)
 
     async def open_source(
@@ -175,6 +212,21 @@ class EmbeddedIndex:
     async def publish(self, source: SourceId, token: Token, digest: bytes, size: int) -> bool:
         return await self._call(lambda: self.database.publish(source.digest, token, digest, size))
 
+    def publish_now(self, source: SourceId, token: Token, digest: bytes, size: int) -> bool | None:
+        if self._waiting or not self._using.acquire(blocking=False):
+            return None
+        try:
+            if self._thread is None:
+                return None
+            answer = self.database.publish_alone(source.digest, token, digest, size)
+            self._now_answered += 1
+        except IndexUnavailable:
+            self._now_failed += 1
+            raise
+        finally:
+            self._using.release()
+        return answer
+
     async def forget(self, source: SourceId, digest: bytes) -> None:
         await self._call(lambda: self.database.forget(source.digest, digest))
 
@@ -192,7 +244,7 @@ class EmbeddedIndex:
 
     async def purge(self, source: SourceId) -> Purged:
         token, digests = await self._call(
-            lambda: self.database.purge(source.digest), is_durable=True
+            lambda: self.database.purge(source.digest), is_urgent=True, is_durable=True
         )
         return Purged(token, digests)
 
@@ -208,7 +260,11 @@ class EmbeddedIndex:
         )
 
     async def announce(self, order: Order) -> int:
-        seq = await self._call(lambda: self.database.announce(order), is_durable=True)
+        # What a purge of one source stands for is durable already: see Index.announce().
+        is_purged = order.scope is Scope.SOURCE and order.act is Act.PURGE
+        seq = await self._call(
+            lambda: self.database.announce(order), is_urgent=True, is_durable=not is_purged
+        )
         if seq == 0:
             raise too_many_takedowns(self._bounds)
         self.on_news()
@@ -246,7 +302,8 @@ class EmbeddedIndex:
         self.catalogue.urls_dropped += refused + len(urls) - len(kept)
 
     async def spellings(self, source: SourceId) -> tuple[str, ...]:
-        return await self._call(lambda: self.database.spellings(source.digest))
+        # A purge asks first of all: it would wait for its turn twice.
+        return await self._call(lambda: self.database.spellings(source.digest), is_urgent=True)
 
     async def survey(self, sources: Sequence[SourceId]) -> tuple[Surveyed, ...]:
         return await self._call(lambda: self.database.survey([one.digest for one in sources]))
@@ -263,31 +320,44 @@ class EmbeddedIndex:
         if self._thread is None:
             raise IndexUnavailable("index is not started")
 
-    async def _call(self, step: Callable[[], T], *, is_durable: bool = False) -> T:
-        self.stats.calls += 1
+    async def _call(
+        self, step: Callable[[], T], *, is_urgent: bool = False, is_durable: bool = False
+    ) -> T:
+        self._stats.calls += 1
         if self._thread is None:
-            self.stats.refused += 1
+            self._stats.refused += 1
             raise IndexUnavailable("index is not started")
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        most, waiting = MAX_WAITING, self._waiting
+        if is_urgent:
+            most, waiting = MAX_URGENT, len(self._urgent)
+        if waiting >= most:
+            self._stats.refused += 1
+            raise IndexUnavailable(f"{most} calls wait for the index already")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[object] = loop.create_future()
+        call = _Call(step, future, is_durable=is_durable)
+        self._waiting += 1
+        if is_urgent:
+            self._urgent.append(call)
+        self._queue.put(_Word.LOOK if is_urgent else call)
+        budget = PURGE_BUDGET_S if is_urgent else self._budget_s
+        # asyncio.timeout() costs more than most of what is asked.
+        timer = loop.call_later(budget, _give_up, future)
         try:
-            self._queue.put_nowait(_Call(step, future, is_durable=is_durable))
-        except queue.Full:
-            self.stats.refused += 1
-            raise IndexUnavailable(f"{MAX_WAITING} calls wait for the index already") from None
-        budget = PURGE_BUDGET_S if is_durable else self._budget_s
-        try:
-            async with asyncio.timeout(budget):
-                return cast("T", await future)
+            return cast("T", await future)
         except TimeoutError:
-            self.stats.late += 1
+            self._stats.late += 1
             raise IndexUnavailable(f"no answer from the index in {budget} s") from None
+        finally:
+            timer.cancel()
 
     def _settle(self, batch: list[_Call]) -> None:
+        self._waiting -= len(batch)
         for call in batch:
             if call.error is None:
-                self.stats.answered += 1
+                self._stats.answered += 1
             else:
-                self.stats.failed += 1
+                self._stats.failed += 1
             if call.future.done():  # its caller gave up
                 continue
             if call.error is None:
@@ -301,29 +371,41 @@ class EmbeddedIndex:
         is_last = False
         while not is_last:
             batch, is_last = self._gather()
-            self._transact(batch)
-            with suppress(RuntimeError):  # the loop was closed over us
-                loop.call_soon_threadsafe(self._settle, batch)
-        self.database.close()
+            # One of each in turn, so that neither starves the other.
+            self._carry_out(self._gather_urgent(), loop)
+            self._carry_out(batch, loop)
+        while self._urgent:
+            self._carry_out(self._gather_urgent(), loop)
+        with self._using:
+            self.database.close()
 
     def _gather(self) -> tuple[list[_Call], bool]:
         """Wait for a call, then take what else is there; True when the thread should end."""
         batch: list[_Call] = []
-        call = self._queue.get()
-        while call is not None:
-            batch.append(call)
+        item = _Word.LOOK if self._urgent else self._queue.get()
+        while item is not _Word.END:
+            if item is not _Word.LOOK:
+                batch.append(item)
             if len(batch) == BATCH:
                 return batch, False
             try:
-                call = self._queue.get_nowait()
-            except queue.Empty:
+                item = self._queue.get_nowait()
+            except Empty:
                 return batch, False
         return batch, True
 
-    def _transact(self, batch: list[_Call]) -> None:
+    def _gather_urgent(self) -> list[_Call]:
+        return [self._urgent.popleft() for _ in range(min(len(self._urgent), BATCH))]
+
+    def _carry_out(self, batch: list[_Call], loop: asyncio.AbstractEventLoop) -> None:
         if not batch:
             return
+        with self._using:
+            self._transact(batch)
+        with suppress(RuntimeError):  # the loop was closed over us
+            loop.call_soon_threadsafe(self._settle, batch)
 
+    def _transact(self, batch: list[_Call]) -> None:
         def steps() -> None:
             for call in batch:
                 call.answer = call.step()
@@ -335,6 +417,11 @@ class EmbeddedIndex:
                 _log.exception("a step of the index failed")
             for call in batch:
                 call.error = IndexUnavailable(str(error))
+
+
+def _give_up(future: asyncio.Future[object]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
 
 
 def _prepare_folder(path: str) -> None:

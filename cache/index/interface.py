@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cache.errors import DoesNotFit, IndexUnavailable
+from cache.index.causes import Cause
 from cache.key import SourceId
 from cache.orders import MAX_ORDERS, MAX_VALUE_BYTES, Order, Scope
 
@@ -78,8 +79,14 @@ class Token:
         """True when a purge is known to lie between the two; epochs cannot be compared."""
         return self.epoch == other.epoch and self.generation < other.generation
 
+    @property
+    def is_unknown(self) -> bool:
+        """What a fill carries that began without an index: current nowhere, so it never outlives
+        the outage."""
+        return self.epoch == UNKNOWN_TOKEN.epoch
 
-# What a fill carries that began without an index: current nowhere, so it never outlives the outage.
+
+# The first of these; its generation is the newest order that concerns the source.
 UNKNOWN_TOKEN = Token("0" * EPOCH_DIGITS, 0)
 
 
@@ -214,6 +221,10 @@ class IndexStats(Protocol):
     refused: int
     late: int
 
+    @property
+    def causes(self) -> Mapping[Cause, int]:
+        """Why, of those that failed there; every cause, from 0 on."""
+
 
 @dataclass(slots=True)
 class HintStats:
@@ -294,6 +305,10 @@ class Index(Protocol):
         Of a source's entries the first MAX_MEMBERS are recorded; the answer is the same.
         """
 
+    def publish_now(self, source: SourceId, token: Token, digest: bytes, size: int) -> bool | None:
+        """publish() for a thread that may block on a disk, and without waiting for other calls.
+        None where that cannot be had, now or ever: then nothing was done."""
+
     async def forget(self, source: SourceId, digest: bytes) -> None:
         """Drop an entry that was evicted or found damaged; unknown entries are no error."""
 
@@ -339,7 +354,10 @@ class Index(Protocol):
     async def announce(self, order: Order) -> int:
         """Append to the log, durably; its seq, which is above the one that the order has already: a
         log that was lost does not know what was there. A take-down stands until it is lifted, even
-        when the log has forgotten the order. Raises IndexUnavailable as purge() does."""
+        when the log has forgotten the order. Raises IndexUnavailable as purge() does.
+
+        The purge of one source comes after purge() of it, which was durable: of such orders the log
+        of one node may lose the last ones with its power."""
 
     async def orders(self, after: int) -> OrderPage: ...
 

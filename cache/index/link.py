@@ -11,7 +11,7 @@ sent again only where it had no effect: READONLY, MOVED and ASK say so, a lost c
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Any, Final, TypeVar
@@ -22,6 +22,7 @@ from redis.exceptions import AskError, RedisError, ResponseError, TryAgainError
 from cache.errors import IndexUnavailable
 from cache.index.address import Alone, BadAddress, Cluster, Sentinels, Where, parse_where
 from cache.index.breaker import Breaker
+from cache.index.causes import Cause, cause_of
 from cache.index.cluster import Sharded
 from cache.index.door import Door
 from cache.index.sentinel import Watched
@@ -45,6 +46,8 @@ class Stats:
     refused: int = 0  # by a breaker or the bound on waiting callers
     late: int = 0  # callers that gave up before their command ended
     redirected: int = 0  # commands sent again because they belong elsewhere
+    # Of those that failed at a server. They grow from 0, and every cause is told.
+    causes: dict[Cause, int] = field(default_factory=lambda: dict.fromkeys(Cause, 0))
 
 
 class Link:
@@ -171,7 +174,7 @@ class Link:
             deadline = asyncio.get_running_loop().time() + self._budget_s
             server = await topology.find(slot_key, deadline)
         if server.door.breaker.is_open:
-            raise IndexUnavailable(f"{server.door.name} failed lately, the breaker is open")
+            raise server.door.shut()
         try:
             return await server.connect()
         except (RedisError, OSError, TimeoutError) as error:
@@ -238,7 +241,7 @@ class Link:
                 if isinstance(error, (AskError, TryAgainError)):
                     server.door.succeeded()  # the server is well, the key is elsewhere
                 else:
-                    server.door.failed()
+                    server.door.failed(tell(error, self._secrets))
                 onward = await topology.learn(server, error)
                 if onward is None or not redirects or loop.time() >= deadline:
                     raise
@@ -258,7 +261,7 @@ class Link:
         try:
             replies = await server.exchange_all(commands, deadline=deadline)
         except Exception as error:
-            server.door.failed()
+            server.door.failed(tell(error, self._secrets))
             await topology.learn(server, error)
             raise
         server.door.succeeded()
@@ -267,17 +270,20 @@ class Link:
     async def _find(self, topology: Topology, slot_key: str | bytes, deadline: float) -> Server:
         try:
             return await topology.find(slot_key, deadline)
-        except IndexUnavailable:
-            topology.door.failed()
+        except IndexUnavailable as error:
+            topology.door.failed(str(error))
             raise
 
     def _ended(self, door: Door, task: asyncio.Task[Any]) -> None:
         door.leave()
         self._running.discard(task)
-        if not task.cancelled() and task.exception() is None:
+        error = None if task.cancelled() else task.exception()
+        if not task.cancelled() and error is None:
             self.stats.answered += 1
-        else:
-            self.stats.failed += 1
+            return
+        self.stats.failed += 1
+        if error is not None and not isinstance(error, IndexUnavailable):
+            self.stats.causes[cause_of(error)] += 1
 
     def _unavailable(self, name: str, error: BaseException) -> IndexUnavailable:
         if isinstance(error, IndexUnavailable):

@@ -45,7 +45,6 @@ from cache.index.interface import (
     MAX_MEMBERS,
     MAX_SPELLINGS,
     SETTLE_MS,
-    UNKNOWN_TOKEN,
     Bounds,
     CatalogueStats,
     Delivery,
@@ -220,6 +219,10 @@ class RedisIndex:
             return await self._script("publish", keys, *arguments) == 1
 
         return await self._told(("entry", source.digest, digest), tell, tell, _SIZE, token)
+
+    def publish_now(self, source: SourceId, token: Token, digest: bytes, size: int) -> bool | None:
+        del source, token, digest, size
+        return None  # the connections are the loop's
 
     async def forget(self, source: SourceId, digest: bytes) -> None:
         async def tell() -> bool:
@@ -469,7 +472,7 @@ class RedisIndex:
         try:
             is_true = await tell()
         except IndexUnavailable:
-            if token != UNKNOWN_TOKEN:
+            if token is None or not token.is_unknown:
                 self._hints.add(name, tell_late, size)
             raise
         self._hints.overtake(name)

@@ -14,6 +14,11 @@ from edge.commands.urls import escaped, split_url
 
 # Many tags are many durable writes; then the caches in front are told for a second at most.
 PURGE_TIMEOUT_S: Final = 30.0
+# Below the node's own sentences: who asks at night need not look for what "recorded" means.
+_UNRECORDED: Final = (
+    "halftone: the index (Redis) did not take it, so nothing is purged for certain. The node's log"
+    " says why (NOT recorded); ask again when /readyz is not degraded"
+)
 _PURGE_WORDS: Final = {
     "purge": ("purged", "would purge"),
     "soften": ("softened", "would soften"),
@@ -94,16 +99,19 @@ def purge(
             raise click.UsageError(f"{prefix!r} is no start of a path: it begins with /")
         asked.append((f"prefix {prefix}", "/", {"Host": site, "Purge-Prefix": escaped(prefix)}))
     address = admin_address(admin, config_path)
-    is_whole = True
+    is_whole = is_recorded = True
     for name, target, particular in asked:
         status, body = ask(
             address, target, "PURGE", {**fields, **particular}, timeout_s=PURGE_TIMEOUT_S
         )
         if status != http.HTTPStatus.OK:
             click.echo(f"halftone: {name}: {status}: {one_line(body)}", err=True)
+            is_recorded &= status != http.HTTPStatus.SERVICE_UNAVAILABLE
             is_whole = False
             continue
         click.echo(_purge_line(name, read_json(address, body)))
+    if not is_recorded:
+        click.echo(_UNRECORDED, err=True)
     if not is_whole:
         sys.exit(FAILED)
 

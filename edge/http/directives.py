@@ -36,6 +36,9 @@ INDISPENSABLE: Final = frozenset(
     }
 )
 
+# Fields for us alone, or for caches of a kind.
+TARGETED: Final = frozenset({"cdn-cache-control", "surrogate-control"})
+
 # What we are called in Surrogate-Control: max-age=60;halftone
 SURROGATE: Final = "halftone"
 

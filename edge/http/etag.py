@@ -122,10 +122,9 @@ def original_etag(validator: str) -> str:
 
 
 def _hashed(*parts: str) -> str:
-    hashed = hashlib.blake2b(digest_size=_HASH_BYTES)
+    text = b""
     for part in parts:
         raw = part.encode()
         # Length-prefixed, so that no part can imitate the border between two others.
-        hashed.update(len(raw).to_bytes(4, "big"))
-        hashed.update(raw)
-    return f'"{hashed.hexdigest()}"'
+        text += len(raw).to_bytes(4, "big") + raw
+    return f'"{hashlib.blake2b(text, digest_size=_HASH_BYTES).hexdigest()}"'

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from edge.http.freshness import received_age
 from edge.origin.messages import HOP_BY_HOP, REMEMBERED, REMEMBERED_BYTES, Headers
 from edge.remembered import remembered
 
@@ -33,11 +34,14 @@ _OURS: Final = frozenset(
 # wrote there, all others would get. A proxy in front hands them on as its client sent them.
 _UNKEYED: Final = frozenset(
     {
-        *("forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"),
-        *("x-forwarded-proto", "x-forwarded-server", "x-host", "x-http-method-override"),
-        *("x-original-url", "x-real-ip", "x-rewrite-url"),
+        *("cf-visitor", "cloudfront-forwarded-proto", "forwarded", "front-end-https", "x-host"),
+        *("x-http-host-override", "x-http-method", "x-http-method-override", "x-method-override"),
+        *("x-override-url", "x-real-ip", "x-rewrite-url", "x-scheme", "x-url-scheme"),
     }
 )
+_UNKEYED_PREFIXES: Final = ("x-forwarded", "x-original-")
+# As variables of a script, names that differ in these alone are one (RFC 3875 section 4.1.18).
+_ODD: Final = re.compile("[^0-9a-z-]")
 # Of an answer: written by us, or meant for us alone.
 _NOT_REPEATED: Final = frozenset(
     {
@@ -87,12 +91,25 @@ def forwarded_fields(
     keep: of those that are the cache's own.
     """
     named = {option.strip(" \t").lower() for option in fields.get("connection", "").split(",")}
-    dropped = HOP_BY_HOP | _OURS | _UNKEYED | (OF_THE_CACHE - keep) | named
-    found = {name: value for name, value in fields.items() if name not in dropped}
+    dropped = HOP_BY_HOP | _OURS | (OF_THE_CACHE - keep) | named
+    found = {
+        name: value
+        for name, value in fields.items()
+        if name not in dropped and not _is_unkeyed(name)
+    }
     before = fields.get("x-forwarded-for") if is_trusted else None
     found["x-forwarded-for"] = _appended(before, peer)
     found["x-forwarded-proto"] = scheme
     return found
+
+
+@remembered(REMEMBERED, REMEMBERED_BYTES)
+def _is_unkeyed(name: str) -> bool:
+    """Also by what a script would take it for: X_Forwarded_Host for X-Forwarded-Host."""
+    plain = _ODD.sub("-", name)
+    if plain in _UNKEYED or plain.startswith(_UNKEYED_PREFIXES):
+        return True
+    return plain != name and plain in HOP_BY_HOP | _OURS | OF_THE_CACHE
 
 
 def repeated_fields(headers: Headers) -> Headers:
@@ -102,9 +119,21 @@ def repeated_fields(headers: Headers) -> Headers:
 
 @remembered(REMEMBERED, REMEMBERED_BYTES)
 def passed_fields_of(headers: Headers, name: str) -> Headers:
-    """Of an answer that is handed on: what is repeated, and Via, in which what lies behind comes
-    before us."""
-    return (*repeated_fields(headers), ("via", via_of_answer(headers, name)))
+    """Of an answer that is handed on: what is repeated, the age that it had, and Via, in which what
+    lies behind comes before us."""
+    return (
+        *repeated_fields(headers),
+        *age_of_answer(headers),
+        ("via", via_of_answer(headers, name)),
+    )
+
+
+def age_of_answer(headers: Headers) -> Headers:
+    """Its Age, as far as it says one (RFC 9111 section 5.1): without it, what is old looks new to
+    who is behind us, since the Date is ours."""
+    lines = [value for field, value in headers if field == "age"]
+    age_s = received_age({"age": lines})
+    return (("age", str(age_s)),) if age_s else ()
 
 
 def max_forwards(fields: Mapping[str, str]) -> int | None:

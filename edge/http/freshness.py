@@ -18,6 +18,12 @@ HEURISTICALLY_CACHEABLE: Final = frozenset(
 )
 # Statuses whose caching rules we know, for must-understand (RFC 9111 section 5.2.2.3).
 UNDERSTOOD: Final = (HEURISTICALLY_CACHEABLE - {206}) | {302, 303, 307}
+# What is said of how one request was made, and not of what it asks for: of its length, its other
+# fields, its preconditions, its Range, its client. No key holds these, and whoever gets one stored
+# refuses the URL to everybody. RFC 6585 forbids it for 428, 429, 431 and 511.
+OF_ONE_REQUEST: Final = frozenset(
+    {400, 407, 408, 411, 412, 413, 415, 416, 417, 421, 426, 428, 429, 431, 511}
+)
 # RFC 5861 section 4 names these; "no answer at all" counts as 502 or 504.
 STALE_IF_ERROR_STATUSES: Final = frozenset({500, 502, 503, 504})
 # Section 4.2.2: "a typical setting of this fraction might be 10%".
@@ -31,11 +37,12 @@ class Storability(enum.StrEnum):
 
     STORABLE = "storable"
     METHOD = "method"  # only GET is stored
-    STATUS = "status"  # interim, or must-understand and we do not
+    STATUS = "status"  # interim, of one request, or must-understand and we do not
     PARTIAL = "partial"  # 206: whole pictures or nothing
     NO_STORE = "no-store"
     PRIVATE = "private"
     AUTHORIZATION = "authorization"
+    COOKIE = "cookie"  # who asked has one, and nothing says that it is for everybody
     SET_COOKIE = "set-cookie"
     VARY = "vary"  # varies by something that the key does not hold
     NO_LIFETIME = "no-lifetime"  # nothing says how long, and the status allows no guess
@@ -78,7 +85,7 @@ def may_store(
     if method != "GET":
         return Storability.METHOD
     # 304 updates a stored response and is none itself.
-    if not 200 <= status <= 599 or status == 304:
+    if not 200 <= status <= 599 or status == 304 or status in OF_ONE_REQUEST:
         return Storability.STATUS
     if status == 206:
         return Storability.PARTIAL

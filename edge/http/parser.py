@@ -230,6 +230,9 @@ class RequestParser:
             if minor == 1:
                 raise ParseError(400, "no Host field")
             authority = b""
+        # Also where an absolute target stands for it: a later head may have the same line without.
+        if authority.translate(None, _AUTHORITY):
+            raise ParseError(400, "Host is not an authority")
         if target.translate(None, _TARGET):
             raise ParseError(400, "target holds a byte that has no place there")
         is_asterisk = target == b"*" and method == b"OPTIONS"
@@ -245,8 +248,8 @@ class RequestParser:
                 target = b"/" + target
             if not authority:
                 raise ParseError(400, "absolute target without an authority")
-        if authority.translate(None, _AUTHORITY):
-            raise ParseError(400, "Host is not an authority")
+            if authority.translate(None, _AUTHORITY):
+                raise ParseError(400, "absolute target with what is no authority")
         return target, authority
 
 

@@ -191,6 +191,12 @@ def unsatisfied_range(length: int) -> str:
     return f"bytes */{length}"
 
 
+def can_frame(ranges: Sequence[ByteRange] | Unsatisfiable, media_type: str) -> bool:
+    """False: each of several parts would have to say a media type (section 15.3.7.2) that is none,
+    or is not known. The whole is sent."""
+    return ranges is UNSATISFIABLE or len(ranges) < 2 or bool(_MEDIA_TYPE.fullmatch(media_type))
+
+
 @dataclass(frozen=True, slots=True)
 class Multipart:
     """The framing of a multipart/byteranges body (section 14.6): heads[0], the bytes of ranges[0],

@@ -5,7 +5,8 @@ OriginError              the origin's fault, or the way to it
 |- OriginTimeout         nothing in time; carries the phase
 |- OriginBroken          connected, and what came before the head was complete was no answer
 |- OriginTruncated       the head was good and the body did not come to its end
-`- OriginOverloaded      alive and full, or held down: try again after retry_after_s
+`- OriginOverloaded      alive and full: try again after retry_after_s
+   `- OriginDown         every host is held down, having failed lately
 UnsendableRequest        the request's fault: it cannot be put to an origin unambiguously
 BodyUnreadable           our own fault: the request's body, which is here, could not be read
 DocrootError
@@ -55,6 +56,10 @@ class OriginOverloaded(OriginError):
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class OriginDown(OriginOverloaded):
+    pass
 
 
 class UnsendableRequest(Exception):

@@ -45,6 +45,18 @@ class Deadlines:
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be above 0 and finite")
 
+    def late(self, name: str, phase: Phase) -> OriginTimeout:
+        """What is raised when the time of a phase after the connect is over; it says which
+        setting was meant."""
+        match phase:
+            case Phase.FIRST_BYTE:
+                said = f"no answer within {self.first_byte_s:g} s (timeout)"
+            case Phase.PROGRESS:
+                said = f"nothing more within {self.progress_s:g} s (timeout)"
+            case _:
+                said = f"no end of its answer within {self.total_s:g} s (total_timeout)"
+        return OriginTimeout(f"{name}: {said}", phase)
+
 
 class Result(enum.StrEnum):
     """How an exchange ended; each ends in exactly one of these."""

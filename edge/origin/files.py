@@ -11,11 +11,12 @@ on the disk and belong on a disk thread.
 import ctypes
 import enum
 import errno
+import functools
 import os
 import stat
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from edge.origin.errors import DocrootFailed, NotAllowed, Refusal
 
@@ -72,11 +73,20 @@ _syscall.argtypes = (
 )
 
 
+@functools.lru_cache(32)
+def _how(flags: int, resolve: int) -> Any:
+    """What the kernel only reads, made once: there are some five of them."""
+    return ctypes.byref(_OpenHow(flags, 0, resolve))
+
+
+_HOW_BYTES: Final = ctypes.sizeof(_OpenHow)
+
+
 def _openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
-    how = _OpenHow(flags, 0, resolve)
+    how = _how(flags, resolve)
     # With RESOLVE_CACHED it is the answer.
     for _ in range(1 if resolve & _RESOLVE_CACHED else _ATTEMPTS):
-        fd = int(_syscall(_OPENAT2, directory, path, ctypes.byref(how), ctypes.sizeof(how)))
+        fd = int(_syscall(_OPENAT2, directory, path, how, _HOW_BYTES))
         if fd >= 0:
             return fd
         number = ctypes.get_errno()

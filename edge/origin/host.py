@@ -25,6 +25,7 @@ class HostStats:
     checks_passed: int = 0  # by the active probe
     checks_failed: int = 0
     holds: int = 0
+    errors: int = 0  # answers with a status of 500 or above
     results: Counter[Result] = field(default_factory=Counter)
 
 
@@ -46,6 +47,7 @@ class Host:
         self.failures = 0  # failed connects in a row
         self.failed_checks = 0  # of the active probe, in a row
         self.held_until = 0.0
+        self.why = ""  # it was held last
         self.stats = HostStats()
 
     @property

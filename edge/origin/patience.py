@@ -7,7 +7,7 @@ answer begins with the last one.
 import asyncio
 from dataclasses import dataclass
 
-from edge.origin.errors import OriginTimeout, Phase
+from edge.origin.errors import Phase
 from edge.origin.exchange import RATE, Deadlines
 from edge.origin.upload import Upload
 
@@ -55,7 +55,7 @@ class Patience:
             if not timer.expired():
                 raise  # the kernel's own ETIMEDOUT: the connection is lost
             awaited = self._late_at(wait)[1]
-            raise OriginTimeout(f"{self._name}: no answer in time", awaited) from late
+            raise self._deadlines.late(self._name, awaited) from late
         finally:
             self._waits = None
             self._budget_s -= loop.time() - waits_from

@@ -26,6 +26,7 @@ from edge.origin.address import Address
 from edge.origin.balance import Balance, make_balancer
 from edge.origin.errors import (
     OriginBroken,
+    OriginDown,
     OriginError,
     OriginOverloaded,
     OriginRefused,
@@ -58,6 +59,8 @@ TOTAL_S: Final = Deadlines().total_s
 MAX_RETRIES_SAVED: Final = float(MAX_PER_HOST)
 # Counts as an answer's latency where there was none: failing quickly is not being quick.
 FAILURE_S: Final = 1.0
+# Hosts that an error names.
+_TOLD: Final = 4
 _CONNECT_FAILED: Final = frozenset({Result.REFUSED, Result.CONNECT_TIMEOUT})
 _NO_ANSWER: Final = frozenset({*_CONNECT_FAILED, Result.TIMEOUT, Result.BROKEN, Result.OVERLOADED})
 
@@ -183,6 +186,8 @@ class OriginPool:
                 lease, is_first = second, False
                 continue
             self._note_answer(lease)
+            if response.status >= 500:
+                lease.host.stats.errors += 1
             return self._resuming(request, response)
 
     def _note_answer(self, lease: Lease) -> None:
@@ -238,14 +243,19 @@ class OriginPool:
             self.stats.unresumed += 1
 
     def assign(self, request: OriginRequest) -> Lease:
-        """The next host, its load already raised. Raises OriginOverloaded when there is none."""
+        """The next host, its load already raised. Raises OriginOverloaded when there is none,
+        OriginDown when none is left that did not fail."""
         lease = self._maybe_assign(request)
         if lease is not None:
             return lease
         self.stats.turned_away += 1
-        raise OriginOverloaded(
-            f"origin {self.name}: every host is held down or has as much as it can take",
-            self._retry_after_s(),
+        if any(host.state is HostState.RUNNING for host in self.hosts):
+            full = f"origin {self.name}: every host that is up has as much as it can take"
+            raise OriginOverloaded(full, self._retry_after_s())
+        held = ", ".join(f"{host.name} ({host.why})" for host in self.hosts[:_TOLD])
+        more = f" and {len(self.hosts) - _TOLD} more" if len(self.hosts) > _TOLD else ""
+        raise OriginDown(
+            f"origin {self.name}: every host is held down: {held}{more}", self._retry_after_s()
         )
 
     def _maybe_assign(self, request: OriginRequest, excluding: Host | None = None) -> Lease | None:
@@ -365,6 +375,7 @@ class OriginPool:
             hold_s = FIRST_HOLD_S
         host.held_until = self._clock() + hold_s * (1 - JITTER * self._chance())
         host.state = HostState.HELD
+        host.why = str(why)
         host.stats.holds += 1
         if not is_probing:
             # Once per outage: a probe that fails is no news.

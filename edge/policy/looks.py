@@ -26,8 +26,14 @@ class Looks:
     inputs: tuple[InputOnly, ...] = ()
     marks: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def adds_nothing(self) -> bool:
+        return not (self.sharpen or self.progressive or self.qualities.by_format)
+
     def apply(self, transform: Transform) -> Transform:
         """The transform in the site's looks; applied twice it is the same."""
+        if self.adds_nothing and not transform.qualities.by_format:
+            return transform
         # A placeholder is no picture that anybody looks at closely.
         if transform.is_identity or transform.placeholder is not Placeholder.NONE:
             return transform

@@ -53,4 +53,17 @@ def cache_rows(handler: SiteHandler, store: Store) -> Sequence[Row]:
             ("kind",),
             lambda: (((kind.value,), disk.room.evicted(kind)) for kind in Kind),
         ),
+        Gauge(
+            "halftone_cache_unlinking",
+            "Files of purges that were answered already and wait for the disk; nobody is served"
+            " from them.",
+            (),
+            single(lambda: store.unlinking),
+        ),
+        Counter(
+            "halftone_cache_unremoved",
+            "Purged files that are left to eviction, since the disk threads were busy.",
+            (),
+            single(lambda: store.stats.unremoved),
+        ),
     )

@@ -10,17 +10,24 @@ from typing import Any, Final
 from cache.flight import Flights
 from cache.folders import Folders
 from cache.follow import Follower
+from cache.index.causes import Cause
 from cache.index.hints import MAX_HINTS
+from cache.index.interface import Index
 from cache.memory import Memory
 from cache.orders import MAX_ORDERS
 from cache.store import Store
+from edge.access import AccessLog
 from edge.counts import Counts, told
 from edge.downstream import MAX_URLS, Downstream
+from edge.errors import FAILURES
 from edge.handler import Handler as SiteHandler
+from edge.known import MAX_BYTES as MAX_KNOWN_BYTES
+from edge.known import MAX_SOURCES, Known
 from edge.listener import Listener
 from edge.metrics import Counter, Derived, Gauge, Highest, Row, Samples, single
 from edge.origin.host import Host, HostState
 from edge.origin.pool import MAX_RETRIES_SAVED, OriginPool
+from edge.purging import Purging
 from edge.recent import Recent
 from edge.representation import Representation
 from edge.site import Sites
@@ -38,12 +45,18 @@ from edge.status.names import (
     HOST_LATENCY,
     HOST_STATE,
     HOST_WEIGHT,
+    INDEX_ERROR,
     LAST_MINUTE,
     LIMIT,
+    LINES_DROPPED,
+    NOT_STORED,
+    NOT_TOLD,
     ORDERS,
     ORDERS_HEAD,
     PER_SECOND,
+    PURGES_FAILED,
     READY_BYTES,
+    REFUSED,
     RETRIES_SAVED,
     WORKER,
 )
@@ -74,6 +87,26 @@ def traffic_of(handler: SiteHandler) -> Mapping[str, float]:
     }
 
 
+def trouble_of(
+    handler: SiteHandler,
+    index: Index,
+    purging: Purging | None,
+    folders: Folders | None,
+    downstream: Downstream | None,
+    access: AccessLog | None,
+) -> Mapping[str, float]:
+    """What went wrong, and why: numbers that only grow, for Recent."""
+    refusals, causes = handler.stats.refusals, index.stats.causes
+    return {
+        **{f"{REFUSED}{reason}": refusals.get(reason, 0) for reason in FAILURES},
+        **{f"{INDEX_ERROR}{cause}": causes.get(cause, 0) for cause in Cause},
+        PURGES_FAILED: 0 if purging is None else purging.stats.failed,
+        NOT_TOLD: 0 if downstream is None else sum(downstream.stats.failed.values()),
+        NOT_STORED: 0 if folders is None else folders.stats.paused,
+        LINES_DROPPED: 0 if access is None else access.stats.dropped,
+    }
+
+
 def recent_rows(recent: Recent) -> Sequence[Row]:
     """The last minute, for who has no Prometheus at hand."""
     return (
@@ -86,7 +119,10 @@ def recent_rows(recent: Recent) -> Sequence[Row]:
         Gauge(
             LAST_MINUTE,
             "What the last minute has added to requests, errors (5xx), hits and misses, the bytes"
-            " of both, and the render time that was saved and spent.",
+            " of both, and the render time that was saved and spent; to the reasons of errors, to"
+            " what failed at the index by cause, purges that were not recorded, URLs that a cache"
+            " in front was not told of, answers that a full disk left unstored, and lines of the"
+            " access log that were dropped.",
             ("of",),
             lambda: (((name,), number) for name, number in recent.gained().items()),
         ),
@@ -137,6 +173,7 @@ def limit_rows(
     *,
     pool: Pool,
     handler: SiteHandler,
+    known: Known,
     memory: Memory[Representation],
     flights: Mapping[str, Flights[Any]],
     downstream: Downstream | None,
@@ -153,6 +190,8 @@ def limit_rows(
         yield ("upgrades_waiting",), handler.upgrades.limit
         yield ("memory_bytes",), memory.limit
         yield ("ready_bytes",), handler.ready.limit
+        yield ("known_sources",), MAX_SOURCES
+        yield ("known_source_bytes",), MAX_KNOWN_BYTES
         yield ("hints_waiting",), MAX_HINTS
         yield ("orders",), MAX_ORDERS
         for name, one in flights.items():
@@ -175,6 +214,24 @@ def limit_rows(
             "Fetches and renders under way; who asks for the same meanwhile waits for them.",
             ("of",),
             lambda: (((name,), len(one)) for name, one in flights.items()),
+        ),
+        Gauge(
+            "halftone_known_sources",
+            "Originals that the workers know without asking disk or index.",
+            (),
+            single(lambda: len(known)),
+        ),
+        Gauge(
+            "halftone_known_source_bytes",
+            "Bytes of the paths of known originals.",
+            (),
+            single(lambda: known.bytes),
+        ),
+        Counter(
+            "halftone_known_sources_crowded_out",
+            "Known originals that were forgotten to make room for others.",
+            (),
+            single(lambda: known.crowded_out),
         ),
         Gauge(
             READY_BYTES,

@@ -116,6 +116,12 @@ def origin_rows(sites: Sites) -> Sequence[Row]:
             lambda: ((names, host.stats.holds) for names, host in hosts()),
         ),
         Counter(
+            "halftone_origin_host_errors",
+            "Answers of a host with a status of 500 or above; they count as answered elsewhere.",
+            ("origin", "host"),
+            lambda: ((names, host.stats.errors) for names, host in hosts()),
+        ),
+        Counter(
             "halftone_origin_host_checks",
             "Active probes of a host, by result.",
             ("origin", "host", "result"),

@@ -58,6 +58,12 @@ def metric_rows(
         lambda: (((str(status),), count) for status, count in handler.requests().items()),
     )
     yield Counter(
+        "halftone_refusals",
+        "Errors of this node's own, by the reason that Cache-Status names.",
+        ("reason",),
+        lambda: (((reason,), count) for reason, count in own.refusals.items()),
+    )
+    yield Counter(
         "halftone_response_body_bytes",
         "Body bytes sent on the public listeners.",
         (),
@@ -155,6 +161,12 @@ def metric_rows(
             (("refused",), index_stats.refused),
             (("late",), index_stats.late),
         ),
+    )
+    yield Counter(
+        "halftone_index_errors",
+        "Questions to the index that failed there, by cause: see docs/operations.md.",
+        ("cause",),
+        lambda: (((cause.value,), count) for cause, count in index_stats.causes.items()),
     )
     yield from index_rows(store.index)
     yield Gauge(

@@ -16,17 +16,24 @@ from edge.status.names import (
     FOLDER_ROOM,
     FOLDER_WORKERS,
     HIT_RATIO,
+    HOST_ERRORS,
     HOST_FETCHES,
     HOST_HELD,
     HOST_LATENCY,
     HOST_STATE,
     HOST_WEIGHT,
+    INDEX_ERROR,
     LAST_MINUTE,
     LIMIT,
+    LINES_DROPPED,
+    NOT_STORED,
+    NOT_TOLD,
     ORDERS,
     ORDERS_HEAD,
     PER_SECOND,
+    PURGES_FAILED,
     READY_BYTES,
+    REFUSED,
     RETRIES_SAVED,
     WORKER,
 )
@@ -58,6 +65,8 @@ NEARLY: Final = 0.8
 # Answers of the last minute that were errors: this part of them, and never a single stray one.
 ERRORS_PART: Final = 0.01
 ERRORS_FEW: Final = 5
+# More than this part is no mere warning.
+ERRORS_MOST: Final = 0.5
 # Of an exchange with an origin; all else is a failure.
 _ANSWERED: Final = "answered"
 _ABANDONED: Final = "abandoned"
@@ -414,7 +423,9 @@ def _host(numbers: Numbers, each: Sequence[Numbers], origin: str, host: str) -> 
         answered=numbers.of(HOST_FETCHES, *name, _ANSWERED),
         abandoned=numbers.of(HOST_FETCHES, *name, _ABANDONED),
         failures=tuple(
-            one for one in fetches if one.number and one.name not in (_ANSWERED, _ABANDONED)
+            one
+            for one in (*fetches, Amount("status 5xx", numbers.of(HOST_ERRORS, *name)))
+            if one.number and one.name not in (_ANSWERED, _ABANDONED)
         ),
         holds=numbers.of("halftone_origin_host_holds", *name),
         limit_decreases=numbers.of("halftone_origin_host_limit_decreases", *name),
@@ -473,6 +484,29 @@ def _of_bounds(queues: Sequence[Queue], listeners: Sequence[Listener]) -> Iterat
             )
 
 
+# What a cause means to whoever looks for it; the others speak for themselves.
+_OF_INDEX: Final = {
+    "full": "full (maxmemory of Redis, or the disk)",
+    "read_only": "read-only (Redis is a replica, or the folder cannot be written)",
+    "password": "wrong password, or one is asked for (the account in cache.index)",
+    "rights": "the account lacks a right (redis-cli acl log)",
+    "in_use": "another process has it open (a second node with this cache folder, or fsck)",
+    "late": "no answer in time",
+}
+
+
+def _most(gained: Mapping[str, float], start: str, words: Mapping[str, str]) -> str:
+    """Those names and numbers that there are, the largest first."""
+    found = [
+        (number, name.removeprefix(start))
+        for name, number in gained.items()
+        if number > 0 and name.startswith(start)
+    ]
+    return ", ".join(
+        f"{words.get(name, name)} {number:.0f}" for number, name in sorted(found, reverse=True)
+    )
+
+
 def _of_the_rest(
     traffic: Traffic, resizer: Resizer, *, is_reload_good: bool, numbers: Numbers
 ) -> Iterator[Remark]:
@@ -484,9 +518,35 @@ def _of_the_rest(
     gained = {one.name: one.number for one in traffic.last_minute}
     errors, requests = gained.get("errors", 0.0), gained.get("requests", 0.0)
     if errors >= ERRORS_FEW and errors > ERRORS_PART * requests:
+        said = f"{errors:.0f} of {requests:.0f} answers of the last minute were errors (5xx)"
+        why = _most(gained, REFUSED, {})
+        yield Remark(
+            Level.PROBLEM if errors > ERRORS_MOST * requests else Level.WARNING,
+            f"{said}: {why}" if why else f"{said}, passed on from an origin",
+        )
+    if failed := gained.get(PURGES_FAILED):
+        yield Remark(
+            Level.PROBLEM,
+            f"{failed:.0f} purges of the last minute were NOT recorded (503): ask for them again",
+        )
+    if untold := gained.get(NOT_TOLD):
         yield Remark(
             Level.WARNING,
-            f"{errors:.0f} of {requests:.0f} answers of the last minute were errors (5xx)",
+            f"{untold:.0f} URLs that were purged in the last minute are still in a cache in front,"
+            " which was not reached (the log says which, and why): purge again when it is",
+        )
+    if unstored := gained.get(NOT_STORED):
+        yield Remark(
+            Level.WARNING,
+            f"a disk of the cache is full: {unstored:.0f} answers of the last minute were not"
+            " stored; see df -h and df -i",
+        )
+    if why := _most(gained, INDEX_ERROR, _OF_INDEX):
+        yield Remark(Level.WARNING, f"questions of the last minute that the index failed: {why}")
+    if dropped := gained.get(LINES_DROPPED):
+        yield Remark(
+            Level.WARNING,
+            f"the access log takes no more: {dropped:.0f} lines of the last minute were dropped",
         )
     if numbers.of("halftone_ledger_overflows"):
         yield Remark(

@@ -132,6 +132,7 @@ def test_what_was_purged_is_gone_and_what_an_index_lost_is_told(tmp_path, origin
     with node(tmp_path, folder_site(originals)) as edge:
         fill(edge)
         assert ask(edge.admin, "/photo.jpg", "PURGE", {"Host": "any"}).status == 200
+        until(lambda: not entries(tmp_path), "what was purged is unlinked")
         assert numbers(found(tmp_path, edge=edge)) == {}
         fill(edge)
     # With its journal the node would carry the purge out again.

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import edge as package
+from edge.pid_file import maybe_running
 from tests.peers.load import load, wait_until
 from tests.peers.nobody import nobodys_folder
 from tests.peers.node import END_S, Node, ask, children_of, node, quote, running
@@ -583,6 +584,26 @@ def test_drain(tmp_path, originals):
 def started(file: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "edge.cli", "serve", "--config", str(file), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_pid_file_of_another_node_is_left_alone(tmp_path, originals):
+    """Else `halftone drain` would stop the wrong one, and find none when that is gone."""
+    (tmp_path / "other").mkdir()
+    first = write(tmp_path, originals)
+    second = write(tmp_path / "other", originals)
+    second.write_text(
+        second.read_text().replace(str(tmp_path / "other/pid"), str(tmp_path / "pid"))
+    )
+    with running(["--config", str(first)]) as one:
+        pid = pid_of(tmp_path)
+        with running(["--config", str(second)]) as other:
+            wait_until(lambda: any("another node" in line for line in other.log))
+            assert pid_of(tmp_path) == pid
+            other.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: any(IN_EFFECT in line for line in other.log))
+        assert pid_of(tmp_path) == pid
+        assert maybe_running(str(tmp_path / "pid")) == pid
+        assert one.get("/photo.jpg").status == 200
 
 
 def test_a_start_that_fails_says_why(tmp_path, originals):

@@ -47,6 +47,7 @@ from edge.origin.messages import OriginRequest
 from edge.policy.forwarded import TrustedProxies
 from edge.policy.steps import OffStep, Steps
 from edge.policy.tags import PathTags
+from edge.ready import HOLDS
 from edge.refresh import Refreshes
 from edge.rendering import Derivatives, Made
 from edge.renewal import Renewal
@@ -267,7 +268,16 @@ class Farm:
                 raise IndexUnavailable("down, for the test")
             return await call(*given, **named)
 
+        now = index.publish_now
+
+        def maybe_now(*given: Any) -> bool | None:
+            if self.is_index_down:
+                raise IndexUnavailable("down, for the test")
+            answer: bool | None = now(*given)
+            return answer
+
         index._call = maybe_call
+        index.publish_now = maybe_now
         return index  # type: ignore[no-any-return]
 
 
@@ -405,8 +415,11 @@ class FarmNode:
         await self.store.stop()
 
     def tick(self) -> None:
+        """At least a second has gone by."""
         self.clock.tick()
         self.handler.tick()
+        for _ in range(HOLDS):
+            self.handler.ready.next_turn()
 
     async def get(self, path: str, width: int | None, **fields: str) -> "Said":
         """A GET as a connection hands it on: at once where that is possible, else in a task."""
@@ -458,7 +471,12 @@ class FarmNode:
         """Until nothing happens behind anybody's back."""
         refreshes = (self.refreshes, self.shared_refreshes)
         await until(
-            lambda: not any(map(len, refreshes)) and not self.store.threads.running, pause_s=0
+            lambda: (
+                not any(map(len, refreshes))
+                and self.store._removal is None
+                and not self.store.threads.running
+            ),
+            pause_s=0,
         )
 
     def check(self) -> None:
@@ -475,6 +493,11 @@ class FarmNode:
         """The files of the cache, in an order that does not hang on the file system."""
         found = (self.folder / "cache").glob("[0-9a-f]/[0-9a-f][0-9a-f]/*")
         return sorted(path for path in found if path.is_file())
+
+    def has_blocked_places(self) -> bool:
+        """Does a folder stand where an entry would have to?"""
+        found = (self.folder / "cache").glob("[0-9a-f]/[0-9a-f][0-9a-f]/*")
+        return any(path.is_dir() for path in found)
 
 
 @dataclasses.dataclass(frozen=True)

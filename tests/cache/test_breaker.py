@@ -8,7 +8,22 @@ def test_four_failures_in_a_second_do_not_open_it() -> None:
     for now in (0.0, 0.1, 0.2, 0.3, 1.4, 1.5, 1.6):
         breaker.failed(now)
         assert breaker.allow(now)
+        breaker.succeeded()  # between them it answers: full, say, and only what writes is refused
     assert breaker.opened == 0
+
+
+def test_five_in_a_row_open_it_however_far_apart() -> None:
+    """A node that asks little would else never say that nothing is answered."""
+    breaker = Breaker(lambda: 0.5)
+    for now in (0.0, 10.0, 20.0, 30.0):
+        breaker.failed(now)
+        assert breaker.allow(now)
+    breaker.failed(40.0)
+    assert (breaker.is_open, breaker.opened) == (True, 1)
+    breaker.succeeded()
+    for now in (50.0, 60.0, 70.0, 80.0):
+        breaker.failed(now)
+    assert not breaker.is_open
 
 
 def test_the_fifth_opens_it_and_one_probe_a_second_passes() -> None:

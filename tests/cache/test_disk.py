@@ -483,6 +483,49 @@ def test_a_scan_rebuilds_the_accounting(root: Path) -> None:
     disk.close()
 
 
+def test_after_a_whole_scan_it_is_known_what_is_not_there(root: Path) -> None:
+    absent, stored = kit.key("absent").digest, kit.key("a").digest
+    with contextlib.closing(Disk(str(root), kit.SIZE, 1000)) as disk:
+        kit.store(disk)
+        kit.store(disk, "b")
+        scan = disk.scan()
+        next(scan)
+        assert disk.may_hold(absent)
+        for _ in scan:
+            pass
+        assert not disk.may_hold(absent)
+        assert disk.may_hold(stored)
+        disk.remove_older(stored, Token(kit.TOKEN.epoch, 5_000))
+        assert not disk.may_hold(stored)
+        kit.store(disk)
+        assert disk.may_hold(stored)
+        # Another folder is under the path: what is in there nobody has seen.
+        shutil.rmtree(root)
+        kit.store(disk)
+        assert disk.stats.remade == 1
+        assert disk.may_hold(absent)
+        _scan(disk)
+        assert not disk.may_hold(absent)
+        assert disk.may_hold(stored)
+
+
+def test_of_a_shared_folder_or_one_that_cannot_be_listed_nothing_is_known(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = kit.key("absent").digest
+    with contextlib.closing(Disk(str(root), kit.SIZE, 1000, part=0, parts=2)) as disk:
+        _scan(disk)
+        assert disk.may_hold(absent)
+    with contextlib.closing(Disk(str(root), kit.SIZE, 1000)) as disk:
+
+        def fail(*_: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr("cache.files.list_folder", fail)
+        _scan(disk)
+        assert disk.may_hold(absent)
+
+
 def test_a_smaller_size_takes_effect_during_the_scan(root: Path) -> None:
     disk = Disk(str(root), kit.SIZE, 1000)
     for number in range(300):

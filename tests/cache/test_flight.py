@@ -144,8 +144,8 @@ def test_a_fill_cancelled_before_its_first_step_leaves_the_table() -> None:
         fill = Fill()
         caller = asyncio.create_task(flights.do(b"k", T1, fill))
         await asyncio.sleep(0)  # the caller made the task, which has not run yet
-        (task,) = flights._tasks.values()
-        task.cancel()
+        (flight,) = flights._flights.values()
+        flight.task.cancel()
         with pytest.raises(FlightLost):
             await caller
         assert (fill.runs, len(flights)) == (0, 0)

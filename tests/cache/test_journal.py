@@ -106,6 +106,34 @@ def test_it_is_bounded(path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
     assert one.own()[-1].seq == 48
 
 
+@pytest.mark.parametrize(("letters", "most"), [("p" * 900, 20), ("p" * 899 + "\u20ac", 10)])
+def test_it_is_bounded_in_bytes(
+    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, letters: str, most: int
+) -> None:
+    """What is taken down stays, however long it is, and is not written anew for every line."""
+    monkeypatch.setattr(journal, "MAX_BYTES", 10_000)
+    one = opened(path, clock)
+    standing = [Order(Act.TAKE_DOWN, Scope.SOURCE, "*", f"{letters}{n}", n) for n in range(1, 31)]
+    one.append(standing, is_own=True)
+    rewrites = 0
+    rewrite = one._rewrite
+
+    def counted() -> None:
+        nonlocal rewrites
+        rewrites += 1
+        rewrite()
+
+    monkeypatch.setattr(one, "_rewrite", counted)
+    for seq in range(31, 131):
+        one.append([Order(Act.PURGE, Scope.SOURCE, "*", f"{letters}{seq}", seq)], is_own=True)
+        assert len(one) <= 30 + most + 1
+    assert one.own()[-1].seq == 130
+    assert 100 / most <= rewrites <= 250 / most
+    again = opened(path, clock)
+    assert {order.seq for order in again.load()} >= {*range(1, 31), 130}
+    assert len(again) <= 30 + most // 2
+
+
 def test_a_full_disk_is_told_and_counted(path: Path, clock: Clock) -> None:
     one = opened(path, clock)
     path.unlink()

@@ -547,7 +547,7 @@ def test_a_store_that_refuses_a_parcel(tmp_path, monkeypatch):
         def refuse(*_: object) -> None:
             raise NoSpace("full")
 
-        monkeypatch.setattr("cache.fill.Fill.write", refuse)
+        monkeypatch.setattr("cache.fill.Fill.put", refuse)
         assert not await keep(node.store, entry, BODY)
         kit.check(node.disk, tmp_path)
         await node.close()

@@ -9,16 +9,20 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cache.errors import DoesNotFit, IndexUnavailable
-from cache.index.embedded import EmbeddedIndex
+from cache.index.causes import Cause
+from cache.index.embedded import MAX_URGENT, EmbeddedIndex, _Call
 from cache.index.interface import MAX_MEMBERS, Index, Purged, Sight, SourceRecord, Token
 from cache.index.redis import RedisIndex
 from cache.key import SourceId
+from cache.orders import Act, Order, Scope
 from tests.contract.homes import (
     FULL_RECORD,
     GENEROUS_S,
@@ -665,6 +669,73 @@ def test_sources_are_bounded_and_dropped_ones_never_get_an_old_token(tmp_path: P
     asyncio.run(main())
 
 
+def test_a_thread_that_may_block_publishes_by_itself(tmp_path: Path) -> None:
+    async def main() -> None:
+        index = _embedded(tmp_path / "index.sqlite")
+        assert index.publish_now(SOURCE, Token("0" * 16, 1), digest(0), 1) is None
+        await index.start()
+        try:
+            token = (await index.open_source(SOURCE)).token
+            others = ("f" * 16, token.generation), (token.epoch, token.generation + 2)
+
+            def publish() -> None:
+                for number in range(MAX_MEMBERS + 5):
+                    assert index.publish_now(SOURCE, token, digest(number), 1) is True
+                assert index.publish_now(SOURCE, token, digest(0), 2) is True  # once more
+                for other in others:
+                    assert index.publish_now(SOURCE, Token(*other), digest(9), 1) is False
+                unseen = SourceId("site", "/unseen")
+                assert index.publish_now(unseen, token, digest(9), 1) is False
+
+            await asyncio.to_thread(publish)
+            assert await index.publish(SOURCE, token, digest(1), 1)
+            assert set(await index.members(SOURCE)) == {digest(n) for n in range(MAX_MEMBERS)}
+            await index.purge(SOURCE)
+            assert index.publish_now(SOURCE, token, digest(0), 1) is False
+            assert await index.members(SOURCE) == ()
+            waiting = asyncio.ensure_future(index.members(SOURCE))
+            await asyncio.sleep(0)  # it is in line, and comes first
+            assert index.publish_now(SOURCE, token, digest(0), 1) is None
+            await waiting
+            with index._using:  # a transaction is under way
+                assert index.publish_now(SOURCE, token, digest(0), 1) is None
+            stats = index.stats
+            assert stats.calls == stats.answered
+        finally:
+            await index.stop()
+        assert index.publish_now(SOURCE, token, digest(0), 1) is None
+
+    asyncio.run(main())
+
+
+def test_a_thread_and_the_loop_publish_and_purge_at_once(tmp_path: Path) -> None:
+    """Whatever was recorded under a token is gone with the purge that raised it."""
+
+    async def main() -> None:
+        index = _embedded(tmp_path / "index.sqlite")
+        await index.start()
+        try:
+            for turn in range(30):
+                token = (await index.open_source(SOURCE)).token
+
+                def publish(token: Token = token) -> None:
+                    for number in range(20):
+                        index.publish_now(SOURCE, token, digest(number), 1)
+
+                publishing = [asyncio.ensure_future(asyncio.to_thread(publish)) for _ in range(3)]
+                for number in range(turn % 7):
+                    await index.publish(SOURCE, token, digest(number), 1)
+                purged = await index.purge(SOURCE)
+                await asyncio.gather(*publishing)
+                assert purged.token.generation > token.generation
+                assert await index.members(SOURCE) == ()
+            assert index.stats.calls == index.stats.answered
+        finally:
+            await index.stop()
+
+    asyncio.run(main())
+
+
 def test_a_full_queue_refuses_and_counts(tmp_path: Path) -> None:
     async def main() -> None:
         index = _embedded(tmp_path / "index.sqlite", budget_s=30.0)
@@ -680,6 +751,112 @@ def test_a_full_queue_refuses_and_counts(tmp_path: Path) -> None:
         await index.stop()
 
     asyncio.run(main())
+
+
+async def _held(index: EmbeddedIndex) -> threading.Event:
+    """The thread is in the middle of a batch until the event is set."""
+    go_on = threading.Event()
+    future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    index._waiting += 1
+    index._queue.put(_Call(lambda: go_on.wait(30), future, is_durable=False))
+    await until(index._queue.empty)
+    return go_on
+
+
+def test_a_purge_goes_ahead_of_what_waits_and_does_not_starve_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        index = _embedded(tmp_path / "index.sqlite", budget_s=30.0)
+        await index.start()
+        db, done = index.database, list[str]()
+        transact, batches = db.transact, list[tuple[int, bool]]()
+
+        def counted(steps: Callable[[], None], *, is_durable: bool) -> None:
+            before = len(done)
+            transact(steps, is_durable=is_durable)
+            batches.append((len(done) - before, is_durable))
+
+        def told(name: str, step: Callable[..., object]) -> Callable[..., object]:
+            return lambda *args: (done.append(name), step(*args))[1]
+
+        db.transact = counted
+        for name in ("open_source", "purge", "announce"):
+            setattr(db, name, told(name, getattr(db, name)))
+        go_on = await _held(index)
+        sources = [SourceId("site", f"/{number}") for number in range(250)]
+        calls = [asyncio.create_task(index.open_source(source)) for source in sources]
+        calls += [asyncio.create_task(index.purge(source)) for source in sources]
+        await until(lambda: index.stats.calls == 500)
+        go_on.set()
+        await asyncio.gather(*calls)
+        order = Order(Act.PURGE, Scope.SOURCE, "site", "/1")
+        await index.announce(order)  # no sync of its own
+        await index.announce(replace(order, act=Act.TAKE_DOWN))
+        await index.announce(replace(order, act=Act.SOFTEN))
+        assert batches == [
+            (0, False),
+            *((100, True), (100, False), (100, True), (100, False), (50, True), (50, False)),
+            *((1, False), (1, True), (1, True)),
+        ]
+        assert done[:101] == 100 * ["purge"] + ["open_source"]
+        go_on = await _held(index)
+        calls = [asyncio.create_task(index.purge(source)) for source in sources]
+        await until(lambda: index._queue.qsize() == len(sources))
+        go_on.set()
+        await asyncio.gather(*calls)  # all of them, though no word of them is left after a batch
+        await index.stop()
+
+    asyncio.run(main())
+
+
+def test_too_many_purges_are_refused_and_what_waits_at_the_end_is_answered(tmp_path: Path) -> None:
+    async def main() -> None:
+        index = _embedded(tmp_path / "index.sqlite", budget_s=30.0)
+        await index.start()
+        go_on = await _held(index)
+        calls = [asyncio.create_task(index.purge(SOURCE)) for _ in range(MAX_URGENT + 10)]
+        await until(lambda: index.stats.refused == 10)
+        stopping = asyncio.create_task(index.stop())
+        await until(lambda: index._thread is None)
+        go_on.set()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        await stopping
+        purged = [one.token.generation for one in answers if isinstance(one, Purged)]
+        assert len(set(purged)) == MAX_URGENT
+        assert index.stats.answered == MAX_URGENT + 1  # what was held, too
+
+    asyncio.run(main())
+
+
+def test_a_second_opener_is_told_and_finds_it_when_it_is_free(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A node with the cache folder of another one serves, and says that it cannot purge."""
+
+    async def main() -> None:
+        first, second = _embedded(tmp_path / "index"), _embedded(tmp_path / "index")
+        await first.start()
+        await first.open_source(SOURCE)
+        await second.start()
+        for _ in range(3):
+            with pytest.raises(IndexUnavailable):
+                await second.open_source(SOURCE)
+        assert (second.is_degraded, second.times_degraded) == (True, 1)
+        assert second.stats.causes[Cause.IN_USE] >= 1
+        assert (first.is_degraded, first.times_degraded) == (False, 0)
+        await first.stop()
+        async with asyncio.timeout(10):
+            while second.is_degraded:
+                await second.probe()
+                await asyncio.sleep(0.01)
+        await second.open_source(SOURCE)
+        await second.stop()
+
+    asyncio.run(main())
+    messages = [record.getMessage() for record in caplog.records]
+    assert (
+        sum("cannot be opened: database is locked (does another node" in m for m in messages) == 1
+    )
+    assert sum("can be opened again" in m for m in messages) == 1
 
 
 PURGE_AND_DIE = """

@@ -6,6 +6,7 @@ Wherever something fails, what is answered is the answer to that very question.
 import asyncio
 import logging
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 import pytest
 
 from cache.errors import IndexUnavailable
+from cache.index.causes import Cause
 from cache.index.cluster import Sharded, slot_of
 from cache.index.door import MAX_WAITING
 from cache.index.link import Link
@@ -733,6 +735,36 @@ def test_a_server_that_quotes_what_it_was_sent(caplog: pytest.LogCaptureFixture)
         asyncio.run(main(server))
     assert "failed too often" in caplog.text
     assert secret not in caplog.text
+
+
+CAUSES = [
+    ((), "127.0.0.1:1", Cause.UNREACHABLE),
+    (("CONFIG", "SET", "requirepass", "geheim"), "", Cause.PASSWORD),
+    (("CONFIG", "SET", "maxmemory", "1"), "", Cause.FULL),
+    (("REPLICAOF", "127.0.0.1", "1"), "", Cause.READ_ONLY),
+    (("ACL", "SETUSER", "default", "-set"), "", Cause.RIGHTS),
+]
+
+
+@pytest.mark.parametrize(("trouble", "elsewhere", "cause"), CAUSES, ids=lambda one: str(one)[:24])
+def test_what_fails_is_counted_by_its_cause(
+    trouble: tuple[str, ...], elsewhere: str, cause: Cause, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main(server: RedisServer) -> None:
+        async with linked(f"redis://127.0.0.1:{server.port}") as link:
+            if trouble:
+                await link.call("a", *trouble)
+        async with linked(f"redis://{elsewhere or f'127.0.0.1:{server.port}'}") as link:
+            for _ in range(5):
+                with pytest.raises(IndexUnavailable):
+                    await link.call("a", "SET", "a", "b")
+            assert link.is_degraded  # as nothing else was asked
+            assert {one: n for one, n in link.stats.causes.items() if n} == {cause: 5}
+
+    with closing(RedisServer().start()) as server:
+        asyncio.run(main(server))
+    (said,) = (one.getMessage() for one in caplog.records if "failed too often" in one.message)
+    assert re.search(r"failed too often \(\w+Error: .+\), deciding locally", said)
 
 
 def test_calls_outside_start_and_stop_are_refused(cluster_farm: ClusterFarm) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from edge.access import (
     MAX_UNWRITTEN_BYTES,
+    TELL_S,
     AccessLog,
     Combined,
     Format,
@@ -127,15 +128,22 @@ def test_a_fifo_that_nobody_empties(tmp_path):
     os.close(reader)
 
 
-def test_a_full_disk_costs_lines_and_no_request():
+def test_a_full_disk_costs_lines_and_no_request(caplog):
     async def test(loop):
         log = AccessLog("/dev/full", Json())
         log.start(loop)
-        log.append(record())
+        for log.now in (1000, 1000, 1001, 1000 + TELL_S):
+            log.append(record())
+            log._flush()
         log.stop()
-        assert log.stats.dropped == 1
+        assert log.stats.dropped == 4
 
     run(test)
+    said = [one.getMessage() for one in caplog.records if one.name == "halftone.access"]
+    assert len(said) == 2  # once a minute
+    assert said[0] == (
+        "access log /dev/full takes no more, lines are dropped: No space left on device"
+    )
 
 
 def test_standard_output_is_opened_anew(tmp_path):

@@ -416,10 +416,12 @@ def test_purge_fails_when_one_does() -> None:
     with desk(b"This cannot be recorded at the moment; try again.\n", 503) as (address, asked):
         result = run("purge", "/a", "/b", "--admin", address)
     assert (result.exit_code, len(asked)) == (1, 2)
-    assert result.stderr.splitlines() == [
+    *refused, hint = result.stderr.splitlines()
+    assert refused == [
         f"halftone: {name}: 503: This cannot be recorded at the moment; try again."
         for name in ("/a", "/b")
     ]
+    assert "the index (Redis) did not take it" in hint
 
 
 @pytest.mark.parametrize("command", [["purge", "/a"], ["stats"], ["fsck"]])

@@ -126,11 +126,15 @@ def test_who_waits_gets_what_is_known_by_then():
     run(test())
 
 
-def test_at_the_bound_no_cache_is_told(caplog):
+@pytest.mark.parametrize("of", ["urls", "bytes"])
+def test_at_the_bound_no_cache_is_told(caplog, monkeypatch, of):
+    if of == "bytes":
+        monkeypatch.setattr("edge.downstream.MAX_BYTES", sum(map(len, URLS)))
+
     async def test() -> None:
         slow = Fake("slow", [])
         slow.may.clear()
-        down = downstream([slow], max_urls=5)
+        down = downstream([slow], max_urls=5 if of == "urls" else 1000)
         first, second = down.tell(URLS, "p1"), down.tell(URLS[:1], "p2")
         assert second.counts == (0, 1, 0)
         assert "p2: no cache is told of its 1 URLs" in caplog.text

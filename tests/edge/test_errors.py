@@ -1,5 +1,6 @@
 """Every error that a request can meet has a row, or inherits one."""
 
+import errno
 import inspect
 import re
 from types import ModuleType
@@ -11,7 +12,7 @@ import edge.errors
 import edge.origin.errors
 import edge.urls.derivative
 import resizer.errors
-from edge.errors import REFUSALS, RETRY_AFTER_STATUSES, UNEXPECTED, refusal_of
+from edge.errors import FAILURES, REFUSALS, RETRY_AFTER_STATUSES, UNEXPECTED, refusal_of
 from edge.http.parser import ParseError
 
 MODULES = (cache.errors, resizer.errors, edge.origin.errors, edge.urls.derivative, edge.errors)
@@ -78,3 +79,15 @@ def test_a_head_that_cannot_be_read_keeps_its_status():
         refusal = refusal_of(ParseError(status, "\r\nwords of the wire"))
         assert refusal.status == status
         assert "wire" not in refusal.sentence
+
+
+def test_no_descriptors_is_no_bug():
+    for number in (errno.EMFILE, errno.ENFILE):
+        refusal = refusal_of(OSError(number, "too many"))
+        assert (refusal.status, refusal.detail) == (503, "descriptors")
+    assert refusal_of(OSError(errno.EBADF, "bad")) is UNEXPECTED
+
+
+def test_what_is_counted_as_a_failure():
+    assert {"bug", "descriptors", "origin-down", "queue-full"} <= set(FAILURES)
+    assert not {"not-found", "forbidden", "off-step"} & set(FAILURES)

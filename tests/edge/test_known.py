@@ -1,6 +1,7 @@
 """The table of sources: orders walk through it in bounded steps while it changes."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -32,8 +33,8 @@ class Bench:
     def is_purged(self, *_: Any) -> bool:
         return False
 
-    def remember(self, number: int, *tags: str, name: str = "*") -> Source:
-        source_id = SourceId(name, f"/{number % 10}/{number}.jpg")
+    def remember(self, number: int, *tags: str, name: str = "*", path: str = "") -> Source:
+        source_id = SourceId(name, path or f"/{number % 10}/{number}.jpg")
         record = replace(RECORD, tags=tags)
         return self.known.remember(site("*"), source_id, Home.ORIGIN, OPENED, record)
 
@@ -150,6 +151,34 @@ def test_all_is_forgotten_with_whatever_else_is_ordered() -> None:
         sources = [bench.remember(n) for n in range(BATCH + 1)]
         await asyncio.gather(bench.order(Scope.TAG, "t"), bench.known.forget())
         assert all(map(is_renounced, sources))
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("letters", "fits"),
+    [("a" * 900, 10), ("a" * 1_900, 5), ("a" * 899 + "\u20ac", 5), ("a" * 9_900, 1)],
+)
+def test_sources_are_bounded_in_bytes(
+    letters: str, fits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest go first, as many as it takes; what is asked for again is young."""
+
+    async def test(bench: Bench) -> None:
+        monkeypatch.setattr(known_module, "MAX_BYTES", 10_000)
+        sources = [bench.remember(n, path=f"{letters}{n:02}") for n in range(20)]
+        held = [source for source in sources if source.id in bench.known]
+        assert held == sources[-fits:]
+        assert all(is_renounced(source) is (source not in held) for source in sources)
+        assert (len(bench.known), bench.known.crowded_out) == (fits, 20 - fits)
+        assert bench.known.bytes == sum(sys.getsizeof(source.id.path) for source in held)
+        bench.remember(0, path=held[0].id.path)
+        bench.remember(0, path="/a.jpg")
+        assert held[0].id in bench.known or fits == 1
+        bench.remember(0, path="/" + "b" * 9_900)  # takes all of the room
+        assert len(bench.known) == 1
+        bench.known.drop(SourceId("*", "/" + "b" * 9_900))
+        assert (len(bench.known), bench.known.bytes) == (0, 0)
 
     run(test)
 

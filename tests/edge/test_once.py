@@ -33,6 +33,8 @@ KEPT = {"etag": '"one"', "cache_control": "max-age=60"}
 class Lease:
     """Hands every errand to the test."""
 
+    has_others = True
+
     def __init__(self) -> None:
         self.errands: list[Errand[Any]] = []
         self.go: Callable[[Errand[Any]], Awaitable[Any]] = lambda errand: errand.fill()

@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 
 from edge import descriptors
+from edge import rights as rights_module
 from edge.config import Config, load
-from edge.rights import CannotDrop, Rights, maybe_rights, prepare_folder, prepare_log
+from edge.rights import (
+    CannotDrop,
+    Rights,
+    maybe_rights,
+    maybe_unreadable,
+    prepare_folder,
+    prepare_log,
+)
 from tests.peers.nobody import as_nobody, nobodys_folder
 
 NOBODY = pwd.getpwnam("nobody")
@@ -33,6 +41,18 @@ def test_what_is_to_be_taken():
         maybe_rights("nobody", "nosuchgroup")
     with as_nobody():
         assert maybe_rights("nobody", None) is None
+
+
+def test_a_program_that_the_user_may_not_read(monkeypatch: pytest.MonkeyPatch):
+    """A Python below /root would else miss one module after the other."""
+    assert maybe_unreadable() is None
+    with nobodys_folder() as folder:
+        part = folder / "part.py"
+        part.touch(mode=0o600)
+        os.chmod(part, 0)
+        monkeypatch.setattr(rights_module, "__file__", str(part))
+        with as_nobody():
+            assert maybe_unreadable() in (str(part), os.__file__)
 
 
 def test_they_are_given_up_for_good():

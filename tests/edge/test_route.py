@@ -9,7 +9,7 @@ from edge.http.messages import Request
 from edge.policy.looks import Looks
 from edge.policy.negotiation import Negotiation
 from edge.policy.steps import OffStep, Steps
-from edge.route import Fork, Routes
+from edge.route import Fork, Routes, _size_of
 from edge.site import Site, Sites
 from edge.urls.grammars import GRAMMARS, make_grammars
 from resizer.formats import Format
@@ -82,6 +82,18 @@ def test_routes_and_variants_are_bounded_together(monkeypatch):
     slow = table.find(request("/0.jpg?w=220", accept=CHROME))
     table._routes.clear()
     assert not table.quick(request("/0.jpg?w=220", accept=CHROME), slow).is_slow
+
+
+def test_routes_are_bounded_in_bytes(monkeypatch):
+    monkeypatch.setattr("edge.route.MAX_BYTES", 4000)
+    table = routes()
+    for letters in ("a" * 150, "%F0%9F%98%80" + "a" * 130, "a"):  # the second is four times as wide
+        for number in range(40):
+            table.find(request(f"/{letters}{number:02}.jpg"))
+            assert table._bytes <= 4000
+            held = sum(_size_of(memo, route) for memo, route in table._routes.items())
+            assert table._bytes == held
+        assert len(table._routes) == {"a" * 150: 7, "a": 32}.get(letters, 2)
 
 
 def test_a_long_target_is_not_remembered():

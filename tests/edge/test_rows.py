@@ -52,6 +52,7 @@ def test_rows_of_origins() -> None:
         "host_limit": {("app", "a:1"): 32, ("app", "unix:/b"): 32},
         "host_limit_decreases": {("app", "a:1"): 0, ("app", "unix:/b"): 0},
         "host_holds": {("app", "a:1"): 0, ("app", "unix:/b"): 1},
+        "host_errors": {("app", "a:1"): 0, ("app", "unix:/b"): 0},
         "host_checks": {
             ("app", "a:1", "passed"): 1,
             ("app", "a:1", "failed"): 0,

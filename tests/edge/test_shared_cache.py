@@ -1621,6 +1621,8 @@ def _dated(node: SharedNode, text: str) -> str:
 def _reply(node: SharedNode, says: Any, target: str) -> Any:
     if says == "down":
         return refused
+    if callable(says):
+        return says
     status, headers = says
     headers = {name: _dated(node, text).replace("TARGET", target) for name, text in headers.items()}
 
@@ -1637,7 +1639,8 @@ async def _walk(node: SharedNode, own: str, steps: list[Step]) -> None:
             node.origin.say = _reply(node, step.says, own)
         before = len(node.origin.asked)
         target = step.target.replace("TARGET", own) or own
-        reply = await node.ask(target, step.fields, step.method)
+        fields = {name: _dated(node, text) for name, text in step.fields.items()}
+        reply = await node.ask(target, fields, step.method)
         await node.rest()
         where = f"step {number}: {reply}"
         if step.asked is not None:

@@ -14,6 +14,7 @@ import pytest
 from cache.key import DIGEST_BYTES
 from cache.orders import Act, Order, Scope
 from edge.brief import Brief
+from edge.failures import TimesToLive
 from edge.http.messages import Request
 from edge.http.parser import RequestParser
 from edge.origin.errors import OriginTruncated
@@ -340,6 +341,21 @@ def test_an_original_serves_its_derivatives(on_node):
         reply = await node.ask("/a.jpg?w=40")
         assert BODY in reply.body
         assert len(node.origin.asked) == 1
+
+    on_node(test)
+
+
+def test_what_is_missing_for_some_has_derivatives_for_others(on_node):
+    """RFC 9111 section 4.1: a 404 that was chosen by a field is no word about the original."""
+
+    async def test(node: SharedNode) -> None:
+        node.node.handler._sources._failures._times = TimesToLive()
+        for target, vary, is_missing in (("/a.jpg", "x", False), ("/b.jpg", "", True)):
+            node.origin.say = fixed({"Cache-Control": HOUR, "Vary": vary}, 404)
+            assert (await node.ask(target, {"X": "odd"})).status == 404
+            node.origin.say = fixed({"Cache-Control": HOUR, "Content-Type": "image/jpeg"})
+            reply = await node.ask(f"{target}?w=40")
+            assert reply.status == (404 if is_missing else 200)
 
     on_node(test)
 

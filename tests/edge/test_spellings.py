@@ -105,6 +105,32 @@ def test_the_bound():
     run(test())
 
 
+@pytest.mark.parametrize(
+    ("source", "url", "fits"),
+    [
+        (SourceId("*", "/" + "s" * 400), "u" * 400, True),
+        (SourceId("*", "/" + "s" * 400), "u" * 900, False),
+        (SourceId("*", "/" + "s" * 900), "u" * 400, False),
+        (SourceId("*", "/\u20ac" + "s" * 400), "u" * 200, False),  # every letter is wide
+    ],
+)
+def test_the_bound_in_bytes(monkeypatch, source, url, fits):
+    monkeypatch.setattr("edge.spellings.MAX_BYTES", 1_000)
+
+    async def test() -> None:
+        spellings = Spellings(Index().add)
+        for _ in range(3):  # what is written makes room
+            assert spellings.note(source, url) is fits
+            assert not spellings.note(source, url + "x" * 150)
+            assert spellings.note(source, url) is fits
+            await spellings.flush()
+            assert spellings._bytes == 0
+        lost = 3 if fits else 9
+        check(spellings, 3 if fits else 0, lost)
+
+    run(test())
+
+
 def test_it_writes_by_itself(monkeypatch):
     monkeypatch.setattr("edge.spellings.FLUSH_S", 0.001)
 

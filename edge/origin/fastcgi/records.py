@@ -23,6 +23,7 @@ MAX_REQUEST_ID: Final = 65_535
 KEEP_CONN: Final = 1
 
 _HEADER: Final = struct.Struct("!BBHHBx")
+_HTTP: Final = b"HTTP/"
 _BEGIN: Final = struct.Struct("!HB5x")
 _END: Final = struct.Struct("!IB3x")
 # Of END_REQUEST: appStatus 0, REQUEST_COMPLETE. Nearly every answer ends so.
@@ -176,6 +177,8 @@ class RecordReader:
         pending = len(buffer) - start
         # The version is judged on the first byte: garbage need not be eight bytes long.
         if pending and buffer[start] != VERSION:
+            if _HTTP.startswith(bytes(buffer[start : start + len(_HTTP)])):
+                raise OriginBroken('it speaks HTTP, not FastCGI: is it kind = "http"?')
             raise OriginBroken(f"FastCGI version {buffer[start]}, not {VERSION}")
         if pending < HEADER_BYTES:
             return None

@@ -16,7 +16,6 @@ from edge.origin.errors import (
     OriginBroken,
     OriginError,
     OriginOverloaded,
-    OriginTimeout,
     OriginTruncated,
     Phase,
 )
@@ -44,6 +43,8 @@ DRAIN_BYTES: Final = 1 << 20
 _STDOUT: Final = int(RecordType.STDOUT)
 _STDERR: Final = int(RecordType.STDERR)
 _END_REQUEST: Final = int(RecordType.END_REQUEST)
+# What php-fpm writes to STDERR, in one record ahead of its 404 or 403 (fpm_main.c).
+_SCRIPTLESS: Final = (b"Primary script unknown", b"security.limit_extensions")
 
 
 class FastCGIResponse(Delivery):
@@ -52,7 +53,7 @@ class FastCGIResponse(Delivery):
 
     __slots__ = (
         "_address", "_budget_s", "_channel", "_deadlines", "_has_begun", "_has_ended",
-        "_has_stdout", "_is_suspect", "_kept", "_logger", "_loop", "_phase",
+        "_has_stdout", "_is_scriptless", "_is_suspect", "_kept", "_logger", "_loop", "_phase",
         "_records", "_reply", "_request_id", "_stderr", "_upload", "_waits_from", "_watcher",
         "content_length", "controls", "headers", "local_redirect", "status",
     )  # fmt: skip
@@ -95,6 +96,7 @@ class FastCGIResponse(Delivery):
         self._has_ended = False
         self._is_closed = False
         self._is_suspect = False
+        self._is_scriptless = False  # php-fpm says that the program is not there
         # The head, from the return of start() on. Plain attributes: they are asked for ten times.
         self.status = 0
         self.headers: Headers = ()
@@ -120,12 +122,18 @@ class FastCGIResponse(Delivery):
                 ends = (self._channel, self._channel)
                 self._upload = Upload(ends, request.body, self._note_upload, self._frame)
             await self._receive(Phase.FIRST_BYTE)
+            head = self._reply.head
+            assert head is not None
+            if self._is_scriptless and head.status in (403, 404):
+                # Of the program, not of what was asked for: no 404 that may be believed, or kept.
+                raise OriginBroken(
+                    f"{self._address}: php-fpm answers {head.status} for the program itself: is"
+                    " script_filename right on that host, and may it be run there?"
+                )
         except BaseException:
             self._is_closed = True
             self._hang_up()
             raise
-        head = self._reply.head
-        assert head is not None
         self.status = head.status
         self.headers = head.headers
         self.content_length = head.content_length
@@ -219,7 +227,7 @@ class FastCGIResponse(Delivery):
         try:
             await self._channel.receive(self._take, self._late_at()[0])
         except TimeoutError as late:
-            raise OriginTimeout(f"{self._address}: no answer in time", self._late_at()[1]) from late
+            raise self._deadlines.late(str(self._address), self._late_at()[1]) from late
         except OSError as failed:
             why = f"{self._address}: {failed}"
             if self._reply.head is None:
@@ -244,7 +252,7 @@ class FastCGIResponse(Delivery):
                 self._take_record(record)
         except OriginError as failed:
             if self._reply.head is None:
-                raise
+                raise self._named(failed) from None
             self._failure = _behind_head(failed)
             return True
         if not self._has_ended:
@@ -256,6 +264,12 @@ class FastCGIResponse(Delivery):
             # wake it later costs as much as to receive its answer.
             self._channel.finish()
         return True
+
+    def _named(self, failed: OriginError) -> OriginError:
+        """What a parser found, with who said it."""
+        if isinstance(failed, OriginBroken) and not str(failed).startswith(str(self._address)):
+            return OriginBroken(f"{self._address}: {failed}", has_begun=failed.has_begun)
+        return failed
 
     def _late_at(self) -> tuple[float, Phase]:
         """While a body goes up each piece of it is progress; the wait for an answer begins with
@@ -306,6 +320,7 @@ class FastCGIResponse(Delivery):
         elif record.type == _STDERR:
             if self._stderr is None:
                 self._stderr = StderrLines()
+            self._is_scriptless |= any(words in record.content for words in _SCRIPTLESS)
             for line in self._stderr.receive_data(record.content):
                 self._log_stderr(line)
         else:

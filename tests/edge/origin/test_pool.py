@@ -11,6 +11,7 @@ from edge.origin.address import Address
 from edge.origin.balance import Balance
 from edge.origin.errors import (
     OriginBroken,
+    OriginDown,
     OriginError,
     OriginOverloaded,
     OriginRefused,
@@ -54,14 +55,14 @@ class Clock:
 class Answer:
     """An open response; end() ends it as a client would."""
 
-    status = 200
     headers: Headers = ()
     content_length = None
     local_redirect = None
     is_cacheable = True
 
-    def __init__(self, watcher: Watcher) -> None:
+    def __init__(self, watcher: Watcher, status: int = 200) -> None:
         self.watcher = watcher
+        self.status = status
 
     def maybe_all(self) -> bytes | None:
         return None
@@ -80,6 +81,7 @@ class ScriptedClient:
     def __init__(self) -> None:
         self.faults: dict[Address, Exception] = {}
         self.asked: list[Address] = []
+        self.status = 200
         self.connections = Connections()
 
     async def fetch(
@@ -95,7 +97,7 @@ class ScriptedClient:
         if fault is not None:
             raise fault
         watcher.connected()
-        return Answer(watcher)
+        return Answer(watcher, self.status)
 
 
 @dataclasses.dataclass
@@ -167,12 +169,33 @@ def test_round_robin() -> None:
 def test_bound_per_host() -> None:
     it = rig(A, B, max_per_host=2)
     open_ = [it.ask() for _ in range(4)]
-    with pytest.raises(OriginOverloaded) as caught:
+    with pytest.raises(OriginOverloaded, match="every host that is up") as caught:
         it.ask()
+    assert type(caught.value) is OriginOverloaded
     assert caught.value.retry_after_s == 1
     assert it.pool.stats.turned_away == 1
     run(open_[3].read())
     assert it.serve() == [B]
+    it.check()
+
+
+def test_hosts_that_are_all_held_down_are_not_called_busy() -> None:
+    it = rig(A)
+    it.client.faults[A] = REFUSED
+    for _ in range(BREAKER_FAILURES):
+        with pytest.raises(OriginRefused):
+            it.ask()
+    with pytest.raises(OriginDown, match=r"every host is held down: .* \(refused\)"):
+        it.ask()
+
+
+def test_answers_that_are_errors_are_counted_by_host() -> None:
+    it = rig(A)
+    it.client.status = 503
+    assert it.serve(2) == [A, A]
+    it.client.status = 404
+    assert it.serve() == [A]
+    assert it.host(A).stats.errors == 2
     it.check()
 
 

@@ -128,6 +128,14 @@ def errors(number: float, of: float) -> Callable[[Counts], None]:
     return change
 
 
+def minute(**numbers: float) -> Callable[[Counts], None]:
+    def change(counts: Counts) -> None:
+        for name, number in numbers.items():
+            counts.momentary[LAST_MINUTE, name.replace("__", "-")] = number
+
+    return change
+
+
 def no_resizer(counts: Counts) -> None:
     counts.momentary["halftone_resizer_processes", "idle"] = 0.0
     counts.momentary["halftone_resizer_processes", "busy"] = 0.0
@@ -163,6 +171,19 @@ REMARKS = [
     (errors(4, 4), []),
     (errors(5, 500), []),
     (errors(6, 500), ["warning: 6 of 500 answers of the last minute were errors (5xx)"]),
+    (
+        minute(errors=60, requests=100, refused_origin__timeout=20, refused_origin__down=40),
+        ["problem: 60 of 100 answers of the last minute were errors (5xx): origin-down 40, or"],
+    ),
+    # what nobody who looks at hits alone would see
+    (minute(purges_failed=2), ["problem: 2 purges of the last minute were NOT recorded (503)"]),
+    (minute(urls_not_told=4), ["warning: 4 URLs that were purged in the last minute"]),
+    (minute(not_stored=9), ["warning: a disk of the cache is full: 9 answers"]),
+    (minute(lines_dropped=3), ["warning: the access log takes no more: 3 lines"]),
+    (
+        minute(index_error_full=3, index_error_other=7, index_error_late=0),
+        ["warning: questions of the last minute that the index failed: other 7, full (maxmemory"],
+    ),
 ]
 
 

@@ -186,6 +186,39 @@ def test_broken(case: str, loop: str) -> None:
     assert outcome.error.has_begun is (case != "accept then close")
 
 
+GONE = b"Content-Type: text/html\r\n\r\nFile not found.\n"
+SCRIPTLESS = [
+    (404, b"Primary script unknown\n", GONE, "script_filename"),
+    (403, b"Access to the script '/a.css' has been denied (see security.limit_extensions)\n",
+     GONE, "script_filename"),
+    # What an application says of a picture, and writes beside it, is an answer.
+    (404, b"PHP Notice: no such picture\n", GONE, None),
+    (404, b"", GONE, None),
+    (500, b"Primary script unknown\n", GONE, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "stderr", "answer", "said"), SCRIPTLESS)
+def test_a_program_that_is_not_there_is_no_missing_picture(
+    status: int, stderr: bytes, answer: bytes, said: str | None
+) -> None:
+    """Else a mistake in the configuration, or a deployment under way, ends what is cached."""
+    stdout = b"Status: %d\r\n%s" % (status, answer)
+    outcome = sealed(ask(Behaviour(stdout=stdout, stderr_before=stderr)), "uvloop")
+    if said is None:
+        assert (outcome.status, outcome.error) == (status, None)
+    else:
+        assert type(outcome.error) is OriginBroken
+        assert said in str(outcome.error)
+
+
+def test_what_is_broken_names_the_host() -> None:
+    for case in BROKEN:
+        outcome = sealed(ask(BROKEN[case]), "uvloop")
+        assert str(outcome.error).startswith("127.0.0.1:"), case
+    assert "it speaks HTTP" in str(sealed(ask(BROKEN["garbage"]), "uvloop").error)
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("case", TRUNCATED)
 def test_truncated(case: str, loop: str) -> None:
@@ -232,6 +265,8 @@ def test_timeouts(
     outcome = sealed(ask(behaviour, deadlines=dataclasses.replace(PATIENT, **deadline)), loop)
     assert type(outcome.error) is OriginTimeout
     assert outcome.error.phase is phase
+    setting = "total_timeout" if phase is Phase.TOTAL else "timeout"
+    assert str(outcome.error).endswith(f"within 0.05 s ({setting})")
     assert outcome.result is Result.TIMEOUT
     assert BODY.startswith(outcome.body)
 
