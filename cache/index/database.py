@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from cache.errors import IndexUnavailable
 from cache.index import catalogue, log
-from cache.index.causes import Cause, cause_of
+from cache.index.causes import Cause
 from cache.index.interface import (
     BOUNDS,
     EPOCH_DIGITS,
@@ -48,6 +48,15 @@ _ID_BYTES: Final = 8
 # Oldest sources dropped at a time.
 _DROP: Final = 100
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+# By primary result codes.
+_CAUSES: Final = {
+    sqlite3.SQLITE_BUSY: Cause.IN_USE,
+    sqlite3.SQLITE_LOCKED: Cause.IN_USE,
+    sqlite3.SQLITE_FULL: Cause.FULL,
+    sqlite3.SQLITE_READONLY: Cause.READ_ONLY,
+    sqlite3.SQLITE_CANTOPEN: Cause.UNREACHABLE,
+}
 
 _SETTINGS: Final = (
     # Nobody else may open the file: see embedded.py. Set before WAL, so that no -shm is made.
@@ -480,7 +489,7 @@ class Database:
             return
         self.is_shut = True
         self.times_shut += 1
-        in_use = cause_of(error) is Cause.IN_USE
+        in_use = _cause_of(error) is Cause.IN_USE
         why = " (does another node, or halftone fsck, use this cache folder?)" if in_use else ""
         _log.error(
             "index %s cannot be opened: %s%s; purges are answered 503 until it can",
@@ -488,7 +497,7 @@ class Database:
         )
 
     def _failed(self, error: sqlite3.Error) -> IndexUnavailable:
-        self.causes[cause_of(error)] += 1
+        self.causes[_cause_of(error)] += 1
         if _is_damage(error):
             _log.error("index %s is damaged (%s), starting an empty one", self._path, error)
             self.close()
@@ -512,6 +521,10 @@ class Database:
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 os.replace(self._path + suffix, aside + suffix)
+
+
+def _cause_of(error: sqlite3.Error) -> Cause:
+    return _CAUSES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, Cause.OTHER)
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

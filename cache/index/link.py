@@ -22,11 +22,11 @@ from redis.exceptions import AskError, RedisError, ResponseError, TryAgainError
 from cache.errors import IndexUnavailable
 from cache.index.address import Alone, BadAddress, Cluster, Sentinels, Where, parse_where
 from cache.index.breaker import Breaker
-from cache.index.causes import Cause, cause_of
+from cache.index.causes import Cause
 from cache.index.cluster import Sharded
 from cache.index.door import Door
 from cache.index.sentinel import Watched
-from cache.index.server import Part, Reply, Script, Server, tell
+from cache.index.server import Part, Reply, Script, Server, cause_of, tell
 from cache.index.topology import OneServer, Topology
 
 BUDGET_S: Final = 0.05
