@@ -14,7 +14,13 @@ PACKAGES = ("edge", "resizer", "cache")
 # Pure: standard library and other pure modules only, no I/O, no clock, no event loop.
 PURE = {
     *("cache.key", "cache.entry", "cache.orders", "cache.sieve", "cache.gdsf", "cache.errors"),
-    *("cache.index.leases", "cache.index.breaker", "cache.index.address", "cache.index.slots"),
+    *(
+        "cache.index.leases",
+        "cache.index.breaker",
+        "cache.index.causes",
+        "cache.index.address",
+        "cache.index.slots",
+    ),
     *("cache.durability", "cache.health", "cache.layout", "cache.space"),
     "cache.sketch",
     *("cache.index.interface", "resizer.transform", "resizer.geometry", "resizer.formats"),

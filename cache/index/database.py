@@ -49,6 +49,15 @@ _ID_BYTES: Final = 8
 _DROP: Final = 100
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
+# By primary result codes.
+_CAUSES: Final = {
+    sqlite3.SQLITE_BUSY: Cause.IN_USE,
+    sqlite3.SQLITE_LOCKED: Cause.IN_USE,
+    sqlite3.SQLITE_FULL: Cause.FULL,
+    sqlite3.SQLITE_READONLY: Cause.READ_ONLY,
+    sqlite3.SQLITE_CANTOPEN: Cause.UNREACHABLE,
+}
+
 _SETTINGS: Final = (
     # Nobody else may open the file: see embedded.py. Set before WAL, so that no -shm is made.
     "PRAGMA locking_mode = EXCLUSIVE",
@@ -521,6 +530,10 @@ class Database:
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 os.replace(self._path + suffix, aside + suffix)
+
+
+def _cause_of(error: sqlite3.Error) -> Cause:
+    return _CAUSES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, Cause.OTHER)
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

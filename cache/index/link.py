@@ -39,7 +39,7 @@ from cache.index.causes import Cause
 from cache.index.cluster import Sharded
 from cache.index.door import Door
 from cache.index.sentinel import Watched
-from cache.index.server import Part, Reply, Script, Server, tell
+from cache.index.server import Part, Reply, Script, Server, cause_of, tell
 from cache.index.topology import OneServer, Topology
 
 BUDGET_S: Final = 0.05

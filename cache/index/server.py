@@ -15,14 +15,22 @@ from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
     MasterDownError,
+    NoPermissionError,
     NoScriptError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from cache.index.address import Endpoint, Login
+from cache.index.causes import Cause
 from cache.index.door import Door
 
 CONNECTIONS: Final = 4
@@ -174,6 +182,25 @@ async def ask_once(make: Make, *command: Part) -> Reply:
 async def discard(connection: AbstractConnection) -> None:
     with suppress(RedisError, OSError, TimeoutError):
         await connection.disconnect(nowait=True)
+
+
+# The first that fits; AuthenticationError and its like are connection errors to redis-py.
+_CAUSES: Final[tuple[tuple[type[BaseException], Cause], ...]] = (
+    (AuthenticationError, Cause.PASSWORD),
+    (AuthorizationError, Cause.RIGHTS),
+    (NoPermissionError, Cause.RIGHTS),
+    (BusyLoadingError, Cause.LOADING),
+    (OutOfMemoryError, Cause.FULL),
+    (ReadOnlyError, Cause.READ_ONLY),
+    (RedisTimeout, Cause.LATE),
+    (TimeoutError, Cause.LATE),
+    (RedisConnectionError, Cause.UNREACHABLE),
+    (OSError, Cause.UNREACHABLE),
+)
+
+
+def cause_of(error: BaseException) -> Cause:
+    return next((cause for kind, cause in _CAUSES if isinstance(error, kind)), Cause.OTHER)
 
 
 def tell(error: BaseException, secrets: tuple[str, ...] = ()) -> str:
