@@ -86,15 +86,6 @@ _PUBLISH: Final = """INSERT OR REPLACE INTO member SELECT id, ?, ? FROM source
     WHERE digest = ? AND generation = ?
     AND (SELECT count(*) FROM member WHERE source = id AND digest != ?) < ?"""
 
-# Primary result codes: the lowest byte of what SQLite says.
-_CAUSES: Final = {
-    sqlite3.SQLITE_BUSY: Cause.IN_USE,
-    sqlite3.SQLITE_LOCKED: Cause.IN_USE,
-    sqlite3.SQLITE_FULL: Cause.FULL,
-    sqlite3.SQLITE_READONLY: Cause.READ_ONLY,
-    sqlite3.SQLITE_CANTOPEN: Cause.UNREACHABLE,
-}
-
 _log = logging.getLogger(__name__)
 
 
@@ -539,7 +530,3 @@ def _cause_of(error: sqlite3.Error) -> Cause:
 def _is_damage(error: sqlite3.Error) -> bool:
     # The lowest byte is the primary result code, the rest says more precisely where.
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED
-
-
-def _cause_of(error: sqlite3.Error) -> Cause:
-    return _CAUSES.get(getattr(error, "sqlite_errorcode", -1) & 0xFF, Cause.OTHER)

@@ -17,20 +17,7 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeout
+from redis.exceptions import AskError, RedisError, ResponseError, TryAgainError
 
 from cache.errors import IndexUnavailable
 from cache.index.address import Alone, BadAddress, Cluster, Sentinels, Where, parse_where
@@ -45,19 +32,6 @@ from cache.index.topology import OneServer, Topology
 BUDGET_S: Final = 0.05
 # MOVED by a map that is old, then ASK because the slot is on its way again.
 MAX_REDIRECTS: Final = 2
-# The first that fits; AuthenticationError and its like are connection errors to redis-py.
-_CAUSES: Final[tuple[tuple[type[BaseException], Cause], ...]] = (
-    (AuthenticationError, Cause.PASSWORD),
-    (AuthorizationError, Cause.RIGHTS),
-    (NoPermissionError, Cause.RIGHTS),
-    (BusyLoadingError, Cause.LOADING),
-    (OutOfMemoryError, Cause.FULL),
-    (ReadOnlyError, Cause.READ_ONLY),
-    (RedisTimeout, Cause.LATE),
-    (TimeoutError, Cause.LATE),
-    (RedisConnectionError, Cause.UNREACHABLE),
-    (OSError, Cause.UNREACHABLE),
-)
 
 T = TypeVar("T")
 
@@ -336,10 +310,3 @@ class Link:
 
     def _opened(self) -> None:
         self.times_degraded += 1
-
-
-def cause_of(error: BaseException) -> Cause:
-    for kind, cause in _CAUSES:
-        if isinstance(error, kind):
-            return cause
-    return Cause.OTHER
