@@ -30,6 +30,9 @@ from cache.stored import StoredFile, hash_body
 if TYPE_CHECKING:
     from cache.disk import Disk
 
+# A body up to this size is written with its head, in one system call; a larger one is not copied.
+_JOINED: Final = 256 * 1024
+
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -113,8 +116,7 @@ class Fill:
             return entry
 
     def put(self, entry: Entry, body: bytes) -> None:
-        """write() and seal() in one system call, of a body that is at hand with its hash. Raises
-        NotStored."""
+        """write() and seal() of a body that is at hand with its hash. Raises NotStored."""
         with self._lock:
             assert self.state is State.OPEN
             assert entry.key == self.draft.key
@@ -125,7 +127,12 @@ class Fill:
             if needed > self._claim:
                 self._claim_more(needed)
             try:
-                files.write_all_at(self.fd, pack(entry, self.body_offset) + body, 0)
+                head = pack(entry, self.body_offset)
+                if len(body) <= _JOINED:
+                    files.write_all_at(self.fd, head + body, 0)
+                else:
+                    files.write_all_at(self.fd, body, self.body_offset)
+                    files.write_all_at(self.fd, head, 0)
                 if self._disk.durability.syncs_files:
                     files.sync_data(self.fd)
             except OSError as error:

@@ -5,9 +5,6 @@ order, defaults and query noise never enter it: the same picture has one key in 
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 DIGEST_BYTES = 20
 
@@ -20,49 +17,67 @@ def _digest(*parts: str) -> bytes:
     return hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
 
 
-class _Once:
-    """Computed when it is read first, and an attribute from then on. functools.cached_property
-    holds a lock meanwhile, which costs as much as the digest."""
-
-    def __init__(self, compute: Callable[[Any], bytes]) -> None:
-        self._compute = compute
-        self.__doc__ = compute.__doc__
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, instance: Any, owner: type) -> bytes:
-        value = self._compute(instance)
-        instance.__dict__[self._name] = value
-        return value
-
-
-@dataclass(frozen=True)
 class SourceId:
-    """An original: the site's name and its canonical, decoded path ("/a/b.jpg")."""
+    """An original: the site's name and its canonical, decoded path ("/a/b.jpg").
 
-    site: str
-    path: str
+    A value, written out: one is made for every file that is met, and as a frozen dataclass whose
+    digest is a cached property it would take three times as long and twice the memory.
+    """
 
-    def __post_init__(self) -> None:
+    __slots__ = ("_digest", "_hash", "path", "site")
+
+    def __init__(self, site: str, path: str) -> None:
+        self.site = site
+        self.path = path
         # It is looked up in half a dozen tables for every request.
-        object.__setattr__(self, "_hash", hash((self.site, self.path)))
+        self._hash = hash((site, path))
+        self._digest = b""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SourceId):
+            return NotImplemented
+        return self.path == other.path and self.site == other.site
 
     def __hash__(self) -> int:
-        return self._hash  # type: ignore[attr-defined, no-any-return]
+        return self._hash
 
-    @_Once
+    def __repr__(self) -> str:
+        return f"SourceId(site={self.site!r}, path={self.path!r})"
+
+    @property
     def digest(self) -> bytes:
-        return _digest(self.site, self.path)
+        digest = self._digest
+        if not digest:
+            digest = self._digest = _digest(self.site, self.path)
+        return digest
 
 
-@dataclass(frozen=True)
 class Key:
-    """One variant of a source. variant is a transform's canonical text, "" the original itself."""
+    """One variant of a source. variant is a transform's canonical text, "" the original itself.
+    A value like SourceId."""
 
-    source: SourceId
-    variant: str
+    __slots__ = ("_digest", "source", "variant")
 
-    @_Once
+    def __init__(self, source: SourceId, variant: str) -> None:
+        self.source = source
+        self.variant = variant
+        self._digest = b""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Key):
+            return NotImplemented
+        return self.variant == other.variant and self.source == other.source
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.variant))
+
+    def __repr__(self) -> str:
+        return f"Key(source={self.source!r}, variant={self.variant!r})"
+
+    @property
     def digest(self) -> bytes:
-        return _digest(self.source.site, self.source.path, self.variant)
+        digest = self._digest
+        if not digest:
+            source = self.source
+            digest = self._digest = _digest(source.site, source.path, self.variant)
+        return digest

@@ -635,6 +635,7 @@ class Store:
     ) -> bool:
         """Whether a file may be served, and a note to remove it when nobody ever may again."""
         key, found = entry.key, entry.token
+        is_later = False
         if token is None:
             known = self._known.get(key.source.digest)
             purged = self._unsettled.get(key.source.digest)
@@ -643,12 +644,14 @@ class Store:
                 return False
             if known is not None:
                 token, applied = known.token, known.applied
+                # Of this outage: asked for after that token was read, or raised.
+                is_later = found.is_unknown and entry.seen > known.seen
         if token is not None and found.epoch != token.epoch:
             applied = 0  # to what there is of that epoch
         if self.orders.newest(key.source, entry.tags) > max(entry.seen, applied):
             self.stats.stale += 1
             return False
-        if token is None:
+        if token is None or is_later:
             return True
         if found.epoch != token.epoch:
             if entry.validator == validator and not token.is_raised:

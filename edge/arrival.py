@@ -33,7 +33,7 @@ from cache.store import Opened
 from edge.aside import ClientAside
 from edge.http.body import UNKNOWN_LENGTH, Descriptor, FileSlice, Growing, Stretch
 from edge.origin.errors import OriginBroken, OriginError, OriginTruncated
-from edge.origin.messages import Headers, OriginResponse
+from edge.origin.messages import Headers, OriginResponse, is_live
 from edge.spool import Spool
 from resizer.errors import PictureTooLarge
 
@@ -46,9 +46,6 @@ AHEAD_BYTES: Final = 8 * 1024 * 1024
 SECTION_BYTES: Final = 4 * 1024 * 1024
 # Read at once where a body is needed whole.
 COPY_BYTES: Final = 256 * 1024
-
-# How applications say that their answer is not to be collected.
-_LIVE: Final = {"content-type": "text/event-stream", "x-accel-buffering": "no"}
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -92,13 +89,7 @@ class Incoming:
     @property
     def is_live(self) -> bool:
         """Made to be read while it is made: each piece is waited for, the end may never come."""
-        if self.content_length is not None:
-            return False
-        return any(
-            value.lower().startswith(_LIVE[name])
-            for name, value in (*self.headers, *self.controls)
-            if name in _LIVE
-        )
+        return is_live(self)
 
     async def is_large(self) -> bool:
         """By its announced length, else by what comes: up to STREAM_BYTES are read. Raises what
@@ -208,6 +199,7 @@ class Arrivals(Generic[T]):
         """Read a body for one reader; without it, not for long."""
         self.stats.passed += 1
         body = Growing(_length_of(response))
+        body.is_live = response.is_live
         reader = body.read()
         self._start(body, response, functools.partial(self._window, body, response))
         return reader
@@ -319,7 +311,7 @@ class Arrivals(Generic[T]):
     async def _window(self, body: Growing, response: Incoming, piece: bytes = b"") -> None:
         """piece: read already. Raises _Abandoned."""
         section = None
-        while piece or (piece := await response.read()):
+        while piece or (piece := await self._read_for_readers(body, response)):
             await self._wait_for_readers(body)
             if section is None or len(section) >= SECTION_BYTES:
                 section = await self._in_thread(self._spool.open)
@@ -331,6 +323,31 @@ class Arrivals(Generic[T]):
             piece = b""
         _check_length(body)
         body.end()
+
+    async def _read_for_readers(self, body: Growing, response: Incoming) -> bytes:
+        """The next piece. Raises _Abandoned as soon as the last reader leaves: an origin that is
+        silent would be waited for, and kept busy, for nobody."""
+        loop = asyncio.get_running_loop()
+        is_reading = True
+        try:
+            async with asyncio.timeout(None) as timer:
+
+                def look() -> None:
+                    if is_reading and not body.has_readers:
+                        timer.reschedule(loop.time())
+
+                # A reader's end may come in any thread, and is not complete while it is told.
+                body.on_left = functools.partial(loop.call_soon_threadsafe, look)
+                look()
+                try:
+                    return await response.read()
+                finally:
+                    is_reading = False
+                    body.on_left = None
+        except TimeoutError as late:
+            if not timer.expired():
+                raise
+            raise _Abandoned from late
 
     async def _wait_for_readers(self, body: Growing) -> None:
         if body.has_readers and body.unread > AHEAD_BYTES:

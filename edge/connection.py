@@ -235,7 +235,10 @@ class Connection:
             if self._active and self._upload is None:
                 # More, or an end, behind what is being answered: it waits in the kernel. Reading
                 # is paused only here, since most clients say nothing until they have their answer.
-                self._pause_reading()
+                if self._is_dry:
+                    self._look_for_end()
+                else:
+                    self._pause_reading()
                 return
             try:
                 data = self._sock.recv(RECEIVE_BYTES)
@@ -251,7 +254,13 @@ class Connection:
         parser = self._parser
         if parser is None:
             if not listener.is_draining:
-                found = listener.find(data, self.peer)
+                try:
+                    found = listener.find(data, self.peer)
+                except Exception:
+                    # Top of a callback, as in _answer().
+                    log.exception("a request failed")
+                    self.abort()
+                    return
                 if type(found) is bytes:
                     try:
                         sent = self._sock.send(found)
@@ -631,12 +640,15 @@ class Connection:
 
     def _wait_for_more(self) -> None:
         """What there was of a growing body is sent; the origin has deadlines of its own, and the
-        client is not to blame."""
+        client is not to blame. Nothing is written meanwhile that would tell whether it has left: so
+        it is listened to."""
         listener = self._listener
         assert self._out is not None
         rest = self._out[0]
         assert isinstance(rest, Stretch)
-        self._pause_reading()
+        if not self._reading:
+            self._reading = True
+            listener.loop.add_reader(self._sock.fileno(), self.on_readable)
         if self._writing:
             self._writing = False
             listener.loop.remove_writer(self._sock.fileno())
@@ -644,6 +656,35 @@ class Connection:
         self.deadline = float("inf")
         # Not in the middle of what the writer of the body does.
         rest.wait(functools.partial(listener.loop.call_soon, self._on_more))
+
+    @property
+    def _is_dry(self) -> bool:
+        out = self._out
+        if not out or self._writing:
+            return False
+        return isinstance(out[0], Stretch)
+
+    def _look_for_end(self) -> None:
+        """Of a client, in the middle of an answer of which there is no more yet.
+
+        An end of its input alone does not say that it has left. Of an answer that may never end it
+        is taken for that, as nginx takes it always: else nobody would find out before the next
+        piece. Behind a request that came ahead of its turn nothing is seen.
+        """
+        assert self._out is not None
+        rest = self._out[0]
+        assert isinstance(rest, Stretch)
+        try:
+            has_more = self._sock.recv(1, socket.MSG_PEEK) != b""
+        except BlockingIOError:
+            return
+        except OSError:
+            self.abort()
+            return
+        if has_more or not rest.is_live:
+            self._pause_reading()
+        else:
+            self.abort()
 
     def _on_more(self) -> None:
         if self._sock.fileno() >= 0 and self._out is not None:
@@ -813,6 +854,9 @@ class Connection:
             self._listener.loop.remove_writer(self._sock.fileno())
         self._sock.close()
         self._closing = True
+        for rest in self._out or ():
+            if isinstance(rest, Stretch):
+                rest.leave()
         self._out = self._pace = self._parser = None
         self._interim = b""
         self._response = self._request = self._task = self._upload = None

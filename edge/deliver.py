@@ -7,6 +7,7 @@ leaves the node is put together here.
 import dataclasses
 from typing import Final
 
+from cache.index.interface import SourceRecord
 from edge.aside import ClientAside
 from edge.clock import Clock
 from edge.errors import RETRY_AFTER_STATUSES, Refusal
@@ -108,14 +109,21 @@ class Deliverer:
 
     def rest_of_head(self, representation: Representation, facts: Facts) -> bytes:
         """What follows the Date in the head of the 200."""
-        head = self._head(200, representation, facts, _entity(representation))
-        date_line = self._clock.date_line
-        assert head.startswith(_OK + date_line)
-        return head[len(_OK) + len(date_line) :]
+        lines = self._lines(
+            representation.etag, representation.last_modified, facts, _entity(representation)
+        )
+        return lines + field_lines(representation.fields)
 
-    def join_head(self, rest: bytes) -> bytes:
-        """A whole head of the 200, blank line included, around the Date of this second."""
-        return b"%b%b%b\r\n" % (_OK, self._clock.date_line, rest)
+    def head_of_file(self, record: SourceRecord, facts: Facts) -> bytes:
+        """The 200's of an original that has no fields of its own, with its blank line."""
+        entity = f"Content-Type: {record.media_type}\r\nContent-Length: {record.length}\r\n"
+        lines = self._lines(record.etag, record.last_modified, facts, entity)
+        return b"%b%b%b\r\n" % (_OK, self._clock.date_line, lines)
+
+    def redated(self, head: bytes) -> bytes:
+        """A 200's head with the Date of this second, which is as long as any."""
+        date_line = self._clock.date_line
+        return b"%b%b%b" % (_OK, date_line, head[len(_OK) + len(date_line) :])
 
     def _deliver_range(
         self,
@@ -167,25 +175,28 @@ class Deliverer:
     def _head(
         self, status: int, representation: Representation, facts: Facts, entity: str
     ) -> bytes:
+        return (
+            status_line(status)
+            + self._clock.date_line
+            + self._lines(representation.etag, representation.last_modified, facts, entity)
+            + field_lines(representation.fields)
+        )
+
+    def _lines(self, etag: str, last_modified: int, facts: Facts, entity: str) -> bytes:
+        """What every head of a representation says after its Date."""
         age = "" if facts.age_s is None else f"Age: {facts.age_s}\r\n{self._via}"
         timing = f"Server-Timing: {facts.timing}\r\n" if facts.timing else ""
         # While it arrives, the tag of what is named by its bytes is known to nobody.
-        tag = f"ETag: {representation.etag}\r\n" if representation.etag else ""
+        tag = f"ETag: {etag}\r\n" if etag else ""
         # RFC 9110 section 8.8.2.1: not later than Date, whatever a file's own clock said.
-        modified = min(representation.last_modified, self._clock.wall)
-        text = (
+        modified = min(last_modified, self._clock.wall)
+        return (
             f"{SERVER}{entity}"
             f"{tag}Last-Modified: {format_date(modified)}\r\n"
             "Accept-Ranges: bytes\r\n"
             f"Cache-Control: {facts.cache_control}\r\n{facts.vary}"
             f"{age}{NOSNIFF}Cache-Status: {facts.cache_status}\r\n{timing}"
-        )
-        return (
-            status_line(status)
-            + self._clock.date_line
-            + text.encode("latin-1")
-            + field_lines(representation.fields)
-        )
+        ).encode("latin-1")
 
     def pass_on(
         self,

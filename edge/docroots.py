@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 
 from cache.index.interface import SourceRecord
 from cache.key import SourceId
-from cache.store import Store
+from cache.store import Opened, Store
 from edge.clock import Clock
 from edge.errors import NotFound
 from edge.http.body import Descriptor, FileSlice
@@ -44,16 +44,34 @@ class Docroots:
     def look_now(self, site: Site, path: str) -> Source | None:
         """open() of a docroot file that was not met before, on the loop: only where the kernel has
         its path and inode at hand. None is no verdict."""
-        source_id = SourceId(site.name, path)
-        if site.docroot is None or source_id in self._known:
-            return None
-        if source_id in self._store.orders.taken_down:
+        source_id = self._unmet(site, path)
+        if source_id is None or site.docroot is None:
             return None
         status = site.docroot.look_now(path)
         if status is None:
             return None
         self._stats.opened += 1
         return self._remember_file(site, source_id, status)
+
+    def take_now(self, site: Site, path: str, most: int) -> tuple[Source, bytearray | None] | None:
+        """look_now() for the file itself, and all of it where that is at hand and no more than so
+        many bytes. No tokens are asked for: a derivative asks by ask_tokens()."""
+        source_id = self._unmet(site, path)
+        if source_id is None or site.docroot is None:
+            return None
+        taken = site.docroot.take_now(path, most)
+        if taken is None:
+            return None
+        self._stats.opened += 1
+        status, data = taken
+        return self._remember(source_id, status, _record(site, source_id, status)), data
+
+    def _unmet(self, site: Site, path: str) -> SourceId | None:
+        """What it is called, where it is not known, nor taken down."""
+        source_id = SourceId(site.name, path)
+        if source_id in self._known or source_id in self._store.orders.taken_down:
+            return None
+        return source_id
 
     def recheck(self, site: Site, source: Source) -> bool:
         """Look at a docroot file again, on the loop: its path is in the kernel's cache since it was
@@ -72,12 +90,10 @@ class Docroots:
 
     def may_recheck(self, site: Site, source: Source) -> bool:
         """Is all that is asked of this source whether its file is the same?"""
-        file = source.file
         return (
             source.home is Home.DOCROOT
             and site.docroot is not None
-            and file is not None
-            and file.validator == source.record.validator
+            and source.file is not None
             and (
                 source.opened is NOT_ASKED
                 or source.opened.current is not None
@@ -92,8 +108,18 @@ class Docroots:
     def _remember_file(self, site: Site, source_id: SourceId, status: FileStatus) -> Source:
         record = _record(site, source_id, status)
         opened = self._store.opened_now(source_id, record.tags) or NOT_ASKED
-        source = self._known.remember(site, source_id, Home.DOCROOT, opened, record)
+        return self._remember(source_id, status, record, opened)
+
+    def _remember(
+        self,
+        source_id: SourceId,
+        status: FileStatus,
+        record: SourceRecord,
+        opened: Opened = NOT_ASKED,
+    ) -> Source:
+        source = self._known.renew(source_id, Home.DOCROOT, opened, record)
         source.file = status
+        # Purged or not: what a docroot has is no stored answer.
         source.fresh_until = self._clock.wall + STAT_TTL_S
         return source
 
@@ -133,6 +159,7 @@ class Docroots:
             record = _record(site, source.id, opened)
             if source.home is Home.DOCROOT:
                 source.record = record
+                source.file = None  # which is what the record was made of, or nothing
         return Original(record, guarded(record.media_type, ()), body)
 
 

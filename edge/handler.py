@@ -5,7 +5,8 @@
     miss      one flight a key: the original's bytes -> resizer -> store
     deliver   preconditions, range, head
 
-receive() answers from memory inside the readable callback; everything that may wait is serve().
+find() knows a request at a glance, and has at once what is ready to leave, or a small file.
+receive() answers what is at hand, inside the readable callback like it; what may wait is serve().
 """
 
 import asyncio
@@ -192,23 +193,47 @@ class Handler:
         head = self._read_head(data)
         if head is None:
             return self._repeats.maybe_request(data) if self._shared is not None else None
+        connected = peer
         if peer.clients is not None and head[4]:
             peer = peer.clients.get(head[4]) or self._client(peer, head[4])
         ready = self._find_ready(head, peer)
         if ready is not None:
             return ready
-        if self._shared is None:
-            return self._request_of(head)
-        request = self._repeats.maybe_request(data)
-        if request is not None:
-            request.lines = (head[0], head[1], head[5])
-            return request
-        request = self._request_of(head)
-        return None if request is None or self._needs_all(request) else request
+        repeated = None if self._shared is None else self._repeats.maybe_request(data)
+        if repeated is not None:
+            repeated.lines = (head[0], head[1], head[5])
+        request = repeated or self._request_of(head)
+        if request is None:
+            return None
+        if self._catch_up is None:
+            answer = self._answer_small_file(request, head, peer, connected)
+            if answer is not None:
+                return answer
+        if repeated is None and self._shared is not None and self._needs_all(request):
+            return None
+        return request
+
+    def _answer_small_file(
+        self, request: Request, head: Head, peer: Peer, connected: Peer
+    ) -> bytes | ReadyResponse | None:
+        """A small file of a docroot that is asked for the first or the second time. Otherwise the
+        request knows its route, where there is one."""
+        body = None
+        route = self._routes.known(request)
+        if route is None:
+            route, body = self._look_now(request, connected, self._shelf.most_bytes)
+        request.route = route
+        if route is None:
+            return None
+        source = route.source
+        if source is None or not self._shelf.is_small_file(route, source):
+            return None
+        return self._renewal.answer_small_file(request, route, source, body, head, peer)
 
     def _needs_all(self, request: Request) -> bool:
         """Would an origin be asked with fields of this request that were not told on?"""
-        route = self._routes.known(request)
+        found = request.route
+        route = found if isinstance(found, Route) else self._routes.known(request)
         if route is not None:
             source = route.source
             is_known = source is not None and self._clock.wall < source.fresh_until
@@ -252,11 +277,10 @@ class Handler:
             return self._other_method(request, peer)
         if self._catch_up is not None:
             return None
-        route = self._routes.known(request)
+        found = request.route
+        route = found if isinstance(found, Route) else self._routes.known(request)
         if route is None:
-            route = self._look_now(request)
-            if route is not None and route.source is not None and self._spellings is not None:
-                self._note(request, peer, route, route.source.id, self._spellings)
+            route = self._look_now(request, peer)[0]
         if route is None or route.source is None or route.key is None:
             return None
         if route.mark is not None and not self.marks.is_current(route.mark):
@@ -276,17 +300,29 @@ class Handler:
             return self._from_memory(request, quick, source, key, QUICK_S)
         return response
 
-    def _look_now(self, request: Request) -> Route | None:
-        """A target not met before, where its file can be found without waiting for a disk."""
+    def _look_now(
+        self, request: Request, peer: Peer, most: int = 0
+    ) -> tuple[Route | None, bytearray | None]:
+        """A target not met before, where its file can be found without waiting for a disk; and the
+        bytes of an original of at most so many, if they are at hand."""
+        data = None
         try:
-            route = self._routes.find(request)
+            route = self._routes.meet(request)
         except (RequestError, BadUrl, BadTransform):
-            return None  # serve() says what is wrong
-        if not route.redirect and not route.derivative.extensions and not route.mark_path:
+            return None, data  # serve() says what is wrong
+        if route.redirect or route.derivative.extensions or route.mark_path:
+            return route, data
+        if most and route.is_original:
+            taken = self._sources.take_now(route.site, route.derivative.source, most)
+            if taken is not None:
+                route.source, data = taken
+        else:
             route.source = self._sources.look_now(route.site, route.derivative.source)
-            if route.source is not None:
-                route.key = Key(route.source.id, route.found.transform.canonical())
-        return route
+        if route.source is not None:
+            route.key = Key(route.source.id, route.found.transform.canonical())
+            if self._spellings is not None:
+                self._note(request, peer, route, route.source.id, self._spellings)
+        return route, data
 
     def _from_file(
         self, request: Request, route: Route, source: Source, key: Key

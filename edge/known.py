@@ -85,6 +85,19 @@ class Known:
     def remember(
         self, site: Site, source_id: SourceId, home: Home, opened: Opened, record: SourceRecord
     ) -> Source:
+        source = self.renew(source_id, home, opened, record)
+        source.fresh_until = record.fresh_until
+        if opened.current is None or site.docroot is not None:
+            # The index is asked again soon, whatever the record's lifetime; and a file that appears
+            # in the docroot comes before what the origin gave.
+            source.fresh_until = min(source.fresh_until, self._clock.wall + STAT_TTL_S)
+        self._end_if_purged(source)
+        return source
+
+    def renew(
+        self, source_id: SourceId, home: Home, opened: Opened, record: SourceRecord
+    ) -> Source:
+        """What is known from now on, whoever holds it. Until when, the caller says."""
         source = self._sources.get(source_id)
         if source is None:
             source = Source(source_id, home, opened, record)
@@ -94,19 +107,13 @@ class Known:
             while len(self._sources) > MAX_SOURCES or self.bytes > MAX_BYTES:
                 self._let_go(self._sources.popitem(last=False)[1])
                 self.crowded_out += 1
-        else:
-            self._sources.move_to_end(source_id)
+            return source
+        self._sources.move_to_end(source_id)
         source.home = home
         source.opened = opened
         source.record = record
         source.stale = None
         source.retry_at = 0
-        source.fresh_until = record.fresh_until
-        if opened.current is None or site.docroot is not None:
-            # The index is asked again soon, whatever the record's lifetime; and a file that appears
-            # in the docroot comes before what the origin gave.
-            source.fresh_until = min(source.fresh_until, self._clock.wall + STAT_TTL_S)
-        self._end_if_purged(source)
         return source
 
     def use_stale(

@@ -11,7 +11,8 @@ What is not found here goes the way of every request; nothing is decided here.
 
 A small file of a docroot is read for every answer, as its pages are in the kernel's memory. Only
 one that is asked for again within a second is kept here, while there is room, and only as long as
-that goes on. So a long tail of pictures passes through without turning anything out.
+that goes on; then it is looked at each second. So a long tail of pictures passes through without
+turning anything out. The first answer to one is made in the same way and not kept (give_once()).
 """
 
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from edge.access import AccessLog, Peer
 from edge.http.body import FileSlice
 from edge.http.familiar import Head
 from edge.http.messages import Response
+from edge.origin.files import FileStatus
 
 # Larger bodies gain nothing from standing behind their heads: from 100 KB on a file is as cheap.
 MAX_WIRE_BYTES: Final = 64 * 1024
@@ -50,7 +52,7 @@ class Ready:
     """One answer. owner is what the handler needs to renew it."""
 
     __slots__ = (
-        "cost_ms", "head", "is_asked_again", "is_small_file", "line", "owner", "rest", "tail",
+        "cost_ms", "file", "head", "is_asked_again", "is_small_file", "line", "owner", "tail",
         "tally", "turn", "wire",
     )  # fmt: skip
 
@@ -59,8 +61,8 @@ class Ready:
         self.line = line  # of the access log, from the request to the body's length
         self.wire = b""  # head and body; empty where the body is larger, or in a file
         self.head = b""  # then this is the head, with its blank line
-        self.rest = b""  # of that head, what follows the Date
-        self.is_small_file = False  # the body is read for every answer
+        self.is_small_file = False  # of a docroot, no larger than a wire: read for every answer
+        self.file: FileStatus | None = None  # of which the head speaks, then
         self.is_asked_again = False  # since it was renewed
         self.turn = 0  # in which it was renewed
         self.tail = 0  # bytes of the body
@@ -111,7 +113,8 @@ class Stats:
 
 class ReadyAnswers:
     """renew(ready) brings an answer up to date, False when it no longer stands; read(ready) gives
-    the body of one whose wire is empty, None when the disk would have to be waited for."""
+    the body of one whose wire is empty, a small file's behind its head, None when the disk would
+    have to be waited for."""
 
     def __init__(
         self,
@@ -165,19 +168,9 @@ class ReadyAnswers:
                 return None
             ready = current
         wire = ready.wire
-        if wire:
-            self.stats.hits += 1
-        else:
-            body = self._read(ready)
-            if body is None:
-                return None
-            if type(body) is not bytes or ready.tail > MAX_WIRE_BYTES:
-                return ReadyResponse(ready, body, head)
-            self.stats.file_hits += 1
-            wire = ready.head + body
-            if ready.is_asked_again and ready.is_small_file and self.has_room(len(wire)):
-                ready.wire = wire
-                self._used += len(wire)
+        if not wire:
+            return self.give(ready, head, peer)
+        self.stats.hits += 1
         self.stats.body_bytes += ready.tail
         if ready.tally is not None:
             ready.tally.count += 1
@@ -187,19 +180,50 @@ class ReadyAnswers:
             access.append_ready(peer, ready.line, head[2], head[3])
         return wire
 
-    def record(self, peer: Peer, response: ReadyResponse) -> None:
-        """A response of find() has left whole."""
-        ready = response.ready
-        if type(response.body[0]) is bytes and not ready.is_small_file:
+    def give(self, ready: Ready, head: Head, peer: Peer) -> bytes | ReadyResponse | None:
+        """As find(), of an answer that stands, whether it is kept here or not."""
+        wire = ready.wire
+        if wire:
             self.stats.hits += 1
         else:
+            body = self._read(ready)
+            if body is None:
+                return None
+            if type(body) is not bytes or ready.tail > MAX_WIRE_BYTES:
+                return ReadyResponse(ready, body, head)
             self.stats.file_hits += 1
+            if not ready.is_small_file:
+                wire = ready.head + body
+            else:
+                wire = body
+                if ready.is_asked_again and self.has_room(len(wire)):
+                    ready.wire = wire
+                    self._used += len(wire)
+        self._count_given(ready, head, peer)
+        return wire
+
+    def give_once(self, ready: Ready, body: bytearray, head: Head, peer: Peer) -> bytes:
+        """An answer that is not kept, to a small file that was read just now."""
+        self.stats.file_hits += 1
+        self._count_given(ready, head, peer)
+        return ready.head + body
+
+    def _count_given(self, ready: Ready, head: Head, peer: Peer) -> None:
         self.stats.body_bytes += ready.tail
         if ready.tally is not None:
             ready.tally.count += 1
         self.stats.saved_ms += ready.cost_ms
         if self._access is not None:
-            self._access.append_ready(peer, ready.line, response.asked[2], response.asked[3])
+            self._access.append_ready(peer, ready.line, head[2], head[3])
+
+    def record(self, peer: Peer, response: ReadyResponse) -> None:
+        """A response of find() has left whole."""
+        ready = response.ready
+        if type(response.body[0]) is bytes:
+            self.stats.hits += 1
+        else:
+            self.stats.file_hits += 1
+        self._count_given(ready, response.asked, peer)
 
     def has_room(self, size: int) -> bool:
         """For one more wire of so many bytes."""
@@ -249,20 +273,21 @@ class ReadyAnswers:
         *,
         accept: bytes = b"",
         fold: Fold | None = None,
-    ) -> None:
-        """Keep an answer; the oldest makes room for it. fold: it is for Accept lines of the class
-        of accept alone; all of a request line's answers have one fold, or none has."""
+    ) -> bool:
+        """Keep an answer; the oldest makes room for it. False where it does not stand, or there is
+        one already. fold: it is for Accept lines of the class of accept alone; all of a request
+        line's answers have one fold, or none has."""
         by_line = self._by_host.setdefault(host, {})
         if fold is None:
             if request_line in by_line or not self._renew(ready):
-                return
+                return False
             by_line[request_line] = ready
         else:
             variants = by_line.get(request_line) or Variants(fold)
             assert isinstance(variants, Variants)
             variant = fold(accept)
             if variant in variants.by_class or not self._renew(ready):
-                return
+                return False
             variants.by_class[variant] = ready
             by_line[request_line] = variants
         ready.turn = self.turn
@@ -270,6 +295,7 @@ class ReadyAnswers:
         self._count += 1
         while self._count > MAX_ANSWERS:
             self._drop_oldest()
+        return True
 
     def _drop_oldest(self) -> None:
         host = next(iter(self._by_host))

@@ -71,12 +71,13 @@ def record_of_file(
     status: FileStatus | OpenedFile, path: str, tags: tuple[str, ...]
 ) -> SourceRecord:
     modified = status.mtime_ns // 1_000_000_000
+    validator = status.validator
     return SourceRecord(
-        validator=status.validator,
-        etag=original_etag(status.validator),
+        validator=validator,
+        etag=original_etag(validator),
         media_type=media_type_of(path),
         length=status.size,
-        last_modified=max(modified, 0),
+        last_modified=max(0, modified),
         stored_at=0,
         fresh_until=0,
         tags=tags,

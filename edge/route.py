@@ -33,8 +33,8 @@ class Route:
     """
 
     __slots__ = (
-        "asked", "derivative", "found", "is_noted", "is_shared", "key", "mark", "mark_path",
-        "query", "redirect", "site", "source", "source_id", "variant", "vary",
+        "asked", "derivative", "found", "is_noted", "is_original", "is_shared", "key", "mark",
+        "mark_path", "query", "redirect", "site", "source", "source_id", "variant", "vary",
     )  # fmt: skip
 
     def __init__(
@@ -54,12 +54,9 @@ class Route:
         self.asked = 0  # times, by heads that a ready answer could have met
         # In the site's looks, and with the ending that was found where the grammar leaves it open.
         self.found = _dressed(site, derivative)
+        self.is_original = not derivative.extensions and self.found.transform.is_identity
         # No derivative, and an origin may have it: what the shared cache answers.
-        self.is_shared = (
-            site.origin is not None
-            and self.found.transform.is_identity
-            and not derivative.extensions
-        )
+        self.is_shared = self.is_original and site.origin is not None
         self.mark_path = mark_path  # of the site's watermark; "" for none
         self.source: Source | None = None
         self.mark: Mark | None = None  # as it was when the key was made
@@ -153,9 +150,10 @@ class Routes:
 
     def find(self, request: Request) -> Route:
         """Raises BadUrl, BadTransform, NotFound, UnknownMark, WidthNotAllowed."""
-        known = self.known(request)
-        if known is not None:
-            return known
+        return self.known(request) or self.meet(request)
+
+    def meet(self, request: Request) -> Route:
+        """find() of what known() does not know."""
         route = self._make(request)
         self._remember(request, (request.authority, request.target), route)
         if isinstance(route, Fork):

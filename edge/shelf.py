@@ -64,12 +64,18 @@ class Shelf:
         if key.variant or source.file is None:  # a docroot's originals are not in there
             self._touch(key.digest)
 
+    @property
+    def most_bytes(self) -> int:
+        """Of what is small."""
+        return self._memory.cut_off
+
     def is_small_file(self, route: Route, source: Source) -> bool:
         """An original of the docroot that may be read on the loop, when its pages are resident."""
+        file = source.file
         return (
-            route.found.transform.is_identity
-            and source.file is not None
-            and 0 < source.file.size <= self._memory.cut_off
+            file is not None
+            and route.is_original
+            and 0 < file.size <= self._memory.cut_off
             and source.record.media_type != "image/svg+xml"  # has fields of its own
         )
 
@@ -81,9 +87,9 @@ class Shelf:
         if source.file is None or site.docroot is None:
             return None
         data = site.docroot.read_now(source.id.path, source.file)
-        record = source.record
-        if data is None or source.file.validator != record.validator:
+        if data is None:
             return None
+        record = source.record
         return Representation(
             validator=record.validator,
             etag=record.etag,

@@ -71,7 +71,8 @@ class Source:
         self.home = home
         self.opened = opened  # the tokens for look-ups and for fills
         self.record = record
-        self.file: FileStatus | None = None  # of a docroot file, when it was last looked at
+        # Of a docroot file, when it was last looked at; record is of this very version.
+        self.file: FileStatus | None = None
         self.fresh_until = 0  # seconds since 1970; until then nobody is asked
         self.stale: Stale | None = None  # why record is used past its lifetime
         self.retry_at = 0  # the origin that failed is left alone until then

@@ -103,6 +103,7 @@ class Sources:
         self.is_known = known.is_known
         self.doubt = known.doubt
         self.look_now = docroots.look_now
+        self.take_now = docroots.take_now
         self.recheck = docroots.recheck
         self.may_recheck = docroots.may_recheck
         self.confirm = docroots.confirm

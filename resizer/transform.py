@@ -210,7 +210,10 @@ class Transform:
     @property
     def is_identity(self) -> bool:
         """True when the original's own bytes are the answer."""
-        # Nearly all others have a side, and to compare every field is dear.
+        # Most are that very object, and nearly all others have a side; comparing makes tuples of
+        # all fields.
+        if self is IDENTITY:
+            return True
         return self.width is None and self.height is None and self == IDENTITY
 
     @property
@@ -229,6 +232,8 @@ class Transform:
 
     def canonical(self) -> str:
         """The unique text of this transform; empty for the identity."""
+        if self is IDENTITY:
+            return ""
         plain = _rest(self) == _PLAIN
         return ",".join(
             f"{short}={_print(value)}"

@@ -63,13 +63,15 @@ class _Section:
 
 class Growing:
     """A body on its way. length is what was announced, or UNKNOWN_LENGTH; size is what is there.
+    is_live: it is made while it is read, and may never end.
 
     Everything here belongs to the loop's thread, but for the end of a reader's life, which comes
     where its last reference goes.
     """
 
     __slots__ = (
-        "_readers", "_sections", "_waiting", "has_ended", "has_failed", "length", "on_read", "size",
+        "_readers", "_sections", "_waiting", "has_ended", "has_failed", "is_live", "length",
+        "on_left", "on_read", "size",
     )  # fmt: skip
 
     def __init__(self, length: int = UNKNOWN_LENGTH) -> None:
@@ -77,8 +79,10 @@ class Growing:
         self.size = 0
         self.has_ended = False
         self.has_failed = False
-        # For the writer: a reader went on, or is gone.
+        self.is_live = False
+        # For the writer: a reader went on, or is gone; one is about to be gone.
         self.on_read: Callable[[], object] | None = None
+        self.on_left: Callable[[], object] | None = None
         self._sections: deque[_Section] = deque()
         self._waiting: list[Callable[[], object]] = []
         self._readers: weakref.WeakSet[Stretch] = weakref.WeakSet()
@@ -158,12 +162,21 @@ class Growing:
     def _follow(self, reader: "Stretch") -> None:
         self._readers.add(reader)
 
+    def _unfollow(self, reader: "Stretch") -> None:
+        self._readers.discard(reader)
+        self._has_left()
+
     def _wait(self, wake: Callable[[], object]) -> None:
         self._waiting.append(wake)
 
     def _has_read(self) -> None:
         if self.on_read is not None:
             self.on_read()
+
+    def _has_left(self) -> None:
+        self._has_read()
+        if (on_left := self.on_left) is not None:
+            on_left()
 
 
 class Stretch:
@@ -207,6 +220,10 @@ class Stretch:
         return is_at_end and (self._is_closed or not self.is_chunked)
 
     @property
+    def is_live(self) -> bool:
+        return self._body.is_live
+
+    @property
     def has_failed(self) -> bool:
         """What is left will never come."""
         return self._body.has_failed and not self.is_done
@@ -239,5 +256,10 @@ class Stretch:
         else:
             self._body._wait(wake)
 
+    def leave(self) -> None:
+        """Nothing more is taken. For who is sure of it: the last reference may be in a traceback,
+        and go with the collector only."""
+        self._body._unfollow(self)
+
     def __del__(self) -> None:
-        self._body._has_read()
+        self._body._has_left()

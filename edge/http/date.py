@@ -11,6 +11,7 @@ field or takes the answer for stale.
 """
 
 import datetime
+import functools
 import re
 from typing import Final
 
@@ -93,8 +94,12 @@ def format_date(epoch_s: int) -> str:
     days, seconds = divmod(min(max(epoch_s, _MIN_S), _MAX_S), _DAY_S)
     minutes, second = divmod(seconds, 60)
     hour, minute = divmod(minutes, 60)
+    return f"{_format_day(days)} {hour:02}:{minute:02}:{second:02} GMT"
+
+
+# A farm's files are of some thousand days.
+@functools.lru_cache(maxsize=4096)
+def _format_day(days: int) -> str:
     date = datetime.date.fromordinal(days + _EPOCH_ORDINAL)
-    return (
-        f"{_DAYS[date.weekday()]}, {date.day:02} {_MONTHS[date.month - 1]} {date.year:04}"
-        f" {hour:02}:{minute:02}:{second:02} GMT"
-    )
+    weekday, month = _DAYS[date.weekday()], _MONTHS[date.month - 1]
+    return f"{weekday}, {date.day:02} {month} {date.year:04}"

@@ -118,13 +118,22 @@ def is_of_derivative(etag: str, direct: str) -> bool:
 
 def original_etag(validator: str) -> str:
     """The strong tag of an original, served byte for byte."""
-    return _hashed("original", validator)
+    # For every file that is met, so its first part is framed already.
+    return _tag(_ORIGINAL + _framed(validator))
 
 
 def _hashed(*parts: str) -> str:
-    text = b""
-    for part in parts:
-        raw = part.encode()
-        # Length-prefixed, so that no part can imitate the border between two others.
-        text += len(raw).to_bytes(4, "big") + raw
+    return _tag(b"".join(map(_framed, parts)))
+
+
+def _framed(part: str) -> bytes:
+    """Length-prefixed, so that no part can imitate the border between two others."""
+    raw = part.encode()
+    return len(raw).to_bytes(4, "big") + raw
+
+
+def _tag(text: bytes) -> str:
     return f'"{hashlib.blake2b(text, digest_size=_HASH_BYTES).hexdigest()}"'
+
+
+_ORIGINAL: Final = _framed("original")

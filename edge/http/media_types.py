@@ -36,5 +36,5 @@ UNKNOWN: Final = "application/octet-stream"
 
 def media_type_of(path: str) -> str:
     """The type that the ending of a path stands for."""
-    name = path.rpartition("/")[2]
-    return _BY_EXTENSION.get(name.rpartition(".")[2].lower(), UNKNOWN) if "." in name else UNKNOWN
+    # A path begins with a slash: where its name has no dot, a slash is in what is looked up.
+    return _BY_EXTENSION.get(path.rpartition(".")[2].lower(), UNKNOWN)

@@ -19,8 +19,8 @@ class Request:
     """
 
     __slots__ = (
-        "authority", "block", "fields", "keep_alive", "lines", "method", "minor", "send_interim",
-        "target", "upload", "whole",
+        "authority", "block", "fields", "keep_alive", "lines", "method", "minor", "route",
+        "send_interim", "target", "upload", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +49,8 @@ class Request:
         # below its request line, where they were met before (repeats.py).
         self.whole = b""
         self.block = b""
+        # What the handler made of its target, where it looked already.
+        self.route: object = None
 
     def field(self, name: bytes) -> str | None:
         """A field's value as text (latin-1 keeps every byte apart), None when absent."""

@@ -58,6 +58,11 @@ class Channel:
         return self._fd < 0
 
     @property
+    def is_awaited(self) -> bool:
+        """Somebody is in receive()."""
+        return self._waiter is not None and not self._waiter.done()
+
+    @property
     def has_unsent(self) -> bool:
         return bool(self._unsent)
 
@@ -69,7 +74,8 @@ class Channel:
 
         take is called in the event itself: so it can finish() what is over before the peer falls
         asleep, and nothing is lost when the wait is cancelled. The wait raises what take raises,
-        TimeoutError at late_at, and what set_exception() was told.
+        TimeoutError at late_at, and what set_exception() was told. Raises OSError where the kernel
+        cannot watch one more.
         """
         waiter: asyncio.Future[None] = self._loop.create_future()
         if self._failure is not None:
@@ -81,11 +87,11 @@ class Channel:
             # Or whoever has always said something more when the timer rings is never late.
             waiter.set_exception(TimeoutError())
         else:
+            if not self._is_reading:
+                self._poller.add(self._fd, self._on_readable, self._loop)
+                self._is_reading = True
             self._take = take
             self._waiter = waiter
-            if not self._is_reading:
-                self._is_reading = True
-                self._poller.add(self._fd, self._on_readable, self._loop)
             self.late_at = late_at
             self._alarms.add(self, self._loop)
         return waiter
@@ -146,10 +152,11 @@ class Channel:
     # Idling
 
     def watch(self, on_event: Callable[[], None], late_at: float) -> None:
-        """on_event is called once, when the peer closes, says something, or late_at has come."""
+        """on_event is called once, when the peer closes, says something, or late_at has come.
+        Raises OSError as receive() does."""
+        self._poller.add(self._fd, on_event, self._loop)
         self._on_event = on_event
         self._is_reading = True
-        self._poller.add(self._fd, on_event, self._loop)
         self.late_at = late_at
         self._alarms.add(self, self._loop)
 

@@ -22,7 +22,7 @@ from edge.origin.errors import (
 from edge.origin.messages import OriginRequest, OriginResponse
 
 # Bytes of a body that earn a second of total_s: that bound is for answers that drip, and a film
-# takes as long as a slow line needs for it.
+# takes as long as a slow line needs for it, up or down.
 RATE: Final = 64 * 1024
 
 
@@ -31,7 +31,8 @@ class Deadlines:
     """Seconds. first_byte_s runs to the end of the head, so that a dripped head cannot stretch it.
 
     total_s counts only what was spent waiting for the origin: a slow client that reads slowly is
-    not the origin's fault and must not cut its own answer. Every 64 KiB of a body earn a second.
+    not the origin's fault and must not cut its own answer. Every 64 KiB of a body earn a second,
+    of a request's as of an answer's. To a live answer (messages.is_live) it does not apply.
     """
 
     connect_s: float = 2.0

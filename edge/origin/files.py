@@ -16,7 +16,7 @@ import os
 import stat
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from edge.origin.errors import DocrootFailed, NotAllowed, Refusal
 
@@ -34,6 +34,7 @@ _MAX_PATH_BYTES: Final = 4095
 
 # O_NONBLOCK: the open of a FIFO must not wait for its writer; without effect on regular files.
 _READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NOWAIT: Final = int(os.RWF_NOWAIT)
 _WALK: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
@@ -62,6 +63,7 @@ class _OpenHow(ctypes.Structure):
     )
 
 
+_HOW_BYTES: Final = ctypes.sizeof(_OpenHow)
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
 _syscall.argtypes = (
@@ -73,20 +75,17 @@ _syscall.argtypes = (
 )
 
 
-@functools.lru_cache(32)
-def _how(flags: int, resolve: int) -> Any:
-    """What the kernel only reads, made once: there are some five of them."""
+@functools.cache
+def _how(flags: int, resolve: int) -> "ctypes._CArgObject":
+    """There are half a dozen; the kernel only reads them."""
     return ctypes.byref(_OpenHow(flags, 0, resolve))
-
-
-_HOW_BYTES: Final = ctypes.sizeof(_OpenHow)
 
 
 def _openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
     how = _how(flags, resolve)
     # With RESOLVE_CACHED it is the answer.
     for _ in range(1 if resolve & _RESOLVE_CACHED else _ATTEMPTS):
-        fd = int(_syscall(_OPENAT2, directory, path, how, _HOW_BYTES))
+        fd: int = _syscall(_OPENAT2, directory, path, how, _HOW_BYTES)
         if fd >= 0:
             return fd
         number = ctypes.get_errno()
@@ -104,7 +103,8 @@ def has_openat2() -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
+# Neither is changed; not frozen, since that makes their making, for every file met, dear.
+@dataclass(slots=True)
 class FileStatus:
     size: int
     mtime_ns: int
@@ -122,7 +122,7 @@ class FileStatus:
         return f"{self.mtime_ns:x}-{self.size:x}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenedFile(FileStatus):
     """A regular file inside the docroot, open for reading. The holder closes it."""
 
@@ -234,8 +234,33 @@ class Docroot:
             return None
         return FileStatus(found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
 
-    def read_now(self, source: str, status: FileStatus) -> bytes | None:
-        """The whole of a small file that was opened before, if reading it waits for nothing.
+    def take_now(self, source: str, most: int) -> tuple[FileStatus, bytearray | None] | None:
+        """look_now(), and the whole of a file of at most so many bytes, by one open of it; None
+        where it is larger or reading it would wait for a disk."""
+        if self.resolver is not Resolver.OPENAT2:
+            return None
+        try:
+            path = _relative(source)
+            if path is None:
+                return None
+            fd = self._resolve(path, _READ, _RESOLVE_CACHED)
+        except (OSError, NotAllowed):
+            return None
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                return None
+            size = found.st_size
+            data = _read_whole(fd, size) if size <= most else None
+            return FileStatus(size, found.st_mtime_ns, found.st_ino, found.st_dev), data
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
+    def read_now(self, source: str, status: FileStatus, before: bytes = b"") -> bytes | None:
+        """The whole of a small file that was opened before, behind some bytes before it, if reading
+        it waits for nothing.
 
         None where the disk would have to be asked (preadv2 with RWF_NOWAIT says so), or where the
         name no longer leads to that very file, unchanged.
@@ -253,10 +278,8 @@ class Docroot:
                 or found.st_dev != status.dev
             ):
                 return None
-            data = bytearray(status.size)
-            if os.preadv(fd, (data,), 0, os.RWF_NOWAIT) != status.size:
-                return None
-            return bytes(data)
+            data = _read_whole(fd, found.st_size)
+            return None if data is None else before + data
         except OSError:
             return None
         finally:
@@ -358,12 +381,25 @@ def _maybe_link(name: bytes, directory: int, failed: OSError) -> bytes:
         del failed
 
 
+def _read_whole(fd: int, size: int) -> bytearray | None:
+    """All of a file of this size; None where that is not at hand."""
+    data = bytearray(size)
+    try:
+        read = os.preadv(fd, (data,), 0, _NOWAIT)
+    except OSError:
+        return None
+    return data if read == size else None
+
+
 def _relative(source: str) -> bytes | None:
     """The path below the root, checked again here: the last gate before the file system."""
     try:
         raw = source.encode()
     except UnicodeEncodeError:
         raise NotAllowed(f"{source!a:.200}: not text", Refusal.PATH) from None
+    # Nearly every path: no segment is empty or begins with a dot.
+    if raw[:1] == b"/" and raw[-1:] != b"/" and not (b"//" in raw or b"/." in raw or b"\0" in raw):
+        return raw[1:] if len(raw) - 1 <= _MAX_PATH_BYTES else None
     if not raw.startswith(b"/") or b"\0" in raw:
         raise NotAllowed(f"{source!a:.200}: not an absolute path", Refusal.PATH)
     segments = raw[1:].split(b"/")

@@ -7,13 +7,16 @@ a slow script, and a quick one says nothing of what more of them would do. And e
 waited for: what was asked before it says nothing new.
 
 The numbers are cautious, because turning away what would have been answered is worse than letting
-some requests wait in the host's own backlog.
+some requests wait in the host's own backlog. So a host begins at the ceiling, which is what the
+operator allows it, and only one that comes back from the dead begins below.
 """
 
 from typing import Final
 
-# Before anything is known; php-fpm as Debian ships it has five children and a long backlog.
-START: Final = 32
+# What a host begins with that was dead: what it can take now is not known, and all wait for it.
+REVIVED: Final = 32
+# Of a host with fewer requests than this an answer is what it takes when there is little to do.
+CALM_LOAD: Final = 16
 BACK_OFF: Final = 0.7
 # Late: this many times the answers of a host with little to do, and never what is quicker than a
 # second, as the mixture of a site's scripts alone varies by as much.
@@ -23,20 +26,22 @@ _WEIGHT: Final = 0.05
 
 
 class Limit:
-    """From 1 to ceiling. Grows by one per answer until the first decrease, then by one per round
-    of answers."""
+    """From 1 to ceiling, where it begins. Grows by one per answer until the first decrease, then by
+    one per round of answers."""
 
-    def __init__(self, ceiling: int, start: int = START) -> None:
+    def __init__(self, ceiling: int) -> None:
         if ceiling < 1:
             raise ValueError(f"a limit of {ceiling} lets nothing through")
         self._ceiling = ceiling
-        self._start = min(start, ceiling)
         self.decreases = 0
-        self.forget()
+        self._begin(ceiling)
 
     def forget(self) -> None:
         """Begin anew, with a host that was away."""
-        self._value = float(self._start)
+        self._begin(min(REVIVED, self._ceiling))
+
+    def _begin(self, value: int) -> None:
+        self._value = float(value)
         self._calm_s: float | None = None  # what answers take when there is little to do
         self._has_decreased = False
         self._decreased_at = float("-inf")
@@ -48,7 +53,7 @@ class Limit:
     def note_answer(self, latency_s: float, load: int, asked_at: float, now: float) -> None:
         """load counts this request too."""
         is_used = load * 2 >= self.value
-        if not is_used or self._calm_s is None:
+        if self._calm_s is None or (load < CALM_LOAD and not is_used):
             calm_s = latency_s if self._calm_s is None else self._calm_s
             self._calm_s = calm_s + _WEIGHT * (latency_s - calm_s)
         if not is_used:

@@ -46,6 +46,8 @@ HOP_BY_HOP: Final = frozenset(
 # How an application names a file to be sent in place of its body, and what goes with that. They are
 # commands to the server in front and never go further.
 CONTROL_PREFIXES: Final = ("x-sendfile", "x-accel-", "x-lighttpd-send-")
+# How applications say that their answer is not to be collected.
+_LIVE: Final = {"content-type": "text/event-stream", "x-accel-buffering": "no"}
 
 
 def named_by_connection(headers: Headers) -> frozenset[str]:
@@ -211,6 +213,17 @@ class OriginHead(Protocol):
     def controls(self) -> Headers:
         """What the application asks of the server in front (CONTROL_PREFIXES); not among headers.
         sendfile.py obeys it."""
+
+
+def is_live(head: OriginHead) -> bool:
+    """Made to be read while it is made: each piece is waited for, the end may never come."""
+    if head.content_length is not None:
+        return False
+    return any(
+        value.lower().startswith(_LIVE[name])
+        for name, value in (*head.headers, *head.controls)
+        if name in _LIVE
+    )
 
 
 class OriginResponse(OriginHead, Protocol):

@@ -24,12 +24,14 @@ class _Wait:
 
 
 class Patience:
-    """Reads reader; name is for the log. budget_s is what is left of the total."""
+    """Reads reader; name is for the log. budget_s is what is left of the total, which is not for an
+    answer that is_live."""
 
     def __init__(
         self, reader: asyncio.StreamReader, name: str, deadlines: Deadlines, budget_s: float
     ) -> None:
         self.upload: Upload | None = None
+        self.is_live = False
         self._reader = reader
         self._name = name
         self._deadlines = deadlines
@@ -59,16 +61,17 @@ class Patience:
             self._budget_s -= loop.time() - waits_from
 
     def _late_at(self, wait: _Wait) -> tuple[float, Phase]:
-        phase, began_at = wait.phase, wait.began_at
+        phase, began_at, total_at = wait.phase, wait.began_at, wait.total_at
         if self.upload is not None:
+            total_at += self.upload.sent_bytes / RATE
             began_at = max(began_at, self.upload.moved_at)
             if not self.upload.is_done:
                 phase = Phase.PROGRESS
         is_first = phase is Phase.FIRST_BYTE
         limit_s = self._deadlines.first_byte_s if is_first else self._deadlines.progress_s
-        return min(
-            (began_at + limit_s, phase), (wait.total_at, Phase.TOTAL), key=lambda one: one[0]
-        )
+        if total_at < began_at + limit_s and not self.is_live:
+            return total_at, Phase.TOTAL
+        return began_at + limit_s, phase
 
     def note_upload(self) -> None:
         """Told by the upload: who waits for an answer waits longer now, or, after the last piece,

@@ -19,10 +19,14 @@ _IN: Final = int(select.EPOLLIN)
 
 class Poller:
     """Of one event loop. Callbacks may find that there is nothing to be read after all: a number
-    may belong to another socket by the time its event is dealt with."""
+    may belong to another socket by the time its event is dealt with.
+
+    Has its descriptor from the beginning: who is short of them is not to learn it from a request.
+    """
 
     def __init__(self) -> None:
-        self._epoll: select.epoll | None = None
+        """Raises OSError where no descriptor is left."""
+        self._epoll: select.epoll | None = select.epoll()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._is_closing = False
@@ -33,12 +37,13 @@ class Poller:
     def add(
         self, fd: int, on_readable: Callable[[], None], loop: asyncio.AbstractEventLoop
     ) -> None:
-        """Until discard() or forget(); also of one that is watched, with another callback."""
+        """Until discard() or forget(); also of one that is watched, with another callback. Raises
+        OSError where the kernel has no room for one more."""
         epoll = self._epoll
-        if epoll is None:
-            epoll = self._epoll = select.epoll()
-            self._loop = loop
+        if epoll is None or self._loop is None:
+            epoll = self._epoll = epoll or select.epoll()
             loop.add_reader(epoll.fileno(), self._on_events)
+            self._loop = loop
         if fd not in self._callbacks:
             epoll.register(fd, _IN)
         self._callbacks[fd] = on_readable
@@ -64,9 +69,10 @@ class Poller:
         if self._callbacks:
             return
         epoll, self._epoll = self._epoll, None
+        loop, self._loop = self._loop, None
         if epoll is not None:
-            assert self._loop is not None
-            self._loop.remove_reader(epoll.fileno())
+            if loop is not None:
+                loop.remove_reader(epoll.fileno())
             epoll.close()
 
     def _on_events(self) -> None:

@@ -35,7 +35,8 @@ def as_it_is(piece: bytes) -> bytes:
 class Upload:
     """Owns one task. frame() writes a piece for the wire, and the end of the body when it is empty.
 
-    moved_at says when the origin last took something; moved() is told of it, and of the end.
+    moved_at says when the origin last took something, sent_bytes how much in all; moved() is told
+    of it, and of the end.
 
     A body that cannot be read is told to whoever reads the answer, as BodyUnreadable. A connection
     that is lost is not: the reader finds that out, and may find an answer before it.
@@ -54,6 +55,7 @@ class Upload:
         self._frame = frame
         self._loop = asyncio.get_running_loop()
         self.moved_at = self._loop.time()
+        self.sent_bytes = 0
         self.is_done = False
         self._task = self._loop.create_task(self._send())
 
@@ -81,6 +83,7 @@ class Upload:
         self._writer.write(wire)
         # Without a deadline of its own: the reader has one, and looks at moved_at.
         await self._writer.drain()
+        self.sent_bytes += len(wire)
         self.moved_at = self._loop.time()
         self._moved()
 

@@ -43,6 +43,8 @@ class PathTags:
     prefixes: Sequence[tuple[str, tuple[str, ...]]] = ()
 
     def of(self, path: str) -> tuple[str, ...]:
+        if not self.prefixes:
+            return ()
         return tuple(tag for tag, prefixes in self.prefixes if path.startswith(prefixes))
 
 

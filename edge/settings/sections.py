@@ -620,7 +620,10 @@ class Origin:
     total_timeout: float = setting(
         Duration(SHORTEST_S, DAY),
         "5m",
-        "For one answer altogether. Waiting for a client that reads slowly does not count.",
+        "For one answer altogether. Waiting for a client that reads slowly does not count, and each"
+        " 64 KiB of a body, up or down, earn a second. A live answer (text/event-stream, or"
+        " X-Accel-Buffering: no, and no Content-Length) has only timeout, between its bytes: an"
+        " application that is silent for longer should send a comment now and then.",
     )
     probe: str | None = optional(
         Written(_parse_probe, "a path like /health, or get-values"),

@@ -17,7 +17,8 @@ class NotExpressible(ValueError):
     """A grammar has no URL for this derivative; the text says what it cannot say."""
 
 
-@dataclass(frozen=True, slots=True)
+# Never changed; not frozen, since that makes its making, for every URL met, four times as dear.
+@dataclass(slots=True, unsafe_hash=True)
 class Derivative:
     """A transform of a source.
 

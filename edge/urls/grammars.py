@@ -39,7 +39,7 @@ class UnknownGrammar(ValueError):
     """A site names a grammar that the table does not have."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claim:
     """A derivative and the grammar that read it, None when no grammar claimed the target."""
 

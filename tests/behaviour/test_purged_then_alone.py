@@ -59,6 +59,29 @@ def test_nothing_from_before_a_purge(tmp_path: Path, order, act, before):
     asyncio.run(test())
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_is_purged_twice_is_served_alone(tmp_path: Path, order):
+    """P6, P4: its token was raised by the first one. What the outage brings is kept for it."""
+
+    async def test() -> None:
+        async with farm_of(tmp_path, None, 1) as (farm, nodes):
+            (node,) = nodes
+            path, scope, value = order
+            for _ in range(2):
+                await version_of(node, path, 40)
+                await node.order(Act.PURGE, scope, value)
+            farm.is_index_down = True
+            bodies = farm.origin.bodies
+            for width in (None, 40, None, 40):
+                await version_of(node, path, width)
+            for file in node.entries():  # from the disk, too
+                node.memory.remove(bytes.fromhex(file.name))
+            await version_of(node, path, None)
+            assert farm.origin.bodies == bodies + 1
+
+    asyncio.run(test())
+
+
 @pytest.mark.parametrize("order", [one for one in ORDERS if one[2] != "blue"])
 def test_what_was_not_purged_is_served_alone(tmp_path: Path, order):
     """P6: another picture's purge takes nothing from who has no index."""

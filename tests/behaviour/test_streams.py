@@ -7,6 +7,7 @@ import io
 import os
 import re
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Self
@@ -347,3 +348,57 @@ def test_what_is_not_kept_comes_whole_the_second_time_too(app, edge, length):
         tap.send(BODY[300_000:])
         tap.end()
         assert client.file.read() == BODY[300_000:]
+
+
+# Live ones: read while they are made, and perhaps without an end
+
+LIVE = (*NOT_KEPT, "X-Accel-Buffering: no")
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory, app) -> Iterator[Node]:
+    """Its origin has next to no time for an answer altogether."""
+    configuration = app.configuration + 'total_timeout = "300ms"\n'
+    with node(tmp_path_factory.mktemp("hurried"), configuration + SITE) as started:
+        yield started
+
+
+def in_use(edge: Node) -> float:
+    """Places at the application."""
+    return sum(
+        number
+        for name, number in edge.metrics().items()
+        if name.startswith("halftone_origin_host_requests{")
+    )
+
+
+def test_a_live_answer_is_not_ended_by_the_total(app, hurried):
+    target = "/live/long"
+    tap = app.answers[target] = Tap(*LIVE)
+    with Client(hurried, target) as client:
+        tap.send(b"data: 0\n\n")
+        assert client.read_head() == 200
+        client.read(14)
+        for _ in range(3):
+            time.sleep(0.2)  # together twice the total, each less than what is waited for a byte
+            tap.send(b"data: 1\n\n")
+            assert client.read(14) == b"9\r\ndata: 1\n\n\r\n"
+        tap.end()
+        assert client.read(5) == b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_who_leaves_a_live_answer_ends_it_at_the_origin(app, edge, has_begun):
+    target = f"/live/left-{has_begun}"
+    before = in_use(edge)
+    for _ in range(3):  # it becomes known that nothing of it is stored
+        tap = app.answers[target] = Tap(*LIVE)
+        with Client(edge, target) as client:
+            assert client.read_head() == 200
+            if has_begun:
+                tap.send(b"data: 0\n\n")
+                client.read(14)
+            assert in_use(edge) == before + 1
+        # Not a byte comes from the origin, which would be waited for for 20 s.
+        until(lambda: in_use(edge) == before, "its place is free", 5)
+        tap.end()

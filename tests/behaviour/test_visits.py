@@ -183,3 +183,26 @@ def test_what_has_failed_is_not_fetched_to_fail_again(tmp_path):
         assert await derivatives.needs_bytes(bench.node.site, source, key, wanted)
 
     run(tmp_path, test)
+
+
+@pytest.mark.parametrize("how", ["of a parent", "the disk threads are busy"])
+def test_where_bytes_may_not_be_needed_the_condition_stays(tmp_path, how):
+    async def test(bench: Bench) -> None:
+        path = "/plain.jpg"
+        await bench.filled(path)
+        bench.evict(path)
+        source, wanted = bench.known(path), Transform(width=80)
+        key = Key(source.id, wanted.canonical())
+        derivatives, store = bench.node.derivatives, bench.node.store
+
+        async def found(*_: Any) -> object:
+            return object()
+
+        if how == "of a parent":
+            derivatives._parents.maybe_find = found  # type: ignore[assignment,method-assign]
+        else:
+            store.may_hold = lambda key: True  # type: ignore[method-assign]
+            store.threads._limit = 0
+        assert not await derivatives.needs_bytes(bench.node.site, source, key, wanted)
+
+    run(tmp_path, test)

@@ -426,6 +426,8 @@ class FarmNode:
         target = path if width is None else f"{path}?w={width}"
         head = f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
         peer = self.handler.peer("127.0.0.1")
+        named = {name.replace("_", "-").encode(): text.encode() for name, text in fields.items()}
+        request = Request(b"GET", target.encode(), 1, {b"host": b"h", **named}, b"h", True)
         if not fields:
             self.handler.learn(head)
             found = self.handler.find(head, peer)
@@ -434,10 +436,8 @@ class FarmNode:
                 return Said.of(200, raw_head + b"\r\n", body)
             if isinstance(found, Response):
                 return self._said(found)
-        named = {name.replace("_", "-").encode(): text.encode() for name, text in fields.items()}
-        request = Request(b"GET", target.encode(), 1, {b"host": b"h", **named}, b"h", True)
-        if not fields:
-            request.lines = (head.partition(b"\r\n")[0], b"Host: h", b"")
+            if found is not None:
+                request = found
         response = self.handler.receive(request, peer)
         if response is None:
             response = await self.handler.serve(request, peer)
@@ -493,6 +493,11 @@ class FarmNode:
         """The files of the cache, in an order that does not hang on the file system."""
         found = (self.folder / "cache").glob("[0-9a-f]/[0-9a-f][0-9a-f]/*")
         return sorted(path for path in found if path.is_file())
+
+    def has_blocked_places(self) -> bool:
+        """Does a folder stand where an entry would have to?"""
+        found = (self.folder / "cache").glob("[0-9a-f]/[0-9a-f][0-9a-f]/*")
+        return any(path.is_dir() for path in found)
 
 
 @dataclasses.dataclass(frozen=True)

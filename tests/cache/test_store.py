@@ -751,6 +751,36 @@ def test_a_body_kept_whole_is_purged_between_record_and_rename(tmp_path: Path, a
     run(tmp_path, test)
 
 
+@pytest.mark.parametrize("asked", ASKED[:2])
+def test_a_body_kept_whole_after_a_purge_that_this_store_has_not_heard_of(
+    tmp_path: Path, asked: str
+) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        index.is_busy = asked == "by the loop"
+        await index.purge(SOURCE)
+        with pytest.raises(StaleToken):
+            await store.keep(whole(at.token, b"before"), b"before")
+        assert store.opened_now(SOURCE) is None  # it is asked for again
+        assert kit.names(tmp_path / "cache") == []
+        assert kit.temp_files(tmp_path / "cache") == []
+        kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, test)
+
+
+@pytest.mark.parametrize("size", [0, 1, 256 * 1024, 256 * 1024 + 1, 1_000_000])
+def test_bodies_of_any_size_are_kept_whole(tmp_path: Path, size: int) -> None:
+    async def test(store: Store, index: Switchable, disk: Disk) -> None:
+        at = await store.open_source(SOURCE)
+        body = Random(size).randbytes(size)
+        await store.keep(whole(at.token, body), body)
+        assert await get_now(store) == body
+        kit.check(disk, tmp_path / "cache")
+
+    run(tmp_path, test)
+
+
 @pytest.mark.parametrize("call", ["cache.files.write_at", "cache.files.rename"])
 def test_a_body_that_cannot_be_kept_leaves_nothing(tmp_path: Path, call: str) -> None:
     async def test(store: Store, index: Switchable, disk: Disk) -> None:

@@ -441,6 +441,41 @@ def test_without_its_reader_it_is_given_up(tmp_path):
     run(tmp_path, test)
 
 
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_without_its_reader_a_silent_origin_is_given_up_at_once(tmp_path, has_begun):
+    async def test(bench: Bench) -> None:
+        said = paced(64 * MIB, cache_control="no-store")
+        bench.origin.say = lambda: said
+        answer = await passing(bench)
+        if has_begun:
+            said.send(b"piece")
+            assert await take(answer.body, 5) == b"piece"
+        for _ in range(5):
+            await asyncio.sleep(0)  # until it waits
+        assert not said.is_closed
+        del answer
+        await turns_until(is_still(bench))
+        assert said.is_closed
+        stats = bench.sources.arrivals.stats
+        assert (stats.abandoned, stats.failed) == (1, 0)
+        assert adds_up(bench)
+
+    run(tmp_path, test)
+
+
+def test_a_live_answer_is_known_to_its_readers(tmp_path):
+    async def test(bench: Bench) -> None:
+        said = paced(None, cache_control="no-store")
+        said.headers = (("content-type", "text/event-stream"), ("cache-control", "no-store"))
+        bench.origin.say = lambda: said
+        answer = await passing(bench)
+        assert answer.body.is_live
+        del answer
+        await turns_until(is_still(bench))
+
+    run(tmp_path, test)
+
+
 def test_what_is_read_by_one_is_asked_for_by_each(tmp_path):
     async def test(bench: Bench) -> None:
         bench.origin.hold = asyncio.Event()

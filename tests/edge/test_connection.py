@@ -67,6 +67,8 @@ class Echo:
         return Peer(address)
 
     def find(self, data: bytes, peer: Peer) -> bytes | Request | Response | None:
+        if data.startswith(b"GET /early-bug"):
+            raise RuntimeError("a bug")
         return None
 
     def learn(self, data: bytes) -> None:
@@ -493,6 +495,7 @@ def test_a_client_over_the_cap_is_told_so():
 def test_a_bug_in_the_handler_costs_one_connection_only():
     async def test(bench: Bench) -> None:
         assert await bench.ask(get(b"/bug")) == b""
+        assert await bench.ask(get(b"/early-bug")) == b""
         assert b"/fine" in await bench.ask(get(b"/fine", CLOSE))
 
     on_loop(test)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import struct
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -319,6 +320,80 @@ def test_a_client_that_leaves_is_noticed_with_the_next_piece():
         assert bench.listener.stats.aborted == 1
 
     streaming(test, 1 << 30)
+
+
+@pytest.mark.parametrize("how", ["reset", "close", "half-close"])
+@pytest.mark.parametrize("is_live", [True, False])
+def test_a_client_that_leaves_a_silent_origin(is_live, how):
+    """A reset is seen at once. An end of its input says that it left only where the answer may have
+    no end: who wants a file may have no more to ask."""
+    is_seen = is_live or how == "reset"
+
+    async def test(bench: Bench, origin: Origin) -> None:
+        origin.body.is_live = is_live
+        reader, writer = await bench.client()
+        writer.write(get(b"/grow"))
+        await head_of(reader)
+        origin.send(b"abc")
+        assert await reader.readexactly(8) == b"3\r\nabc\r\n"
+        await turns_until(lambda: is_dry(bench))
+        if how == "half-close":
+            writer.write_eof()
+        else:
+            if how == "reset":
+                sock = writer.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        if is_seen:
+            await turns_until(lambda: not connections(bench))
+            assert not origin.body.has_readers
+            assert bench.listener.stats.aborted == 1
+            return
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert origin.body.has_readers
+        origin.send(b"def")
+        origin.body.end()
+        if how == "half-close":
+            assert await reader.read() == b"3\r\ndef\r\n0\r\n\r\n"
+            assert bench.listener.stats.aborted == 0
+
+    streaming(test, UNKNOWN_LENGTH)
+
+
+def test_who_asks_ahead_of_its_turn_has_not_left():
+    async def test(bench: Bench, origin: Origin) -> None:
+        origin.body.is_live = True
+        reader, writer = await bench.client()
+        writer.write(get(b"/grow"))
+        await head_of(reader)
+        await turns_until(lambda: is_dry(bench))
+        writer.write(get(b"/next", CLOSE))
+        for piece in (b"abc", b"def"):
+            origin.send(piece)
+            assert await reader.readexactly(8) == b"3\r\n%b\r\n" % piece
+        origin.body.end()
+        assert (await reader.read()).endswith(b"/next")
+
+    streaming(test, UNKNOWN_LENGTH)
+
+
+def test_a_live_answer_may_be_silent_for_long():
+    """The client is not to blame, and may go on reading."""
+
+    async def test(bench: Bench, origin: Origin) -> None:
+        origin.body.is_live = True
+        reader, writer = await bench.client()
+        writer.write(get(b"/grow"))
+        await head_of(reader)
+        for piece in (b"abc", b"def"):
+            await turns_until(lambda: is_dry(bench))
+            bench.pass_time(4000)
+            origin.send(piece)
+            assert await reader.readexactly(8) == b"3\r\n%b\r\n" % piece
+        assert bench.listener.stats.timed_out == 0
+
+    streaming(test, UNKNOWN_LENGTH)
 
 
 def test_a_connection_that_was_closed_meanwhile_is_left_alone():

@@ -38,7 +38,7 @@ class Behaviour:
     record_bytes: int = 65_535  # content of each STDOUT record
     padding: int = 0
     version: int = 1
-    request_id: int = 1
+    request_id: int | None = None  # the request's own; 1 where it is not known
     foreign_id: int | None = None  # a STDOUT record of another request after the first of ours
     length_lie: int = 0  # added to contentLength of the first STDOUT record
     noise: bool = False  # management, unknown and empty records between all others
@@ -83,7 +83,8 @@ class Behaviour:
         self, kind: int, content: bytes, *, request_id: int | None = None, lie: int = 0
     ) -> bytes:
         pieces = [content[i : i + 65_535] for i in range(0, len(content), 65_535)] or [b""]
-        number = self.request_id if request_id is None else request_id
+        own = 1 if self.request_id is None else self.request_id
+        number = own if request_id is None else request_id
         return b"".join(
             struct.pack("!BBHHBx", self.version, kind, number, len(piece) + lie, self.padding)
             + piece
@@ -113,6 +114,7 @@ class Seen:
     stdin: bytes
     flags: int
     connection: int  # counted from 1
+    request_id: int
 
 
 Application = Callable[[Seen], Behaviour]
@@ -165,6 +167,8 @@ class FastCGIPeer:
             served += 1
             self.requests.append(seen)
             behaviour = self.application(seen)
+            if behaviour.request_id is None:
+                behaviour = dataclasses.replace(behaviour, request_id=seen.request_id)
             is_whole = await self._play(behaviour, reader, writer)
             if self.manners.answers_first:
                 seen = await self._read_stdin(reader, seen)
@@ -182,27 +186,28 @@ class FastCGIPeer:
 
     async def _read_params(self, reader: asyncio.StreamReader, number: int) -> Seen:
         block = bytearray()
-        flags = -1
+        flags = own_id = -1
         while True:
-            kind, content = await _read_record(reader)
+            kind, request_id, content = await _read_record(reader)
             if kind == ABORT and flags == -1:
                 continue  # for an answer that had left already
             if kind == BEGIN:
+                own_id = request_id
                 role, flags = struct.unpack("!HB5x", content)
                 assert role == 1
                 continue
-            assert kind == PARAMS
+            assert (kind, request_id) == (PARAMS, own_id)
             if not content:
                 break
             block += content
         pairs = _parse_pairs(bytes(block))
-        return Seen(dict(pairs), tuple(name for name, _ in pairs), b"", flags, number)
+        return Seen(dict(pairs), tuple(name for name, _ in pairs), b"", flags, number, own_id)
 
     async def _read_stdin(self, reader: asyncio.StreamReader, seen: Seen) -> Seen:
         stdin = bytearray()
         while True:
-            kind, content = await _read_record(reader)
-            assert kind == STDIN
+            kind, request_id, content = await _read_record(reader)
+            assert (kind, request_id) == (STDIN, seen.request_id)
             if not content:
                 return dataclasses.replace(seen, stdin=bytes(stdin))
             stdin += content
@@ -258,13 +263,13 @@ class FastCGIPeer:
         return True
 
 
-async def _read_record(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+async def _read_record(reader: asyncio.StreamReader) -> tuple[int, int, bytes]:
     head = await reader.readexactly(8)
     version, kind, number, length, padding = struct.unpack("!BBHHBx", head)
     content = (await reader.readexactly(length + padding))[:length]
-    assert (version, number) == (1, 1), "our client always uses version 1 and request id 1"
+    assert version == 1 and number > 0
     assert (length + padding) % 8 == 0, "our client pads to eight"
-    return kind, content
+    return kind, number, content
 
 
 def _parse_pairs(block: bytes) -> list[tuple[str, bytes]]:

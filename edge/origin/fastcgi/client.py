@@ -1,9 +1,11 @@
 """FastCGI client: one connection, one exchange at a time.
 
-No multiplexing: php-fpm has none, and the request id is always 1. Connections are closed after an
-exchange unless keep is above 0, since each kept one pins one php-fpm worker for as long as it
-idles. Without KEEP_CONN the application closes; with and without it END_REQUEST is what tells a
-complete answer from a cut one.
+No multiplexing: php-fpm has none. Connections are closed after an exchange unless keep is above 0,
+since each kept one pins one php-fpm worker for as long as it idles. Without KEEP_CONN the
+application closes; with and without it END_REQUEST is what tells a complete answer from a cut one.
+
+The request id is 1, and where connections are kept another for each exchange: what an application
+says late, or twice, must not be taken for the answer to what is asked next.
 
 A kept connection may have been closed by the application while the request was on its way. So only
 GET and HEAD use one, and are put once more, on a new connection, if not a byte came back. An
@@ -25,6 +27,7 @@ from edge.origin.fastcgi.idle import IdleChannels
 from edge.origin.fastcgi.params import Script, build_params
 from edge.origin.fastcgi.records import (
     KEEP_CONN,
+    MAX_REQUEST_ID,
     BeginRequest,
     Record,
     RecordType,
@@ -32,10 +35,13 @@ from edge.origin.fastcgi.records import (
     build_short_stream,
     build_stream,
 )
-from edge.origin.fastcgi.response import REQUEST_ID, FastCGIResponse
+from edge.origin.fastcgi.response import FastCGIResponse
 from edge.origin.messages import OriginRequest
 from edge.origin.names import Names
 from edge.origin.poller import Poller
+
+# Of every exchange whose connection is closed behind it.
+FIRST_ID: Final = 1
 
 
 class FastCGIClient:
@@ -56,6 +62,7 @@ class FastCGIClient:
         self._names = names or Names(logger)
         self.connections = Connections(lookups=self._names.stats)
         self._kept = IdleChannels(keep)
+        self._last_id = 0
         self._alarms = Alarms()
         self._poller = Poller()
 
@@ -67,15 +74,18 @@ class FastCGIClient:
         Order: parameters are judged before a connection is made; watcher.closed() is called
         exactly once, at the latest when the response is closed.
         """
+        request_id = FIRST_ID
+        if self._kept.limit:
+            request_id = self._last_id = self._last_id % MAX_REQUEST_ID + 1
         try:
-            wire = _build_request(request, self._script, is_kept=self._kept.limit > 0)
+            wire = _build_request(request, self._script, request_id, self._kept.limit > 0)
         except UnsendableRequest:
             watcher.closed(Result.UNSENDABLE)
             raise
         loop = asyncio.get_running_loop()
         try:
             if self._kept.limit:
-                reused = await self._maybe_reuse(loop, address, request, wire, watcher)
+                reused = await self._maybe_reuse(loop, address, request, request_id, wire, watcher)
                 if reused is not None:
                     return reused
             budget_s = self._deadlines.total_s
@@ -88,7 +98,7 @@ class FastCGIClient:
             channel = Channel(sock, loop, self._alarms, self._poller)
             self.connections.opened += 1
             watcher.connected()
-            response = self._respond(channel, loop, address, request, budget_s, watcher)
+            response = self._respond(channel, loop, address, request, request_id, budget_s, watcher)
             await response.start(wire, request)
         except OriginError as failed:
             watcher.closed(result_of(failed))
@@ -109,6 +119,7 @@ class FastCGIClient:
         loop: asyncio.AbstractEventLoop,
         address: Address,
         request: OriginRequest,
+        request_id: int,
         wire: bytes,
         watcher: Watcher,
     ) -> FastCGIResponse | None:
@@ -119,7 +130,7 @@ class FastCGIClient:
         if channel is None:
             return None
         total_s = self._deadlines.total_s
-        response = self._respond(channel, loop, address, request, total_s, watcher)
+        response = self._respond(channel, loop, address, request, request_id, total_s, watcher)
         try:
             await response.start(wire, request)
         except OriginBroken as failed:
@@ -137,6 +148,7 @@ class FastCGIClient:
         loop: asyncio.AbstractEventLoop,
         address: Address,
         request: OriginRequest,
+        request_id: int,
         budget_s: float,
         watcher: Watcher,
     ) -> FastCGIResponse:
@@ -144,6 +156,7 @@ class FastCGIClient:
             channel,
             loop,
             address=address,
+            request_id=request_id,
             is_head=request.method == "HEAD",
             deadlines=self._deadlines,
             budget_s=budget_s,
@@ -153,21 +166,22 @@ class FastCGIClient:
         )
 
 
-_BEGINS: Final = tuple(
-    Record(
-        RecordType.BEGIN_REQUEST, REQUEST_ID, BeginRequest(Role.RESPONDER, flags).build()
-    ).build()
-    for flags in (0, KEEP_CONN)
-)
-_NO_BODY: Final = build_stream(RecordType.STDIN, REQUEST_ID, b"")
+def _begin(request_id: int, flags: int) -> bytes:
+    content = BeginRequest(Role.RESPONDER, flags).build()
+    return Record(RecordType.BEGIN_REQUEST, request_id, content).build()
 
 
-def _build_request(request: OriginRequest, script: Script, *, is_kept: bool) -> bytes:
+_BEGIN_AND_CLOSE: Final = _begin(FIRST_ID, 0)
+_NO_BODY: Final = build_stream(RecordType.STDIN, FIRST_ID, b"")
+
+
+def _build_request(request: OriginRequest, script: Script, request_id: int, is_kept: bool) -> bytes:
     """BEGIN_REQUEST, PARAMS with their end, and STDIN with its end (also without a body) if its
     content is at hand."""
-    params = build_short_stream(RecordType.PARAMS, REQUEST_ID, build_params(request, script))
+    begin = _begin(request_id, KEEP_CONN) if is_kept else _BEGIN_AND_CLOSE
+    params = build_short_stream(RecordType.PARAMS, request_id, build_params(request, script))
     body = b""
     if isinstance(request.body, bytes):
-        content = request.body
-        body = build_stream(RecordType.STDIN, REQUEST_ID, content) if content else _NO_BODY
-    return b"".join((_BEGINS[is_kept], params, body))
+        is_usual = not request.body and request_id == FIRST_ID
+        body = _NO_BODY if is_usual else build_stream(RecordType.STDIN, request_id, request.body)
+    return b"".join((begin, params, body))

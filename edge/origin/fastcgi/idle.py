@@ -46,9 +46,13 @@ class IdleChannels:
         if self._is_closed or len(waiting) >= self.limit or channel.is_closed:
             channel.abort()
             return
-        waiting.append(channel)
         late_at = asyncio.get_running_loop().time() + self._idle_s
-        channel.watch(functools.partial(self._drop, waiting, channel), late_at)
+        try:
+            channel.watch(functools.partial(self._drop, waiting, channel), late_at)
+        except OSError:  # what cannot be watched cannot be kept
+            channel.abort()
+            return
+        waiting.append(channel)
 
     def own(self, work: Coroutine[object, object, None]) -> None:
         """Runs what a connection still needs behind its exchange; ended by aclose()."""

@@ -19,6 +19,7 @@ MAX_PADDING_BYTES: Final = 255
 # The largest content that needs no padding.
 MAX_ALIGNED_BYTES: Final = 65_528
 MANAGEMENT_ID: Final = 0
+MAX_REQUEST_ID: Final = 65_535
 KEEP_CONN: Final = 1
 
 _HEADER: Final = struct.Struct("!BBHHBx")
@@ -66,7 +67,7 @@ class Record(NamedTuple):
     def build(self) -> bytes:
         """Raises ValueError for what no record can hold."""
         length = len(self.content)
-        if not 0 <= self.type <= 255 or not 0 <= self.request_id <= 65_535:
+        if not 0 <= self.type <= 255 or not 0 <= self.request_id <= MAX_REQUEST_ID:
             raise ValueError(f"type {self.type} or request id {self.request_id} out of range")
         if length > MAX_CONTENT_BYTES:
             raise ValueError(f"content is {length} bytes, limit {MAX_CONTENT_BYTES}")

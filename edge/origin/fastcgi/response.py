@@ -19,7 +19,7 @@ from edge.origin.errors import (
     OriginTruncated,
     Phase,
 )
-from edge.origin.exchange import RATE, Deadlines, Result, Watcher, result_of
+from edge.origin.exchange import RATE, Deadlines, Result, Watcher
 from edge.origin.fastcgi.idle import IdleChannels
 from edge.origin.fastcgi.records import (
     COMPLETE,
@@ -32,11 +32,10 @@ from edge.origin.fastcgi.records import (
 )
 from edge.origin.fastcgi.reply import ReplyParser
 from edge.origin.fastcgi.stderr import StderrLines
-from edge.origin.messages import Headers, OriginRequest
+from edge.origin.messages import Headers, OriginRequest, is_live
+from edge.origin.response import Delivery
 from edge.origin.upload import Upload
 
-# Never multiplexed, so every request may have the same.
-REQUEST_ID: Final = 1
 # What an aborted exchange may still bring before its connection is closed after all. php-fpm looks
 # at ABORT_REQUEST only when it reads: short answers end in this time, long ones are cut.
 DRAIN_S: Final = 0.5
@@ -48,16 +47,18 @@ _END_REQUEST: Final = int(RecordType.END_REQUEST)
 _SCRIPTLESS: Final = (b"Primary script unknown", b"security.limit_extensions")
 
 
-class FastCGIResponse:
+class FastCGIResponse(Delivery):
     """An OriginResponse, and the exchange behind it. Buffers at most what one read brings beyond
     one record."""
 
     __slots__ = (
-        "_address", "_budget_s", "_channel", "_deadlines", "_failure", "_has_begun", "_has_stdout",
-        "_is_closed", "_is_ended", "_is_scriptless", "_is_suspect", "_kept", "_logger", "_loop",
-        "_phase", "_ready", "_records", "_reply", "_stderr", "_upload", "_waits_from", "_watcher",
+        "_address", "_budget_s", "_channel", "_deadlines", "_has_begun", "_has_ended",
+        "_has_stdout", "_is_scriptless", "_is_suspect", "_kept", "_logger", "_loop", "_phase",
+        "_records", "_reply", "_request_id", "_stderr", "_upload", "_waits_from", "_watcher",
         "content_length", "controls", "headers", "local_redirect", "status",
     )  # fmt: skip
+
+    _has_ended: bool  # an attribute, since it is asked for with each record
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class FastCGIResponse:
         loop: asyncio.AbstractEventLoop,
         *,
         address: Address,
+        request_id: int,
         is_head: bool,
         deadlines: Deadlines,
         budget_s: float,
@@ -75,6 +77,7 @@ class FastCGIResponse:
         self._channel = channel
         self._loop = loop
         self._address = address
+        self._request_id = request_id
         self._deadlines = deadlines
         self._budget_s = budget_s
         self._watcher = watcher
@@ -90,7 +93,7 @@ class FastCGIResponse:
         self._failure: OriginError | None = None
         self._has_stdout = False
         self._has_begun = False
-        self._is_ended = False
+        self._has_ended = False
         self._is_closed = False
         self._is_suspect = False
         self._is_scriptless = False  # php-fpm says that the program is not there
@@ -104,7 +107,7 @@ class FastCGIResponse:
     @property
     def is_cacheable(self) -> bool:
         """Clean end, appStatus 0, not a byte too many. False before the end."""
-        return self._is_ended and not self._is_suspect and self._failure is None
+        return self._has_ended and not self._is_suspect and self._failure is None
 
     async def start(self, wire: bytes, request: OriginRequest) -> None:
         """Send the request and read up to the end of the head.
@@ -117,7 +120,7 @@ class FastCGIResponse:
             self._channel.write(wire)
             if not isinstance(request.body, bytes):
                 ends = (self._channel, self._channel)
-                self._upload = Upload(ends, request.body, self._note_upload, _frame)
+                self._upload = Upload(ends, request.body, self._note_upload, self._frame)
             await self._receive(Phase.FIRST_BYTE)
             head = self._reply.head
             assert head is not None
@@ -137,52 +140,20 @@ class FastCGIResponse:
         self.local_redirect = head.local_redirect
         self.controls = head.controls
 
-    def maybe_all(self) -> bytes | None:
-        """The body, where all of it came with the head; the exchange is then over, as after the
-        last read()."""
-        if not self._is_ended or self._failure is not None or self._is_closed:
-            return None
-        data = b"".join(self._ready)
-        self._ready.clear()
-        self._close(Result.ANSWERED)
-        return data
-
-    async def read(self) -> bytes:
-        try:
-            while not self._ready and self._failure is None and not self._is_ended:
-                await self._receive(Phase.PROGRESS)
-        except OriginError as failed:
-            self._failure = failed
-        except BaseException:
-            self._close(Result.ABANDONED)
-            raise
-        # What was read before a fault is good, and is delivered before the fault is reported:
-        # the outcome does not depend on how the bytes were cut.
-        if self._ready:
-            data = b"".join(self._ready)
-            self._ready.clear()
-            return data
-        if self._failure is not None:
-            self._close(result_of(self._failure))
-            raise self._failure
-        self._close(Result.ANSWERED)
-        return b""
-
-    async def aclose(self) -> None:
-        is_read = self._is_ended and not self._ready
-        self._close(Result.ANSWERED if is_read else Result.ABANDONED)
-
     def _close(self, result: Result) -> None:
         if self._is_closed:
             return
         self._is_closed = True
         is_broken = self._failure is not None
-        if self._failure is None and (self._ready or not self._is_ended):
+        if self._failure is None and (self._ready or not self._has_ended):
             self._failure = OriginTruncated(f"{self._address}: closed before the end")
         self._ready.clear()
         if is_broken or self._is_suspect or not self._can_be_kept:
             self._hang_up()
-        elif self._is_ended:
+        elif self._channel.is_awaited:
+            # Somebody still reads, and is told of the end: two cannot wait for one connection.
+            self._hang_up()
+        elif self._has_ended:
             self._log_rest()
             self._kept.put(self._address, self._channel)
         else:
@@ -215,7 +186,7 @@ class FastCGIResponse:
         """Abort the exchange, and keep its connection if it ends soon and cleanly."""
         is_clean = False
         try:
-            self._channel.write(Record(RecordType.ABORT_REQUEST, REQUEST_ID).build())
+            self._channel.write(Record(RecordType.ABORT_REQUEST, self._request_id).build())
             is_clean = await self._skip_to_end(self._loop.time() + DRAIN_S)
         except (OriginError, OSError):  # the time is over, too
             pass
@@ -237,7 +208,7 @@ class FastCGIResponse:
             left -= len(data)
             self._records.receive_data(data)
             for record in self._records:
-                if record.request_id not in (MANAGEMENT_ID, REQUEST_ID):
+                if record.request_id not in (MANAGEMENT_ID, self._request_id):
                     return True
                 if record.request_id and record.type == RecordType.END_REQUEST:
                     is_clean = not self._records.pending_bytes
@@ -249,13 +220,19 @@ class FastCGIResponse:
 
     async def _receive(self, phase: Phase) -> None:
         """What comes up to the end of the head, or what comes next behind it. Raises OriginTimeout,
-        before the head any OriginError, and BodyUnreadable while a body goes up."""
+        OriginTruncated, before the head any OriginError, and BodyUnreadable while a body goes up.
+        """
         self._phase = phase
         self._waits_from = self._loop.time()
         try:
             await self._channel.receive(self._take, self._late_at()[0])
         except TimeoutError as late:
             raise self._deadlines.late(str(self._address), self._late_at()[1]) from late
+        except OSError as failed:
+            why = f"{self._address}: {failed}"
+            if self._reply.head is None:
+                raise OriginBroken(why, has_begun=self._has_begun) from failed
+            raise OriginTruncated(why) from failed
         finally:
             self._budget_s -= self._loop.time() - self._waits_from
 
@@ -271,14 +248,14 @@ class FastCGIResponse:
                 raise self._early_close()
             self._has_begun = True
             records.receive_data(data)
-            while not self._is_ended and (record := records.maybe_next()) is not None:
+            while not self._has_ended and (record := records.maybe_next()) is not None:
                 self._take_record(record)
         except OriginError as failed:
             if self._reply.head is None:
                 raise self._named(failed) from None
             self._failure = _behind_head(failed)
             return True
-        if not self._is_ended:
+        if not self._has_ended:
             return self._reply.head is not None
         if records.pending_bytes:
             self._suspect(f"{records.pending_bytes} bytes behind the end of the answer")
@@ -300,14 +277,18 @@ class FastCGIResponse:
         phase, began_at = self._phase, self._waits_from
         total_at = began_at + self._budget_s
         if self._upload is not None:
+            total_at += self._upload.sent_bytes / RATE
             began_at = max(began_at, self._upload.moved_at)
             if not self._upload.is_done:
                 phase = Phase.PROGRESS
         is_first = phase is Phase.FIRST_BYTE
         limit_s = self._deadlines.first_byte_s if is_first else self._deadlines.progress_s
-        if total_at < began_at + limit_s:
+        if total_at < began_at + limit_s and not is_live(self):
             return total_at, Phase.TOTAL
         return began_at + limit_s, phase
+
+    def _frame(self, piece: bytes) -> bytes:
+        return Record(RecordType.STDIN, self._request_id, piece).build()
 
     def _note_upload(self) -> None:
         """Whoever waits for an answer waits longer now, or, after the last piece, another time."""
@@ -322,15 +303,18 @@ class FastCGIResponse:
         # Management records may come at any time (FastCGI 1.0 section 3.3); we asked for none.
         if record.request_id == MANAGEMENT_ID:
             return
-        if record.request_id != REQUEST_ID:
-            raise OriginBroken(f"{self._address}: record for request {record.request_id}")
+        if record.request_id != self._request_id:
+            # Of an exchange from before, if the connection was kept: not a byte of it is ours.
+            raise OriginBroken(
+                f"{self._address}: record for request {record.request_id}, not {self._request_id}"
+            )
         # Plain numbers: this is done for every record, and a pattern of names costs as much again.
         if record.type == _STDOUT:
             self._take_stdout(record.content)
         elif record.type == _END_REQUEST:
             if record.content == COMPLETE:
                 self._reply.receive_eof()
-                self._is_ended = True
+                self._has_ended = True
             else:
                 self._take_end(EndRequest.parse(record.content))
         elif record.type == _STDERR:
@@ -353,13 +337,13 @@ class FastCGIResponse:
         if self._reply.has_excess:
             # The answer is whole; waiting for the end of what nobody wants would be a gift.
             self._suspect("body longer than Content-Length was cut")
-            self._is_ended = True
+            self._has_ended = True
 
     def _take_end(self, end: EndRequest) -> None:
         match end.protocol_status:
             case ProtocolStatus.REQUEST_COMPLETE:
                 self._reply.receive_eof()
-                self._is_ended = True
+                self._has_ended = True
             case ProtocolStatus.OVERLOADED | ProtocolStatus.CANT_MPX_CONN if not self._has_stdout:
                 raise OriginOverloaded(
                     f"{self._address}: {end.protocol_status.name}", RETRY_AFTER_S
@@ -376,10 +360,6 @@ class FastCGIResponse:
 
     def _log_stderr(self, line: str) -> None:
         self._logger.warning("origin %s: stderr: %s", self._address, line)
-
-
-def _frame(piece: bytes) -> bytes:
-    return Record(RecordType.STDIN, REQUEST_ID, piece).build()
 
 
 def _behind_head(failed: OriginError) -> OriginError:

@@ -157,15 +157,26 @@ def test_a_look_without_waiting_says_the_same_or_nothing(
         ):
             assert found == expected
             seen, file = docroot.look_now(source), docroot.open_now(source)
+            taken = docroot.take_now(source, len(INSIDE))
             assert not docroot.is_missing_now(source) or found is None
             if found != INSIDE or resolver is Resolver.COMPONENTS:
-                assert (seen, file) == (None, None)
+                assert (seen, file, taken) == (None, None, None)
                 continue
             assert seen == docroot.stat(source)
+            assert taken == (seen, INSIDE)
+            assert docroot.take_now(source, len(INSIDE) - 1) == (seen, None)
+            assert docroot.read_now(source, seen, b"head ") == b"head " + INSIDE
             assert file is not None
             assert (os.pread(file.fd, 100, 0), file.inode) == (INSIDE, seen.inode)
             file.close()
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_file_that_was_cut_off_meanwhile_is_not_at_hand(tmp_path: Path) -> None:
+    (tmp_path / "cut").write_bytes(b"cut")
+    with (tmp_path / "cut").open("rb") as file:
+        assert files._read_whole(file.fileno(), 3) == b"cut"
+        assert files._read_whole(file.fileno(), 4) is None
 
 
 def test_what_is_missing_is_known_to_be_and_no_longer_when_it_comes(tree: Path) -> None:

@@ -23,7 +23,7 @@ from edge.origin.errors import (
 from edge.origin.exchange import Connections, Result, Watcher, result_of
 from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.host import Host, HostState
-from edge.origin.limit import START
+from edge.origin.limit import REVIVED
 from edge.origin.messages import Headers, OriginRequest, OriginResponse
 from edge.origin.pool import (
     BREAKER_FAILURES,
@@ -511,7 +511,7 @@ def test_a_host_that_was_dead_begins_anew() -> None:
     del it.client.faults[A]
     it.clock.now += 1
     it.serve(2)
-    assert it.host(A).limit.value == START
+    assert it.host(A).limit.value == REVIVED
 
 
 def test_checks_hold_and_bring_back(caplog: pytest.LogCaptureFixture) -> None:

@@ -101,7 +101,7 @@ LATE = [
     # knobs, what the peer does, the deadline that is short, the phase
     (Behaviour(stall_at=0), Manners(), "first_byte_s", Phase.FIRST_BYTE, 300_000),
     (Behaviour(), Manners(reads_bytes=100_000), "progress_s", Phase.PROGRESS, 60_000_000),
-    (Behaviour(), Manners(reads_bytes=100_000), "total_s", Phase.TOTAL, 60_000_000),
+    (Behaviour(), Manners(reads_bytes=1_000), "total_s", Phase.TOTAL, 2_000),
 ]
 
 
@@ -142,5 +142,18 @@ def test_a_body_that_cannot_be_read(body: Zeros, loop: str) -> None:
             await peer.quiet()
             assert peer.requests == []
         assert witness.results == [Result.ABANDONED]
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_large_body_may_take_longer_than_the_total(loop: str) -> None:
+    """Each 64 KiB that the origin takes earn a second, going up as coming down."""
+
+    async def main() -> None:
+        deadlines = dataclasses.replace(PATIENT, total_s=0.1)
+        async with http_peer(Behaviour()) as peer:
+            response = await fetch(peer, Zeros(600_000, pause_s=0.03), Witness(), deadlines)
+            assert await read_all(response) == BODY
 
     run(main(), loop)

@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import dataclasses
+import errno
+import gc
 import logging
 import os
-from collections.abc import AsyncIterator, Coroutine
+import select
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -23,6 +26,7 @@ from edge.origin.exchange import Deadlines, Result
 from edge.origin.fastcgi.client import FastCGIClient
 from edge.origin.fastcgi.stderr import MAX_STDERR_BYTES
 from edge.origin.messages import OriginRequest
+from edge.origin.poller import Poller
 from tests.edge.origin.asking import (
     GET,
     HEAD,
@@ -445,3 +449,97 @@ def test_an_unread_answer_is_held_back() -> None:
             assert len(first) + len(await read_all(response)) == len(BODY) + size
 
     run(main())
+
+
+class Crowded(Poller):
+    """Watches so many more, and then the kernel has no room (epoll_ctl(2): ENOSPC)."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.left = left
+
+    def add(
+        self, fd: int, on_readable: Callable[[], None], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, "no room")
+        super().add(fd, on_readable, loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_connection_that_cannot_be_watched(
+    left: int, loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault of the exchange as any other; nothing waits for it any more."""
+
+    async def main() -> Outcome:
+        outcome, witness = Outcome(), Witness()
+        goes_on = asyncio.Event()
+
+        async def bits() -> AsyncIterator[bytes]:
+            yield PLAIN + BODY[:9]
+            await goes_on.wait()
+
+        async with fastcgi_peer(Behaviour(stdout=b"", bits=bits)) as peer:
+            client = FastCGIClient(SCRIPT, PATIENT, LOGGER)
+            client._poller = Crowded(left)
+            with pytest.raises(OriginTruncated if left else OriginBroken) as caught:
+                response = await client.fetch(peer.address, GET, witness)
+                assert await response.read() == BODY[:9]
+                await asyncio.sleep(0)  # it is watched no more once it has had nobody to tell
+                response._channel._on_readable()
+                await response.read()
+            assert left or not caught.value.has_begun
+            goes_on.set()
+            await peer.quiet()
+            await client.aclose()
+        (outcome.result,) = witness.results
+        return outcome
+
+    outcome = sealed(main(), loop)
+    assert outcome.result is (Result.TRUNCATED if left else Result.BROKEN)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_no_descriptor_is_made_for_the_first_request_but_its_own(
+    loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    async def main() -> None:
+        client = FastCGIClient(SCRIPT, PATIENT, LOGGER)
+        monkeypatch.setattr(select, "epoll", full)
+        async with fastcgi_peer(Behaviour()) as peer:
+            response = await client.fetch(peer.address, GET, Witness())
+            assert await read_all(response) == BODY
+            await client.aclose()
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("keep", [0, 2])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_closed_by_another_while_it_is_read(keep: int, loop: str) -> None:
+    """Who reads is told at once, also where the connection would be drained to be kept."""
+
+    async def main() -> None:
+        witness = Witness()
+        stalling = Behaviour(stall_at=HEAD_END + 9, record_bytes=len(PLAIN), obeys_abort=True)
+        async with fastcgi_peer(stalling) as peer:
+            client = FastCGIClient(SCRIPT, PATIENT, LOGGER, keep=keep)
+            response = await client.fetch(peer.address, GET, witness)
+            reading = asyncio.ensure_future(response.read())
+            await asyncio.sleep(0)
+            await response.aclose()
+            with pytest.raises(OriginTruncated):
+                await asyncio.wait_for(reading, 5)
+            await peer.quiet()
+            await client.aclose()
+        assert witness.results == [Result.ABANDONED]
+
+    run(main(), loop)

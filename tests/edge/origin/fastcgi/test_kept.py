@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from edge.origin.address import Address
+from edge.origin.channel import Channel
 from edge.origin.errors import OriginBroken, OriginError, OriginTruncated
 from edge.origin.exchange import Connections, Result
 from edge.origin.fastcgi import response as response_module
@@ -371,5 +373,117 @@ def test_many_clients_at_once() -> None:
             assert it.connections.reused > 0
             total = it.connections.opened + it.connections.reused
             assert total == 144
+
+    run(main())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_cannot_be_watched_is_not_kept(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its answer is whole all the same."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    async def main() -> None:
+        async with rig() as it:
+            monkeypatch.setattr(Channel, "watch", full)
+            assert await it.ask() == BODY
+            assert it.idle == 0
+            assert it.witness.results == [Result.ANSWERED]
+            await it.peer.quiet()
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("keep", [0, 2])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_cancelled_in_any_turn(keep: int, loop: str) -> None:
+    """Told once of its end, nothing left open, and the next exchange has its own answer."""
+
+    async def main() -> None:
+        def application(seen: Seen) -> Behaviour:
+            body = seen.params["QUERY_STRING"]
+            stdout = b"Content-Type: a/b\nContent-Length: %d\n\n" % len(body) + body
+            return Behaviour(stdout=stdout, record_bytes=20, chop=30, obeys_abort=True)
+
+        async with rig(application, keep=keep) as it:
+            for turns in range(1, 41):  # before the first one nothing has begun
+                asking = asyncio.ensure_future(it.ask(dataclasses.replace(GET, query="given-up")))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                asking.cancel()
+                await asyncio.wait((asking,))
+                await until(lambda turns=turns: len(it.witness.results) == 2 * turns - 1)
+                query = f"n={turns}"
+                assert await it.ask(dataclasses.replace(GET, query=query)) == query.encode()
+            assert it.witness.results.count(Result.ABANDONED) > 5
+            assert len(it.witness.results) == 80
+
+    run(main(), loop)
+
+
+ANOTHERS = b"Content-Type: image/jpeg\nContent-Length: 9\n\nanother's"
+
+
+@dataclasses.dataclass(frozen=True)
+class SaysTwice(Behaviour):
+    """Says its answer to the request before once more, whole: ahead of its answer to this one, or
+    behind its head."""
+
+    past_id: int = 0
+    is_ahead: bool = True
+
+    def wire(self) -> bytes:
+        past = Behaviour(ANOTHERS, request_id=self.past_id).wire()
+        own = super().wire()
+        at = 0 if self.is_ahead else own.index(BODY) - 8  # and the header
+        return own[:at] + past + own[at:]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("is_ahead", [True, False])
+def test_what_was_said_before_is_not_taken_for_an_answer(is_ahead: bool, loop: str) -> None:
+    async def main() -> None:
+        ids: list[int] = []
+
+        def application(seen: Seen) -> Behaviour:
+            ids.append(seen.request_id)
+            if len(ids) != 2:
+                return Behaviour()
+            return SaysTwice(record_bytes=len(PLAIN), past_id=ids[0], is_ahead=is_ahead)
+
+        async with rig(application) as it:
+            assert await it.ask() == BODY
+            with pytest.raises(OriginBroken if is_ahead else OriginTruncated, match="request 1"):
+                await it.ask()
+            assert it.idle == 0
+            assert await it.ask() == BODY
+            assert (it.connections.opened, it.connections.reused) == (2, 1 - is_ahead)
+            assert it.connections.lost == 0  # not asked a second time behind anyone's back
+            fault = Result.BROKEN if is_ahead else Result.TRUNCATED
+            assert it.witness.results == [Result.ANSWERED, fault, Result.ANSWERED]
+            assert len(set(ids)) == 3
+
+    run(main(), loop)
+
+
+def test_ids_go_round() -> None:
+    async def main() -> None:
+        async with rig() as it:
+            it.client._last_id = 65_533
+            for _ in range(4):
+                assert await it.ask() == BODY
+            assert [seen.request_id for seen in it.peer.requests] == [65_534, 65_535, 1, 2]
+            assert it.peer.connections == 1
+
+    run(main())
+
+
+def test_an_id_is_enough_where_nothing_is_kept() -> None:
+    async def main() -> None:
+        async with rig(keep=0) as it:
+            await it.ask()
+            await it.ask(POST)
+            assert {seen.request_id for seen in it.peer.requests} == {1}
 
     run(main())

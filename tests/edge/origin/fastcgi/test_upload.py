@@ -264,3 +264,16 @@ def test_a_body_in_a_file() -> None:
                 assert peer.requests[0].stdin == content
 
     run(main())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_large_body_may_take_longer_than_the_total(loop: str) -> None:
+    """Each 64 KiB that the application takes earn a second, going up as coming down."""
+
+    async def main() -> None:
+        deadlines = dataclasses.replace(PATIENT, total_s=0.1)
+        async with fastcgi_peer(Behaviour()) as peer:
+            response = await fetch(peer, Body(600_000, pause_s=0.03), Witness(), deadlines)
+            assert await read_all(response) == BODY
+
+    run(main(), loop)
