@@ -70,11 +70,11 @@ class DiskThreads:
         if self.running >= self._limit:
             self.stats.refused += 1
             raise StoreBusy(f"{self._limit} disk operations wait already")
+        if len(self._threads) < min(self.running + 1, self._most):
+            self._begin()
         self.running += 1
         asked = _Call(call, orphan, asyncio.get_running_loop())
         self._calls.put(asked)
-        if len(self._threads) < min(self.running, self._most):
-            self._begin()
         try:
             return await asked.future
         except asyncio.CancelledError:
@@ -96,8 +96,14 @@ class DiskThreads:
     def _begin(self) -> None:
         name = f"disk_{len(self._threads)}"
         thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the user may have no more of them, for now
+            if self._threads:
+                return
+            self.stats.refused += 1
+            raise StoreBusy(f"no disk thread can be started: {error}") from error
         self._threads.append(thread)
-        thread.start()
 
     def _settle(self, call: _Call[T]) -> None:
         self.running -= 1

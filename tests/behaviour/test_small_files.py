@@ -12,7 +12,6 @@ from cache.orders import Act, Scope
 from edge.http.messages import Request
 from edge.origin import files
 from edge.origin.files import Resolver
-from edge.ready import HOLDS
 from tests.behaviour.world import FILE, Farm, FarmNode, farm_of, original
 
 SMALL = "/pets/small.jpg"
@@ -50,8 +49,6 @@ def find(node: FarmNode, target: str = SMALL) -> object:
 def a_second_later(farm: Farm, node: FarmNode) -> None:
     farm.now += 1
     node.tick()
-    for _ in range(HOLDS):
-        node.handler.ready.next_turn()
 
 
 def body_of(found: object) -> bytes:

@@ -265,11 +265,11 @@ def test_nginx_passes_on_everything() -> None:
 def test_figure_of_fastcgi(node_us: float, is_met: bool) -> None:
     load = {"rps": 1.0, "p50_us": 1.0, "p99_us": 1.0, "disturbed": 0.0}
     samples = [
-        Sample(fastcgi.CASE, number, name, {**load, "cpu_us": us})
+        Sample(fastcgi.ONE, number, name, {**load, "cpu_us": us})
         for number in range(3)
         for name, us in (("node", node_us), ("nginx", 35.0))
     ]
-    assert fastcgi.section(samples, 3, 1.0).figures[0].is_met is is_met
+    assert fastcgi.section(samples, fastcgi.ONE, 3, 1.0).figures[0].is_met is is_met
 
 
 # Node and report

@@ -897,6 +897,33 @@ def test_an_answer_that_comes_with_its_callers_end_is_closed() -> None:
     asyncio.run(main())
 
 
+def test_a_disk_thread_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """RLIMIT_NPROC, or a cgroup's pids.max: what is here already goes on."""
+    start, left = threading.Thread.start, [1]
+
+    def start_or_fail(thread: threading.Thread) -> None:
+        if thread.name.startswith("disk") and not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= thread.name.startswith("disk")
+        start(thread)
+
+    async def main() -> None:
+        threads = DiskThreads(2)
+        left[0] = 0
+        with pytest.raises(StoreBusy, match="no disk thread can be started: can't start"):
+            await threads.run(lambda: 1)
+        assert (threads.running, threads.stats.refused) == (0, 1)
+        left[0] = 1
+        assert await asyncio.gather(*(threads.run(lambda: 2) for _ in range(3))) == [2, 2, 2]
+        assert threads.stats.ended == 3
+        await threads.stop()
+
+    monkeypatch.setattr(threading.Thread, "start", start_or_fail)
+    asyncio.run(main())
+
+
 def test_disk_threads_refuse_above_their_bound() -> None:
     async def main() -> None:
         threads = DiskThreads(1, limit=2)

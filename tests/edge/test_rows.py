@@ -49,7 +49,7 @@ def test_rows_of_origins() -> None:
         "connections": {("app", "opened"): 3, ("app", "reused"): 2, ("app", "lost"): 1},
         "hosts": {("app", "running"): 1, ("app", "held"): 1, ("app", "probing"): 0},
         "host_requests": {("app", "a:1"): 1, ("app", "unix:/b"): 0},
-        "host_limit": {("app", "a:1"): 32, ("app", "unix:/b"): 32},
+        "host_limit": {("app", "a:1"): 64, ("app", "unix:/b"): 64},
         "host_limit_decreases": {("app", "a:1"): 0, ("app", "unix:/b"): 0},
         "host_holds": {("app", "a:1"): 0, ("app", "unix:/b"): 1},
         "host_errors": {("app", "a:1"): 0, ("app", "unix:/b"): 0},
