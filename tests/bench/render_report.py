@@ -64,7 +64,8 @@ class Figure:
 
     @property
     def row(self) -> list[str]:
-        met = {True: "yes", False: "no", None: "not measured"}[self.is_met]
+        unmet = "not measured" if self.measured == "-" else "-"
+        met = {True: "yes", False: "no", None: unmet}[self.is_met]
         return [self.what, self.asked, self.measured, met]
 
 
