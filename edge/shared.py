@@ -244,6 +244,8 @@ class SharedCache:
                     self._for_client(site, asking, tell), path, query, for_bytes=True
                 )
             except Apart as apart:
+                # Its frames hold it, and all that belongs to the answer, until the collector comes.
+                apart.__traceback__ = None
                 response = apart.take()
                 if response is None:
                     self.stats.joined += 1

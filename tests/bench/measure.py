@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,10 @@ CHECKED_BODIES = 200
 CHUNK = 1 << 20
 PHOTOGRAPH = "/photograph.jpg"
 IDLE_SETUP_S = 120.0
+# A server is at rest when all of it has used less than this of its core.
+REST_S = 1.5
+REST_CPU_NS = 20_000_000
+REST_WITHIN_S = 15.0
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -225,6 +230,7 @@ def _load(server: Server, ground: Ground, seconds: float, number: int) -> Mappin
 def _idle(server: Server, ground: Ground, plan: Plan, number: int) -> Mapping[str, float]:
     count = ground.case.idle_connections
     pids = server.pids()
+    _await_rest(pids)
     before = {pid: proc.cpu_ns(pid) for pid in pids}
     check_answers(server, ground)  # also: what is loaded on first use is not the connections' due
     worker = max(pids, key=lambda pid: proc.cpu_ns(pid) - before[pid])
@@ -239,6 +245,16 @@ def _idle(server: Server, ground: Ground, plan: Plan, number: int) -> Mapping[st
     values["connection_rss"] = (held.rss - fresh.rss) / count
     values["connection_pss"] = (tree_held - tree_before) / count
     return values
+
+
+def _await_rest(pids: frozenset[int]) -> None:
+    """Until a start is over, all that goes on behind the first answer included: the node's master
+    imports what later workers need a second after the first one serves."""
+    late_at = time.monotonic() + REST_WITHIN_S
+    used = -REST_CPU_NS  # never at rest at the first look
+    while (now := proc.cpu_ns_of(pids)) - used >= REST_CPU_NS and time.monotonic() < late_at:
+        used = now
+        time.sleep(REST_S)
 
 
 @contextlib.contextmanager
