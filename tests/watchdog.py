@@ -72,9 +72,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     left = [thread.name for thread in threading.enumerate() if _keeps_us(thread)]
     if not left or hasattr(config, "workerinput"):  # xdist ends its workers
         return
-    print(f"not waiting for threads that outlived their tests: {', '.join(left)}", file=sys.stderr)
     with contextlib.suppress(OSError):
-        sys.stdout.flush()
+        sys.stdout.flush()  # ahead of the line, which is not held back
+        print(
+            f"not waiting for threads that outlived their tests: {', '.join(left)}", file=sys.stderr
+        )
         sys.stderr.flush()
     os._exit(config.stash.get(STATUS, 1))
 
