@@ -342,7 +342,7 @@ class Derivatives:
         )
         render_ms = result.decode_ms + result.render_ms
         queue_ms = max((loop.time() - began) * 1000 - render_ms, 0.0)
-        entry = self._entry(key, opened, record, result, body)
+        entry = _finished(self.draft(key, opened, record), result, body)
         stored = await self._is_stored(entry, body)
         self.stats.count(render_ms / 1000)
         self.stats.derived += found is not None
@@ -396,28 +396,6 @@ class Derivatives:
             etag=derivative_etag(record.validator, key.variant, self._encoder),
             last_modified=record.last_modified,
             stored_at=self._clock.wall,
-        )
-
-    def _entry(
-        self, key: Key, opened: Opened, record: SourceRecord, result: Result, body: bytes
-    ) -> Entry:
-        """draft() and _finished() in one step, since it is taken for every miss."""
-        direct = derivative_etag(record.validator, key.variant, self._encoder)
-        return Entry(
-            key=key,
-            token=opened.token,
-            seen=opened.seen,
-            tags=record.tags,
-            validator=record.validator,
-            etag=lineage_etag(direct, result.lineage),
-            last_modified=record.last_modified,
-            stored_at=self._clock.wall,
-            length=result.length,
-            body_hash=xxhash.xxh3_128_digest(body),
-            media_type=result.media_type,
-            cost_ms=round(result.decode_ms + result.render_ms),
-            width=result.width,
-            height=result.height,
         )
 
     async def reserve(self, draft: Entry) -> Fill:

@@ -174,19 +174,23 @@ class Docroot:
 
     def open_now(self, source: str) -> OpenedFile | None:
         """open() of what look_now() would find. None is no verdict."""
-        if self.resolver is not Resolver.OPENAT2:
-            return None
-        try:
-            path = _relative(source)
-            if path is None:
-                return None
-            fd = self._resolve(path, _READ, _RESOLVE_CACHED)
-        except (OSError, NotAllowed):
+        fd = self._maybe_fd_now(source, _READ)
+        if fd is None:
             return None
         try:
             return _examine(fd, source)
         except NotAllowed:
             os.close(fd)
+            return None
+
+    def _maybe_fd_now(self, source: str, flags: int) -> int | None:
+        """What the kernel opens without asking a disk; None is no verdict."""
+        if self.resolver is not Resolver.OPENAT2:
+            return None
+        try:
+            path = _relative(source)
+            return None if path is None else self._resolve(path, flags, _RESOLVE_CACHED)
+        except (OSError, NotAllowed):
             return None
 
     def stat(self, source: str) -> FileStatus | None:
@@ -217,14 +221,8 @@ class Docroot:
         answers EAGAIN where any part of the path is not in its cache, and an inode whose name is
         there is there itself. None is no verdict.
         """
-        if self.resolver is not Resolver.OPENAT2:
-            return None
-        try:
-            path = _relative(source)
-            if path is None:
-                return None
-            fd = self._resolve(path, os.O_PATH | os.O_CLOEXEC, _RESOLVE_CACHED)
-        except (OSError, NotAllowed):
+        fd = self._maybe_fd_now(source, os.O_PATH | os.O_CLOEXEC)
+        if fd is None:
             return None
         try:
             found = os.fstat(fd)
@@ -237,14 +235,8 @@ class Docroot:
     def take_now(self, source: str, most: int) -> tuple[FileStatus, bytearray | None] | None:
         """look_now(), and the whole of a file of at most so many bytes, by one open of it; None
         where it is larger or reading it would wait for a disk."""
-        if self.resolver is not Resolver.OPENAT2:
-            return None
-        try:
-            path = _relative(source)
-            if path is None:
-                return None
-            fd = self._resolve(path, _READ, _RESOLVE_CACHED)
-        except (OSError, NotAllowed):
+        fd = self._maybe_fd_now(source, _READ)
+        if fd is None:
             return None
         try:
             found = os.fstat(fd)

@@ -20,6 +20,7 @@ from cache.purge import Purger
 from cache.store import Opened, Store, soft
 from tests.contract.homes import Home
 from tests.peers.redis import RedisServer
+from tests.waiting import until
 
 CAT = SourceId("site", "/pets/cat.jpg")
 DOG = SourceId("site", "/pets/dog.jpg")
@@ -179,9 +180,9 @@ def test_an_order_is_obeyed_though_its_caller_leaves(home: Home, tmp_path: Path)
 
         one.follower.obey = walk
         others = [asyncio.ensure_future(one.purge(Scope.TAG, f"blue{n}")) for n in range(3)]
-        async with asyncio.timeout(10):
-            while one.follower.kept < 7 + 3:  # none waits until another one has been obeyed
-                await asyncio.sleep(0.001)
+        await until(
+            lambda: one.follower.kept >= 7 + 3
+        )  # none waits until another one has been obeyed
         asking = asyncio.ensure_future(one.follower.catch_up())
         await asyncio.wait([asking], timeout=0.05)
         assert not asking.done()

@@ -432,9 +432,9 @@ def test_a_stale_original_without_bytes_is_one_visit(
         if is_evicted:
             evict(tmp_path)
         found = await bench.sources.open(bench.site, "/a.jpg", for_bytes=for_bytes)
-        async with asyncio.timeout(5):
-            while len(bench.refreshes):  # what goes on behind the answer is a visit, too
-                await asyncio.sleep(0.001)
+        await until(
+            lambda: not len(bench.refreshes)
+        )  # what goes on behind the answer is a visit, too
         assert ("if-none-match" in bench.origin.fields) is is_asked_with_condition
         assert len(bench.origin.asked) == 2
         if not is_asked_with_condition:

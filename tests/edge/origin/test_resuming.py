@@ -21,6 +21,7 @@ from edge.origin.s3.client import S3Client
 from tests.edge.origin.asking import GET, LOGGER, LOOPS, PATIENT, SCRIPT, read_all, run
 from tests.peers import fastcgi
 from tests.peers.http import Application, Behaviour, HttpPeer, Seen, http_peer
+from tests.waiting import until
 
 BODY = bytes(range(40))
 TAG = b'"a"'
@@ -411,9 +412,7 @@ def test_who_leaves_while_the_rest_is_asked_for(loop: str) -> None:
             response = await pool.fetch(GET)
             assert await response.read() == BODY[:17]
             reading = asyncio.ensure_future(response.read())
-            async with asyncio.timeout(10):
-                while len(peer.requests) < 2:
-                    await asyncio.sleep(0.001)
+            await until(lambda: len(peer.requests) >= 2)
             reading.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await reading
