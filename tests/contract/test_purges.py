@@ -180,9 +180,8 @@ def test_an_order_is_obeyed_though_its_caller_leaves(home: Home, tmp_path: Path)
 
         one.follower.obey = walk
         others = [asyncio.ensure_future(one.purge(Scope.TAG, f"blue{n}")) for n in range(3)]
-        await until(
-            lambda: one.follower.kept >= 7 + 3
-        )  # none waits until another one has been obeyed
+        # None waits until another one has been obeyed.
+        await until(lambda: one.follower.kept >= 7 + 3)
         asking = asyncio.ensure_future(one.follower.catch_up())
         await asyncio.wait([asking], timeout=0.05)
         assert not asking.done()

@@ -432,9 +432,8 @@ def test_a_stale_original_without_bytes_is_one_visit(
         if is_evicted:
             evict(tmp_path)
         found = await bench.sources.open(bench.site, "/a.jpg", for_bytes=for_bytes)
-        await until(
-            lambda: not len(bench.refreshes)
-        )  # what goes on behind the answer is a visit, too
+        # What goes on behind the answer is a visit, too.
+        await until(lambda: not len(bench.refreshes))
         assert ("if-none-match" in bench.origin.fields) is is_asked_with_condition
         assert len(bench.origin.asked) == 2
         if not is_asked_with_condition:
